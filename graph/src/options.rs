@@ -1,0 +1,320 @@
+//! Options: a flat, ordered map of text to text, as `-D key=value`, `SET` and `config.yaml` give them, and the options that
+//! the engine knows, each with its type and default. Names are Flink's where Flink has one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Options as given, by name. Values are validated when they are set (see [`check`]) and read through a [`Key`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Options(pub BTreeMap<String, String>);
+
+/// A value that an option cannot take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("option `{key}` cannot be `{value}`: expected {expected}")]
+pub struct InvalidValue {
+    /// The option.
+    pub key: String,
+    /// What was given.
+    pub value: String,
+    /// What it takes, in words.
+    pub expected: String,
+}
+
+/// A type that option values are read as.
+pub trait Value: Sized {
+    /// What it looks like, in words.
+    const EXPECTED: &'static str;
+    /// Reads it; `None` if the text is not one.
+    fn parse(text: &str) -> Option<Self>;
+}
+
+impl Value for String {
+    const EXPECTED: &'static str = "text";
+    fn parse(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+impl Value for bool {
+    const EXPECTED: &'static str = "`true` or `false`";
+    fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl Value for u32 {
+    const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok()
+    }
+}
+
+impl Value for u64 {
+    const EXPECTED: &'static str = "a whole number";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok()
+    }
+}
+
+impl Value for f64 {
+    const EXPECTED: &'static str = "a number";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok().filter(|number: &f64| number.is_finite())
+    }
+}
+
+impl Value for Duration {
+    const EXPECTED: &'static str = "a duration such as `500 ms`, `10 s`, `5 min`, `1 h`, `2 d`";
+    fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = number_and_unit(text)?;
+        let ms = match unit.as_str() {
+            "ns" | "nano" | "nanos" | "nanosecond" | "nanoseconds" => {
+                return Some(Duration::from_nanos(number));
+            }
+            "us" | "µs" | "micro" | "micros" | "microsecond" | "microseconds" => {
+                return Some(Duration::from_micros(number));
+            }
+            "" | "ms" | "milli" | "millis" | "millisecond" | "milliseconds" => 1,
+            "s" | "sec" | "secs" | "second" | "seconds" => 1_000,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60_000,
+            "h" | "hour" | "hours" => 3_600_000,
+            "d" | "day" | "days" => 86_400_000,
+            _ => return None,
+        };
+        number.checked_mul(ms).map(Duration::from_millis)
+    }
+}
+
+/// A size in bytes: `64kb`, `128MB`, `4 gb`, `1g`; a bare number is bytes. Units are powers of 1024, as in Flink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemorySize(pub u64);
+
+impl Value for MemorySize {
+    const EXPECTED: &'static str = "a size such as `64kb`, `128mb`, `4gb`";
+    fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = number_and_unit(text)?;
+        let shift = match unit.as_str() {
+            "" | "b" | "bytes" => 0,
+            "k" | "kb" | "kib" | "kibibytes" => 10,
+            "m" | "mb" | "mib" | "mebibytes" => 20,
+            "g" | "gb" | "gib" | "gibibytes" => 30,
+            "t" | "tb" | "tib" | "tebibytes" => 40,
+            _ => return None,
+        };
+        number.checked_mul(1 << shift).map(MemorySize)
+    }
+}
+
+fn number_and_unit(text: &str) -> Option<(u64, String)> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    Some((text[..digits].parse().ok()?, text[digits..].trim().to_lowercase()))
+}
+
+/// An option that the engine reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Key<T> {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds where it is not given; empty text for an option without a default.
+    pub default: &'static str,
+    /// What it does, for `docs/configuration.md`.
+    pub doc: &'static str,
+    parse: fn(&str) -> Option<T>,
+}
+
+impl Options {
+    /// The value of an option, its default where not given.
+    pub fn get<T: Value>(&self, key: &Key<T>) -> Result<T, InvalidValue> {
+        let text = self.0.get(key.name).map_or(key.default, String::as_str);
+        (key.parse)(text).ok_or_else(|| invalid::<T>(key.name, text))
+    }
+
+    /// The value of an option that may be absent.
+    pub fn get_optional<T: Value>(&self, key: &Key<T>) -> Result<Option<T>, InvalidValue> {
+        let Some(text) = self.0.get(key.name) else { return Ok(None) };
+        (key.parse)(text).map(Some).ok_or_else(|| invalid::<T>(key.name, text))
+    }
+
+    /// These options, overridden by `other`'s.
+    pub fn overridden_by(&self, other: &Options) -> Options {
+        let mut merged = self.clone();
+        merged.0.extend(other.0.iter().map(|(key, value)| (key.clone(), value.clone())));
+        merged
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Options {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        Options(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    }
+}
+
+fn invalid<T: Value>(key: &str, value: &str) -> InvalidValue {
+    InvalidValue { key: key.to_owned(), value: value.to_owned(), expected: T::EXPECTED.to_owned() }
+}
+
+/// A known option without its type: for checking, listing and documenting.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default; empty where there is none.
+    pub default: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    check: fn(&str) -> Option<&'static str>,
+}
+
+/// Checks a value for an option that the engine knows. `Ok(false)`: the name is not known (a warning, not an error: scripts
+/// written for Flink set many options that have no meaning here).
+pub fn check(name: &str, value: &str) -> Result<bool, InvalidValue> {
+    let Some(known) = KNOWN.iter().find(|known| known.name == name) else { return Ok(false) };
+    match (known.check)(value) {
+        None => Ok(true),
+        Some(expected) => {
+            Err(InvalidValue { key: name.to_owned(), value: value.to_owned(), expected: expected.to_owned() })
+        }
+    }
+}
+
+/// The known option whose name is nearest to `name`, for "did you mean"; `None` if none is near.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    crate::table::nearest(name, KNOWN.iter().map(|known| known.name))
+}
+
+macro_rules! keys {
+    ($($(#[doc = $doc:literal])+ $ident:ident: $type:ty = $name:literal, $default:literal;)*) => {
+        $($(#[doc = $doc])+ pub const $ident: Key<$type> =
+            Key { name: $name, default: $default, doc: concat!($($doc),+), parse: <$type as Value>::parse };)*
+
+        /// Every option that the engine knows, by name.
+        pub const KNOWN: &[Known] = &[$(Known {
+            name: $name,
+            default: $default,
+            doc: concat!($($doc),+),
+            check: |text| match <$type as Value>::parse(text) {
+                Some(_) => None,
+                None => Some(<$type as Value>::EXPECTED),
+            },
+        }),*];
+    };
+}
+
+keys! {
+    /// Subtasks of a vertex where nothing else is said. In embedded mode 0 means the number of cores.
+    PARALLELISM_DEFAULT: u32 = "parallelism.default", "0";
+    /// `AUTOMATIC`, `BATCH` or `STREAMING`. Automatic is batch when every source is bounded.
+    RUNTIME_MODE: String = "execution.runtime-mode", "AUTOMATIC";
+    /// How batch vertices exchange data: `ALL_EXCHANGES_PIPELINED`, `ALL_EXCHANGES_BLOCKING`, or `AUTOMATIC`, which takes blocking
+    /// where the estimated bytes pass `execution.batch.pipelined-threshold`.
+    BATCH_SHUFFLE_MODE: String = "execution.batch-shuffle-mode", "AUTOMATIC";
+    /// Largest estimated size of an exchange that `AUTOMATIC` leaves pipelined.
+    PIPELINED_THRESHOLD: MemorySize = "execution.batch.pipelined-threshold", "256mb";
+    /// How long a batch waits to be filled before it is sent.
+    BUFFER_TIMEOUT: Duration = "execution.buffer-timeout", "100 ms";
+    /// The name of the job; by default its statement's text, shortened.
+    PIPELINE_NAME: String = "pipeline.name", "";
+    /// Whether `INSERT` waits for its job to end before the next statement is run.
+    DML_SYNC: bool = "table.dml-sync", "true";
+    /// The time zone of `TIMESTAMP_LTZ` and of the functions of the current time, by IANA name or as an offset.
+    LOCAL_TIME_ZONE: String = "table.local-time-zone", "default";
+    /// Largest estimated size of a join side that is broadcast.
+    BROADCAST_THRESHOLD: MemorySize = "table.optimizer.join.broadcast-threshold", "1mb";
+    /// Bytes of a file that one split covers at most; rounded to row groups and blocks.
+    SPLIT_MAX_SIZE: MemorySize = "table.exec.source.split-max-size", "128mb";
+    /// Slots that a worker offers.
+    TASK_SLOTS: u32 = "taskmanager.numberOfTaskSlots", "1";
+    /// All the memory that a worker may use: operators, exchange and shuffle draw from it and spill when it is used up.
+    PROCESS_MEMORY: MemorySize = "taskmanager.memory.process.size", "1728mb";
+    /// Folder (several separated by commas) for spilled data and shuffle files; by default the system's temporary folder.
+    TMP_DIRS: String = "io.tmp.dirs", "";
+    /// The host name that a worker gives to others and by which data locality is matched; by default the machine's.
+    WORKER_HOST: String = "taskmanager.host", "";
+    /// The address that a worker's data port binds.
+    WORKER_BIND_HOST: String = "taskmanager.bind-host", "127.0.0.1";
+    /// A worker's data port; 0 picks a free one.
+    WORKER_DATA_PORT: u32 = "taskmanager.data.port", "0";
+    /// The host at which clients and workers find the JobManager.
+    REST_ADDRESS: String = "rest.address", "127.0.0.1";
+    /// The control port: REST, web and internal calls.
+    REST_PORT: u32 = "rest.port", "8081";
+    /// The address that the control port binds.
+    REST_BIND_ADDRESS: String = "rest.bind-address", "127.0.0.1";
+    /// Time between heartbeats.
+    HEARTBEAT_INTERVAL: Duration = "heartbeat.interval", "2 s";
+    /// Silence after which the other side counts as lost.
+    HEARTBEAT_TIMEOUT: Duration = "heartbeat.timeout", "10 s";
+    /// How long a job waits for slots before it fails.
+    SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout", "5 min";
+    /// `fixed-delay`, `failure-rate`, `exponential-delay` or `none`.
+    RESTART_STRATEGY: String = "restart-strategy.type", "exponential-delay";
+    /// Restarts that `fixed-delay` allows.
+    FIXED_DELAY_ATTEMPTS: u32 = "restart-strategy.fixed-delay.attempts", "3";
+    /// Time before each restart of `fixed-delay`.
+    FIXED_DELAY_DELAY: Duration = "restart-strategy.fixed-delay.delay", "1 s";
+    /// Failures in the interval that `failure-rate` allows.
+    FAILURE_RATE_MAX: u32 = "restart-strategy.failure-rate.max-failures-per-interval", "3";
+    /// The interval of `failure-rate`.
+    FAILURE_RATE_INTERVAL: Duration = "restart-strategy.failure-rate.failure-rate-interval", "1 min";
+    /// Time before each restart of `failure-rate`.
+    FAILURE_RATE_DELAY: Duration = "restart-strategy.failure-rate.delay", "1 s";
+    /// First delay of `exponential-delay`.
+    EXPONENTIAL_INITIAL: Duration = "restart-strategy.exponential-delay.initial-backoff", "200 ms";
+    /// Largest delay of `exponential-delay`.
+    EXPONENTIAL_MAX: Duration = "restart-strategy.exponential-delay.max-backoff", "1 min";
+    /// Factor between two delays of `exponential-delay`.
+    EXPONENTIAL_MULTIPLIER: f64 = "restart-strategy.exponential-delay.backoff-multiplier", "1.5";
+    /// Restarts that `exponential-delay` allows before the job fails.
+    EXPONENTIAL_ATTEMPTS: u32 = "restart-strategy.exponential-delay.attempts-before-reset-backoff", "10";
+    /// Failures that the REST answer about exceptions keeps.
+    EXCEPTION_HISTORY: u32 = "web.exception-history-size", "16";
+    /// Finished jobs that the JobManager keeps in memory.
+    JOB_STORE_MAX: u32 = "jobstore.max-capacity", "1000";
+    /// How long an unread result is kept.
+    RESULT_TTL: Duration = "sql-gateway.operation.idle-timeout", "5 min";
+    /// How the shell shows results: `table`, `tableau`, `changelog`.
+    RESULT_MODE: String = "sql-client.execution.result-mode", "tableau";
+    /// Most rows that the shell prints; 0 is all.
+    RESULT_MAX_ROWS: u64 = "sql-client.execution.max-table-result.rows", "1000000";
+    /// Whether the shell prints whole error chains.
+    VERBOSE: bool = "sql-client.verbose", "false";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_of_its_option() {
+        for known in KNOWN {
+            assert_eq!(check(known.name, known.default), Ok(true), "{}", known.name);
+        }
+    }
+
+    #[test]
+    fn durations_and_sizes_take_flinks_units() {
+        assert_eq!(Duration::parse("5 min"), Some(Duration::from_secs(300)));
+        assert_eq!(Duration::parse("250"), Some(Duration::from_millis(250)));
+        assert_eq!(Duration::parse("min"), None);
+        assert_eq!(MemorySize::parse("128 MB"), Some(MemorySize(128 << 20)));
+        assert_eq!(MemorySize::parse("99999999999999 tb"), None);
+    }
+
+    #[test]
+    fn a_wrong_value_says_what_is_expected() {
+        let options: Options = [("rest.port", "http")].into_iter().collect();
+        let error = options.get(&REST_PORT).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "option `rest.port` cannot be `http`: expected a whole number from 0 to 4294967295"
+        );
+        assert_eq!(nearest("rest.prot"), Some("rest.port"));
+    }
+}

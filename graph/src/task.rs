@@ -1,0 +1,79 @@
+//! A task as a worker receives it, and what it reports.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Attempt, Fragment, JobEpoch, Options, VertexOutput,
+    exchange::{InputGate, ResultPartitionDescriptor},
+    source::Split,
+};
+
+/// One attempt of one subtask, with all that it needs to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskDescriptor {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// The job's epoch, for fencing.
+    pub epoch: JobEpoch,
+    /// The vertex's name, for logs and panics.
+    pub name: String,
+    /// The build that made the fragment.
+    pub build_id: String,
+    /// Number of subtasks of the vertex; this one runs partitions `index, index + parallelism, ...`.
+    pub parallelism: u32,
+    /// What to run.
+    pub fragment: Arc<Fragment>,
+    /// The splits to read, for each file scan of the fragment.
+    pub splits: Vec<TaskSplits>,
+    /// What to read from other tasks.
+    pub inputs: Vec<InputGate>,
+    /// What to write for other tasks.
+    pub outputs: Vec<ResultPartitionDescriptor>,
+    /// Where rows leave the job.
+    pub output: Arc<VertexOutput>,
+    /// The job's options.
+    pub options: Arc<Options>,
+}
+
+/// One task's share of one file scan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSplits {
+    /// Which scan (see [`crate::source::SourceSplits::scan`]).
+    pub scan: u32,
+    /// Partition of the scan and its splits; partitions that the task does not run are absent.
+    pub partitions: Vec<(u32, Vec<Split>)>,
+}
+
+/// What a task has done so far. Counters only grow within an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TaskMetrics {
+    /// Rows read from other tasks, or by the fragment's scans where it has no inputs.
+    pub records_in: u64,
+    /// Rows written to other tasks, sinks or the client.
+    pub records_out: u64,
+    /// Bytes read from other tasks, or of the splits.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Bytes that operators wrote to disk for lack of memory.
+    pub bytes_spilled: u64,
+    /// CPU time spent in operators, in milliseconds.
+    pub busy_ms: u64,
+    /// Time spent waiting for consumers, in milliseconds.
+    pub backpressured_ms: u64,
+}
+
+impl TaskMetrics {
+    /// Adds another task's counters to these.
+    pub fn add(&mut self, other: &TaskMetrics) {
+        self.records_in += other.records_in;
+        self.records_out += other.records_out;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.bytes_spilled += other.bytes_spilled;
+        self.busy_ms += other.busy_ms;
+        self.backpressured_ms += other.backpressured_ms;
+    }
+}

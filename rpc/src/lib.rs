@@ -1,0 +1,16 @@
+//! The words between the JobManager and its workers, and the one connection that carries them. Nothing else.
+//!
+//! A worker opens a session to the JobManager's control port (an HTTP/1.1 upgrade at [`WORKER_SESSION_PATH`]); both sides then
+//! send length-prefixed `postcard` messages. In embedded mode the same session is a pair of channels.
+
+pub mod message;
+pub mod session;
+pub mod upgrade;
+
+pub use message::{Registration, RunningTask, TaskUpdate, ToLeader, ToWorker};
+pub use session::Session;
+
+/// The path at which a worker asks for its session.
+pub const WORKER_SESSION_PATH: &str = "/internal/v1/workers/session";
+/// The protocol named in the HTTP upgrade.
+pub const WORKER_SESSION_PROTOCOL: &str = "thalweg-worker/1";

@@ -1,0 +1,156 @@
+//! What JobManager and worker say to each other.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thalweg_graph::{
+    Attempt, Failure, JobEpoch, JobId, TaskDescriptor, TaskMetrics, TaskState, Term, WorkerId,
+    exchange::ResultPartitionId, table::Committable,
+};
+
+/// A worker says who it is: the first message of a session. After a lost connection it registers again with what it still runs
+/// and holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Its name for life.
+    pub worker: WorkerId,
+    /// Its host, as block locations name it.
+    pub host: String,
+    /// Where other workers reach its data port: `host:port`.
+    pub data_address: String,
+    /// How many slots it offers.
+    pub slots: u32,
+    /// Its memory budget.
+    pub memory_bytes: u64,
+    /// Its build (see [`thalweg_graph::BUILD_ID`]).
+    pub build_id: String,
+    /// Its process id, for people.
+    pub pid: u32,
+    /// Tasks that it runs.
+    pub running: Vec<RunningTask>,
+    /// Finished blocking partitions that it holds.
+    pub partitions: Vec<ResultPartitionId>,
+}
+
+/// A task that a worker runs while it registers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningTask {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// The epoch it was deployed with.
+    pub epoch: JobEpoch,
+    /// Its state.
+    pub state: TaskState,
+}
+
+/// From a worker to the leading JobManager.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToLeader {
+    /// First message of a session.
+    Register(Registration),
+    /// Sign of life, with the counters of every running task.
+    Heartbeat {
+        /// Counters so far.
+        tasks: Vec<(Attempt, TaskMetrics)>,
+        /// Bytes of the memory pool in use.
+        memory_used_bytes: u64,
+    },
+    /// A task changed.
+    Task {
+        /// Which attempt.
+        attempt: Attempt,
+        /// How.
+        update: TaskUpdate,
+    },
+    /// The next bytes of the Arrow IPC stream that a task with [`thalweg_graph::VertexOutput::Result`] makes. Complete when the
+    /// task's `Finished` follows.
+    ResultChunk {
+        /// Which attempt.
+        attempt: Attempt,
+        /// At most 256 KiB.
+        bytes: Bytes,
+    },
+    /// The worker stops by itself; its tasks are over.
+    Goodbye {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How a task changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum TaskUpdate {
+    /// Its operators stand and it reads.
+    Running,
+    /// It ended well.
+    Finished {
+        /// Final counters.
+        metrics: TaskMetrics,
+        /// What its sink wants made visible, where it has one.
+        committable: Option<Committable>,
+    },
+    /// It failed; whatever its sink had staged is gone or will be by the abort of the job.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// Final counters.
+        metrics: TaskMetrics,
+    },
+    /// It was cancelled as asked.
+    Canceled,
+}
+
+/// From the leading JobManager to a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// The registration was taken.
+    Welcome {
+        /// The leader's term; orders of a lower one are to be refused.
+        term: Term,
+        /// How often the worker is to give a sign of life.
+        heartbeat_interval: Duration,
+        /// Silence after which each side gives the other up.
+        heartbeat_timeout: Duration,
+    },
+    /// The registration was refused; the worker stops with this text.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// Sign of life.
+    Heartbeat,
+    /// Start these tasks.
+    Deploy {
+        /// The leader's term.
+        term: Term,
+        /// The tasks.
+        tasks: Vec<Arc<TaskDescriptor>>,
+    },
+    /// Stop a task; answered by `Canceled`, `Finished` or `Failed`, whichever came first. Unknown attempts are answered by `Canceled`.
+    Cancel {
+        /// The leader's term.
+        term: Term,
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// These partitions are not needed any more.
+    ReleasePartitions {
+        /// The leader's term.
+        term: Term,
+        /// Which.
+        partitions: Vec<ResultPartitionId>,
+    },
+    /// The job ended: cancel what still runs of it, drop all that is kept of it.
+    ForgetJob {
+        /// The leader's term.
+        term: Term,
+        /// Which.
+        job: JobId,
+    },
+    /// Stop the worker process in an orderly way.
+    Stop {
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,84 @@
+//! Opens a worker session on a JobManager's control port by an HTTP/1.1 upgrade.
+
+use std::time::Duration;
+
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::{Session, ToLeader, ToWorker, WORKER_SESSION_PATH, WORKER_SESSION_PROTOCOL};
+
+/// Time for connecting and for the upgrade.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a session could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection.
+    #[error("cannot connect to the JobManager at `{address}`")]
+    Connect {
+        /// `host:port`.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No answer in time.
+    #[error("the JobManager at `{address}` did not answer within {} s", OPEN_TIMEOUT.as_secs())]
+    Timeout {
+        /// `host:port`.
+        address: String,
+    },
+    /// HTTP broke.
+    #[error("the connection to the JobManager at `{address}` broke")]
+    Http {
+        /// `host:port`.
+        address: String,
+        /// Why.
+        source: hyper::Error,
+    },
+    /// Another answer than the upgrade.
+    #[error("the server at `{address}` refused the worker session with status {status}: {body}")]
+    Refused {
+        /// `host:port`.
+        address: String,
+        /// The HTTP status.
+        status: StatusCode,
+        /// What it said.
+        body: String,
+    },
+}
+
+/// Connects to `address` (`host:port`) and opens a worker session there. Must be called inside a tokio runtime.
+pub async fn connect(address: &str) -> Result<Session<ToLeader, ToWorker>, Error> {
+    match tokio::time::timeout(OPEN_TIMEOUT, open(address)).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Timeout { address: address.to_owned() }),
+    }
+}
+
+async fn open(address: &str) -> Result<Session<ToLeader, ToWorker>, Error> {
+    let http_error = |source| Error::Http { address: address.to_owned(), source };
+    let stream = TcpStream::connect(address)
+        .await
+        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+        .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http_error)?;
+    tokio::spawn(connection.with_upgrades());
+    let request = Request::get(WORKER_SESSION_PATH)
+        .header(header::HOST, address)
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, WORKER_SESSION_PROTOCOL)
+        .body(Empty::<bytes::Bytes>::new())
+        .expect("a request of constant parts and a host is well-formed");
+    let response = sender.send_request(request).await.map_err(http_error)?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(http_error)?.to_bytes();
+        let body = String::from_utf8_lossy(&body).chars().take(500).collect();
+        return Err(Error::Refused { address: address.to_owned(), status, body });
+    }
+    let upgraded = hyper::upgrade::on(response).await.map_err(http_error)?;
+    Ok(Session::over(TokioIo::new(upgraded)))
+}
