@@ -1,0 +1,64 @@
+# Builds, runs, checks and tests Thalweg. `make help` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Build outputs and downloads stay outside the checkout, so that the next clone on this machine starts warm.
+# THALWEG_CACHE moves the whole cache, CARGO_TARGET_DIR only the build outputs.
+THALWEG_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/thalweg
+CARGO_TARGET_DIR ?= $(THALWEG_CACHE)/target
+export THALWEG_CACHE CARGO_TARGET_DIR
+
+# `dev` has a first result soonest and shares its build with `make test`; `make run PROFILE=release` is what to measure.
+PROFILE ?= dev
+PROFILE_DIR := $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+THALWEG := $(CARGO_TARGET_DIR)/$(PROFILE_DIR)/thalweg
+
+# `--workspace` everywhere: one set of features, hence one build of each dependency.
+CARGO_FLAGS := --workspace --locked
+
+.PHONY: help
+help: ## Lists the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 20
+
+## ---- Using it
+
+.PHONY: build
+build: ## Builds the thalweg binary (PROFILE=dev|release|dist).
+	@echo "Building $(THALWEG) (profile $(PROFILE); the first build takes minutes, the next ones seconds)" >&2
+	cargo build $(CARGO_FLAGS) --profile $(PROFILE) --bin thalweg
+
+.PHONY: run
+run: build ## Builds, makes sample data, runs the example ETL script in this process and shows what it wrote.
+	@examples/run.sh "$(THALWEG)"
+
+.PHONY: run-cluster
+run-cluster: build ## The same on a JobManager and two worker processes of this machine.
+	@examples/run.sh "$(THALWEG)" --cluster
+
+.PHONY: sql
+sql: build ## Opens the interactive SQL shell.
+	@"$(THALWEG)" sql
+
+## ---- Changing it
+
+.PHONY: fmt
+fmt: ## Formats the code.
+	cargo fmt --all
+
+.PHONY: lint
+lint: ## Checks format, lints and documentation, warnings denied.
+	cargo fmt --all -- --check
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps
+
+.PHONY: deny
+deny: ## Checks licences, sources and advisories of all dependencies (installs cargo-deny if it is missing).
+	command -v cargo-deny >/dev/null || cargo install --locked --target-dir "$(THALWEG_CACHE)/tools" cargo-deny
+	cargo deny check
+
+## ---- Testing it
+
+.PHONY: test
+test: ## Everything that CI runs.
+	cargo test $(CARGO_FLAGS)
