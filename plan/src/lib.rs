@@ -1,1 +1,24 @@
-//! Placeholder.
+//! What a job is: Flink SQL in, job graph out.
+//!
+//! A script is split and parsed (`sql`), its statements run against a session's catalogs (`session`, `catalog`), queries and
+//! inserts become DataFusion plans which `planner` cuts into a [`thalweg_graph::JobGraph`]. No sockets, no disks, no clock: what
+//! planning must know of the world it asks through [`connect::Connectors`].
+//!
+//! Modules are listed lowest first; a module uses only those above it.
+
+pub mod target;
+pub mod sql_type;
+pub mod connect;
+pub mod error;
+pub mod functions;
+pub mod exec;
+pub mod session_config;
+pub mod catalog;
+pub mod sql;
+pub mod planner;
+pub mod session;
+
+pub use connect::Connectors;
+pub use session::{Outcome, Session};
+pub use sql::{Statement, StatementKind};
+pub use target::Target;

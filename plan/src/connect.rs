@@ -1,0 +1,55 @@
+//! What planning asks of the world: option checks, column inference, table providers, block locations.
+//!
+//! Implemented by `thalweg-connectors`, handed in to a [`crate::Session`], so that this crate does no I/O of its own.
+
+use std::{fmt::Debug, sync::Arc};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::TableProvider,
+    execution::{SessionState, runtime_env::RuntimeEnv},
+};
+use thalweg_graph::{
+    SqlError,
+    table::{Column, SinkDescriptor, TableDescriptor},
+};
+
+/// A range of bytes of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileRange {
+    /// The file, with its scheme and authority: `hdfs://nn/warehouse/t/part-0.parquet`.
+    pub url: String,
+    /// First byte.
+    pub start: u64,
+    /// The byte after the last one.
+    pub end: u64,
+}
+
+/// The world as planning sees it.
+#[async_trait]
+pub trait Connectors: Debug + Send + Sync {
+    /// Checks a table's `WITH` options: connector and format exist, options are known (else names the nearest) and have legal values.
+    fn validate(&self, table: &TableDescriptor) -> Result<(), SqlError>;
+
+    /// Returns the columns of a table that was declared without columns, partition columns included, from its files.
+    async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError>;
+
+    /// Returns what DataFusion reads the table through. `schema` has the table's physical columns in declared order.
+    async fn table_provider(
+        &self,
+        table: &TableDescriptor,
+        schema: SchemaRef,
+        state: &SessionState,
+    ) -> Result<Arc<dyn TableProvider>, SqlError>;
+
+    /// Checks that rows of `schema` can be written to the table in the way that is asked.
+    fn validate_sink(&self, sink: &SinkDescriptor, schema: &Schema) -> Result<(), SqlError>;
+
+    /// Returns the hosts that hold each range on their own disks, one answer for each range; empty where that means nothing.
+    /// Never fails a plan.
+    async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>>;
+
+    /// The runtime whose object store registry opens the supported file systems.
+    fn runtime_env(&self) -> Arc<RuntimeEnv>;
+}

@@ -1,0 +1,1 @@
+//! The custom plan nodes of a fragment, and how fragments travel.

@@ -1,0 +1,1 @@
+//! Flink's built-in functions, by their Flink names and with their semantics.

@@ -1,0 +1,1 @@
+//! The one DataFusion configuration, used both when planning and when running.
