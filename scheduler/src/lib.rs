@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The way of control: from a submitted script or job graph to tasks on workers and committed output.
+//!
+//! Decisions are made by pure machines (`quorum`, `resource_manager`, `job_master`: state and input in, actions out; no clock, no
+//! I/O, no randomness). The `dispatcher` runs them in one task and carries their actions out; `worker_gateway` and `rest` are
+//! its doors. Planning and committing are handed in as traits, so that this crate knows neither SQL nor file systems.
+
+pub mod clock;
+pub mod committer;
+pub mod dispatcher;
+pub mod job_manager;
+pub mod planner;
+pub mod view;
+
+pub use committer::Committer;
+pub use dispatcher::{DispatcherHandle, ResultStream, ScriptAccepted, ScriptJob, ScriptRequest};
+pub use job_manager::{JobManager, JobManagerConfig};
+pub use planner::{Planner, Script, ScriptStatement, StatementOutcome};
+pub use view::{JobDetails, JobEnd, JobProgress, JobSummary};

@@ -1,0 +1,22 @@
+//! What the control plane asks of sinks: to make a job's output visible, or to withdraw it.
+
+use async_trait::async_trait;
+use thalweg_graph::{
+    Failure, JobId,
+    table::{Committable, SinkDescriptor},
+};
+
+/// Commits and aborts. Both are idempotent: they are tried again after a failure of kind `Io` and after a change of leader.
+#[async_trait]
+pub trait Committer: Send + Sync {
+    /// Makes visible what the finished attempts of one sink have staged.
+    async fn commit(
+        &self,
+        job: JobId,
+        sink: &SinkDescriptor,
+        committables: &[Committable],
+    ) -> Result<(), Failure>;
+
+    /// Removes everything that the job has staged for one sink.
+    async fn abort(&self, job: JobId, sink: &SinkDescriptor) -> Result<(), Failure>;
+}

@@ -1,0 +1,107 @@
+//! Why the dispatcher refuses something.
+
+use thalweg_graph::{Failure, JobId, SqlError, VertexId, job_graph};
+
+/// A refusal.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No job has this id, or it ended so long ago that it was dropped.
+    #[error("there is no job `{0}`")]
+    UnknownJob(JobId),
+    /// The job has no such vertex.
+    #[error("job `{job}` has no vertex `{vertex}`")]
+    UnknownVertex {
+        /// The job.
+        job: JobId,
+        /// What was asked for.
+        vertex: VertexId,
+    },
+    /// No worker has this id.
+    #[error("there is no worker `{0}`")]
+    UnknownWorker(String),
+    /// The graph does not hold together.
+    #[error("the job graph is not valid: {0}")]
+    InvalidGraph(#[from] job_graph::Error),
+    /// An option of the job has a value that it cannot take.
+    #[error(transparent)]
+    InvalidOption(#[from] thalweg_graph::options::InvalidValue),
+    /// The graph was planned by another build.
+    #[error(
+        "the job was planned by build `{planned}`, this JobManager is build `{ours}`: submit the script again"
+    )]
+    OtherBuild {
+        /// Who planned it.
+        planned: String,
+        /// Who we are.
+        ours: String,
+    },
+    /// A job of this id was submitted before.
+    #[error("job `{0}` exists already")]
+    JobExists(JobId),
+    /// The job returns no rows.
+    #[error("job `{0}` has no result: it is not a query")]
+    NoResult(JobId),
+    /// The result was dropped after its time.
+    #[error("the result of job `{0}` is gone: it was not read in time")]
+    ResultGone(JobId),
+    /// A page that is not there.
+    #[error("the result of job `{job}` has no page {token}: it ends before")]
+    NoPage {
+        /// The job.
+        job: JobId,
+        /// The page asked for.
+        token: u64,
+    },
+    /// The spooled result cannot be read.
+    #[error("cannot read the result of job `{job}`: {reason}")]
+    ResultUnreadable {
+        /// The job.
+        job: JobId,
+        /// Why.
+        reason: String,
+    },
+    /// The job ended without a result.
+    #[error("job `{job}` failed: {failure}")]
+    JobFailed {
+        /// The job.
+        job: JobId,
+        /// Why.
+        failure: Failure,
+    },
+    /// The job was cancelled.
+    #[error("job `{0}` was cancelled")]
+    JobCanceled(JobId),
+    /// The script was refused.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// The idempotency key belongs to another script.
+    #[error("the idempotency key `{0}` was used for another script")]
+    KeyReused(String),
+    /// The JobManager is shutting down.
+    #[error("the JobManager is stopping")]
+    Stopped,
+}
+
+impl Error {
+    /// A stable word for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::UnknownJob(_) => "unknown-job",
+            Error::UnknownVertex { .. } => "unknown-vertex",
+            Error::UnknownWorker(_) => "unknown-worker",
+            Error::InvalidGraph(_) => "invalid-graph",
+            Error::InvalidOption(_) => "invalid-option",
+            Error::OtherBuild { .. } => "other-build",
+            Error::JobExists(_) => "job-exists",
+            Error::NoResult(_) => "no-result",
+            Error::ResultGone(_) => "result-gone",
+            Error::NoPage { .. } => "no-page",
+            Error::ResultUnreadable { .. } => "result-unreadable",
+            Error::JobFailed { .. } => "job-failed",
+            Error::JobCanceled(_) => "job-canceled",
+            Error::Sql(error) => error.code.as_str(),
+            Error::KeyReused(_) => "idempotency-key-reused",
+            Error::Stopped => "stopping",
+        }
+    }
+}

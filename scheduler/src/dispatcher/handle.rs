@@ -1,0 +1,102 @@
+//! The way to the dispatcher for REST, the command line and tests: a cheap clone; each call is one message and its answer.
+
+use std::{io, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use futures::Stream;
+use thalweg_graph::{JobGraph, JobId, VertexId, WorkerId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    Error,
+    request::{Reply, Request, ScriptAccepted, ScriptRequest},
+};
+use crate::view::{
+    JobDetails, JobEnd, JobProgress, JobSummary, Overview, SubtaskDetails, VertexDetails, WorkerDetails,
+};
+
+/// The bytes of a result: one Arrow IPC stream.
+pub type ResultStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// Talks to the dispatcher.
+#[derive(Clone)]
+pub struct DispatcherHandle {
+    pub(crate) requests: mpsc::Sender<Request>,
+}
+
+impl DispatcherHandle {
+    /// Runs a planned job. It is accepted when this returns; see [`watch`](Self::watch) and [`wait`](Self::wait) for the rest.
+    pub async fn submit(&self, graph: JobGraph) -> Result<JobId, Error> {
+        self.ask(|reply| Request::Submit(Box::new(graph), reply)).await
+    }
+
+    /// Runs a script: its jobs' ids are known at once, they run one after another.
+    pub async fn submit_script(&self, script: ScriptRequest) -> Result<ScriptAccepted, Error> {
+        self.ask(|reply| Request::Script(Box::new(script), reply)).await
+    }
+
+    /// Asks a job to cancel. Does nothing to a job that has ended or is about to make its output visible.
+    pub async fn cancel(&self, job: JobId) -> Result<(), Error> {
+        self.ask(|reply| Request::Cancel(job, reply)).await
+    }
+
+    /// Every job that is remembered, newest first.
+    pub async fn jobs(&self) -> Result<Vec<JobSummary>, Error> {
+        self.ask(Request::Jobs).await
+    }
+
+    /// All about a job.
+    pub async fn job(&self, job: JobId) -> Result<Arc<JobDetails>, Error> {
+        self.ask(|reply| Request::Job(job, reply)).await
+    }
+
+    /// One vertex of a job with its subtasks.
+    pub async fn vertex(
+        &self,
+        job: JobId,
+        vertex: VertexId,
+    ) -> Result<(VertexDetails, Vec<SubtaskDetails>), Error> {
+        self.ask(|reply| Request::Vertex(job, vertex, reply)).await
+    }
+
+    /// A job's progress now and whenever it changes; the sender goes when the job has ended and was shown so.
+    pub async fn watch(&self, job: JobId) -> Result<watch::Receiver<Arc<JobProgress>>, Error> {
+        self.ask(|reply| Request::Watch(job, reply)).await
+    }
+
+    /// Waits for a job's end.
+    pub async fn wait(&self, job: JobId) -> Result<JobEnd, Error> {
+        let mut progress = self.watch(job).await?;
+        let last = progress.wait_for(|progress| progress.status.is_terminal()).await;
+        let last = last.map_err(|_| Error::Stopped)?;
+        Ok(JobEnd { status: last.status, failure: last.failure.clone() })
+    }
+
+    /// The rows of a query as the bytes of an Arrow IPC stream. Waits until the job's output is complete.
+    pub async fn result(&self, job: JobId) -> Result<ResultStream, Error> {
+        Err(Error::NoResult(job))
+    }
+
+    /// The cluster in a line.
+    pub async fn overview(&self) -> Result<Overview, Error> {
+        self.ask(Request::Overview).await
+    }
+
+    /// The registered workers.
+    pub async fn workers(&self) -> Result<Vec<WorkerDetails>, Error> {
+        self.ask(Request::Workers).await
+    }
+
+    /// One worker.
+    pub async fn worker(&self, worker: &WorkerId) -> Result<WorkerDetails, Error> {
+        let workers = self.workers().await?;
+        let found = workers.into_iter().find(|details| details.worker == *worker);
+        found.ok_or_else(|| Error::UnknownWorker(worker.0.clone()))
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| Error::Stopped)?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+}

@@ -1,0 +1,9 @@
+//! The driver of the control plane: one task that owns the pure machines, feeds them and carries out what they decide.
+
+pub mod error;
+pub mod handle;
+pub mod request;
+
+pub use error::Error;
+pub use handle::{DispatcherHandle, ResultStream};
+pub use request::{ScriptAccepted, ScriptJob, ScriptRequest};

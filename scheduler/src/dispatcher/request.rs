@@ -1,0 +1,69 @@
+//! What is asked of the dispatcher, with the way back for the answer.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thalweg_graph::{JobGraph, JobId, Options, VertexId};
+use tokio::sync::{oneshot, watch};
+
+use super::Error;
+use crate::view::{
+    JobDetails, JobProgress, JobSummary, Overview, SubtaskDetails, VertexDetails, WorkerDetails,
+};
+
+/// A script to run: its statements that make jobs run one after another.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScriptRequest {
+    /// The script.
+    pub script: String,
+    /// The name of its jobs; by default each statement's text, shortened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Options for its session.
+    #[serde(default)]
+    pub configuration: Options,
+    /// Subtasks of each vertex; wins over the option of that meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u32>,
+    /// The same key again gives the same answer and runs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+/// The answer to a script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptAccepted {
+    /// The first of its jobs.
+    pub jobid: Option<JobId>,
+    /// All its jobs, in order.
+    pub jobs: Vec<ScriptJob>,
+}
+
+/// One job of a script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptJob {
+    /// Its id.
+    pub jobid: JobId,
+    /// The statement that makes it.
+    pub statement: String,
+    /// The line on which that starts.
+    pub line: u64,
+    /// Whether it has a result to read.
+    pub is_query: bool,
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// A question or an order from a [`DispatcherHandle`](super::DispatcherHandle).
+pub(crate) enum Request {
+    Submit(Box<JobGraph>, Reply<JobId>),
+    Script(Box<ScriptRequest>, Reply<ScriptAccepted>),
+    Cancel(JobId, Reply<()>),
+    Jobs(Reply<Vec<JobSummary>>),
+    Job(JobId, Reply<Arc<JobDetails>>),
+    Vertex(JobId, VertexId, Reply<(VertexDetails, Vec<SubtaskDetails>)>),
+    Watch(JobId, Reply<watch::Receiver<Arc<JobProgress>>>),
+    Overview(Reply<Overview>),
+    Workers(Reply<Vec<WorkerDetails>>),
+}

@@ -1,0 +1,256 @@
+//! What can be read about jobs and workers: plain data, made by the dispatcher, shown by REST and the command line.
+
+use std::{collections::BTreeMap, ops::Index, sync::Arc};
+
+use serde::Serialize;
+use thalweg_graph::{
+    Attempt, Failure, JobId, JobStatus, Options, RuntimeMode, TaskMetrics, TaskState, VertexId, WorkerId,
+    table::Column,
+};
+
+use crate::clock::Timestamp;
+
+/// Number of subtasks in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct TaskCounts([u32; TaskState::ALL.len()]);
+
+impl TaskCounts {
+    /// Counts one more in `state`.
+    pub fn add(&mut self, state: TaskState) {
+        self.0[state as usize] += 1;
+    }
+
+    /// Moves one from a state to another.
+    pub fn change(&mut self, from: TaskState, to: TaskState) {
+        self.0[from as usize] -= 1;
+        self.0[to as usize] += 1;
+    }
+
+    /// Adds other counts to these.
+    pub fn merge(&mut self, other: &TaskCounts) {
+        self.0.iter_mut().zip(other.0).for_each(|(count, more)| *count += more);
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u32 {
+        self.0.iter().sum()
+    }
+}
+
+impl Index<TaskState> for TaskCounts {
+    type Output = u32;
+
+    fn index(&self, state: TaskState) -> &u32 {
+        &self.0[state as usize]
+    }
+}
+
+/// A job in a line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobSummary {
+    /// Its id.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// When it was accepted.
+    pub submitted: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// When its status changed last.
+    pub changed: Timestamp,
+    /// Its subtasks by state.
+    pub tasks: TaskCounts,
+}
+
+/// All about a job except its subtasks.
+#[derive(Debug, Clone)]
+pub struct JobDetails {
+    /// The line.
+    pub summary: JobSummary,
+    /// Batch or streaming; `None` until it is planned.
+    pub mode: Option<RuntimeMode>,
+    /// The statement it comes from.
+    pub statement: String,
+    /// When it entered each status last.
+    pub status_times: BTreeMap<JobStatus, Timestamp>,
+    /// Its vertices, producers first.
+    pub vertices: Vec<VertexDetails>,
+    /// Why it does not run yet: `needs 4 slots, 2 are free on 1 worker`.
+    pub waiting: Option<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// The newest failures met, also those that were recovered from, oldest first.
+    pub failures: Vec<FailureRecord>,
+    /// Whether older failures were dropped from `failures`.
+    pub failures_truncated: bool,
+    /// How often some part of it was restarted.
+    pub restarts: u32,
+    /// Its largest parallelism.
+    pub parallelism: u32,
+    /// The plan in Flink's shape; null until it is planned.
+    pub plan: Arc<serde_json::Value>,
+    /// Its options.
+    pub options: Arc<Options>,
+    /// The columns of its result, for a query.
+    pub result_columns: Option<Arc<[Column]>>,
+}
+
+/// One vertex.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VertexDetails {
+    /// Its position.
+    pub id: VertexId,
+    /// Its name.
+    pub name: String,
+    /// How many subtasks it has.
+    pub parallelism: u32,
+    /// Them by state.
+    pub tasks: TaskCounts,
+    /// When the first of its current attempts was deployed.
+    pub started: Option<Timestamp>,
+    /// When the last one ended, if all have.
+    pub ended: Option<Timestamp>,
+    /// The sum of their counters.
+    pub metrics: TaskMetrics,
+}
+
+impl VertexDetails {
+    /// One state for all its subtasks, as Flink shows it.
+    pub fn state(&self) -> TaskState {
+        use TaskState::*;
+        if self.tasks[Finished] == self.parallelism {
+            return Finished;
+        }
+        let first = [Failed, Canceling, Canceled, Running, Initializing, Deploying, Scheduled, Finished];
+        match first.into_iter().find(|state| self.tasks[*state] > 0) {
+            // Some have finished, the others wait for their turn.
+            Some(Finished) => Running,
+            Some(state) => state,
+            None => Created,
+        }
+    }
+}
+
+/// One subtask's current attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubtaskDetails {
+    /// Its index.
+    pub index: u32,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// Where the attempt stands.
+    pub state: TaskState,
+    /// The worker that runs or ran it.
+    pub worker: Option<WorkerId>,
+    /// When it was deployed.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Its counters.
+    pub metrics: TaskMetrics,
+}
+
+/// A failure that was met.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FailureRecord {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub failure: Failure,
+    /// The name of the task that met it.
+    pub task: Option<String>,
+}
+
+impl FailureRecord {
+    /// The attempt that met it, if it was a task.
+    pub fn attempt(&self) -> Option<Attempt> {
+        self.failure.attempt
+    }
+}
+
+/// How far a job is, for those who watch it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobProgress {
+    /// Its id.
+    pub job: JobId,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// Why it does not run yet.
+    pub waiting: Option<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// How often some part of it was restarted.
+    pub restarts: u32,
+    /// Its vertices, producers first.
+    pub vertices: Vec<VertexProgress>,
+}
+
+/// How far a vertex is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VertexProgress {
+    /// Its name.
+    pub name: String,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// Number of those that run.
+    pub running: u32,
+    /// Number of those that have finished.
+    pub finished: u32,
+    /// The sum of their counters.
+    pub metrics: TaskMetrics,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobEnd {
+    /// `Finished`, `Failed` or `Canceled`.
+    pub status: JobStatus,
+    /// Why, if it failed.
+    pub failure: Option<Failure>,
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerDetails {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its host.
+    pub host: String,
+    /// Its data port, `host:port`.
+    pub data_address: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Its slots.
+    pub slots: u32,
+    /// Those that no job has.
+    pub free_slots: u32,
+    /// Its memory budget.
+    pub memory_bytes: u64,
+    /// What it uses of that.
+    pub memory_used_bytes: u64,
+    /// When it was heard last.
+    pub last_heard: Timestamp,
+    /// The jobs that have slots on it, one entry a slot.
+    pub allocated: Vec<JobId>,
+}
+
+/// The cluster in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Overview {
+    /// Registered workers.
+    pub workers: u32,
+    /// Their slots.
+    pub slots_total: u32,
+    /// Those that no job has.
+    pub slots_free: u32,
+    /// Jobs that have not ended.
+    pub jobs_running: u32,
+    /// Jobs that ended well.
+    pub jobs_finished: u32,
+    /// Jobs that were cancelled.
+    pub jobs_canceled: u32,
+    /// Jobs that failed.
+    pub jobs_failed: u32,
+}
