@@ -9,7 +9,7 @@ use crate::{Attempt, EdgeId, JobId, SubtaskId, VertexId, WorkerId};
 
 /// Which consumer subtask gets a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "type")]
+#[serde(rename_all = "kebab-case")]
 pub enum Partitioning {
     /// By a hash of expressions over the producer's columns, so that equal keys meet.
     Hash {

@@ -6,7 +6,7 @@ use crate::{Attempt, EdgeId, WorkerId};
 
 /// What went wrong, as far as a reaction depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// The same input would fail again: a value that cannot be cast, a division by zero, a corrupt file.
     Deterministic,

@@ -76,7 +76,7 @@ pub struct Fragment {
 
 /// Where the rows of a vertex leave the job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "type")]
+#[serde(rename_all = "kebab-case")]
 pub enum VertexOutput {
     /// Nowhere: they only go over edges.
     Edges,

@@ -154,3 +154,79 @@ pub enum ToWorker {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use thalweg_graph::{
+        EdgeId, FailureKind, Fragment, Options, SubtaskId, VertexId, VertexOutput,
+        exchange::{ExchangeKind, Partitioning, ResultPartitionDescriptor},
+        table::{SinkDescriptor, TableDescriptor, TablePath},
+    };
+
+    use super::*;
+
+    fn attempt() -> Attempt {
+        Attempt { job: JobId(7), subtask: SubtaskId { vertex: VertexId(1), index: 2 }, number: 3 }
+    }
+
+    fn task(output: VertexOutput, partitioning: Partitioning) -> Arc<TaskDescriptor> {
+        let id = ResultPartitionId { producer: attempt(), edge: EdgeId(4) };
+        Arc::new(TaskDescriptor {
+            attempt: attempt(),
+            epoch: JobEpoch(1),
+            name: "Filter".to_owned(),
+            build_id: "build".to_owned(),
+            parallelism: 4,
+            fragment: Arc::new(Fragment {
+                plan: Bytes::from_static(b"plan"),
+                display: "Filter".to_owned(),
+                partitions: 4,
+            }),
+            splits: Vec::new(),
+            inputs: Vec::new(),
+            outputs: vec![ResultPartitionDescriptor {
+                id,
+                partitioning,
+                kind: ExchangeKind::Blocking,
+                subpartitions: 4,
+            }],
+            output: Arc::new(output),
+            options: Arc::new([("a", "b")].into_iter().collect::<Options>()),
+        })
+    }
+
+    /// The encoding does not describe itself: a type whose decoding must look ahead would only fail on the other side.
+    #[test]
+    fn every_shape_of_a_task_and_a_failure_survives_the_encoding() {
+        let path = TablePath { catalog: "c".to_owned(), database: "d".to_owned(), table: "t".to_owned() };
+        let sink = SinkDescriptor {
+            table: TableDescriptor {
+                path,
+                columns: Vec::new(),
+                partition_keys: Vec::new(),
+                options: Default::default(),
+            },
+            overwrite: true,
+            static_partition: Default::default(),
+        };
+        let hash =
+            Partitioning::Hash { expressions: vec![Bytes::from_static(b"a@0")], display: "a@0".to_owned() };
+        let tasks = vec![
+            task(VertexOutput::Sink(Box::new(sink)), hash),
+            task(VertexOutput::Result, Partitioning::Broadcast),
+            task(VertexOutput::Edges, Partitioning::RoundRobin),
+        ];
+        let deploy = ToWorker::Deploy { term: Term(1), tasks };
+        assert_eq!(postcard::from_bytes::<ToWorker>(&postcard::to_stdvec(&deploy).unwrap()).unwrap(), deploy);
+
+        for kind in [FailureKind::Io, FailureKind::FetchFailed { edge: EdgeId(1), producer: attempt() }] {
+            let failure = Failure::new(kind, "why").of(attempt(), WorkerId("w".to_owned()));
+            let update = TaskUpdate::Failed { failure, metrics: TaskMetrics::default() };
+            let failed = ToLeader::Task { attempt: attempt(), update };
+            assert_eq!(
+                postcard::from_bytes::<ToLeader>(&postcard::to_stdvec(&failed).unwrap()).unwrap(),
+                failed
+            );
+        }
+    }
+}
