@@ -87,8 +87,8 @@ pub enum TaskUpdate {
     Finished {
         /// Final counters.
         metrics: TaskMetrics,
-        /// What its sink wants made visible, where it has one.
-        committable: Option<Committable>,
+        /// What its sink wants made visible: one for each partition that wrote something.
+        committables: Vec<Committable>,
     },
     /// It failed; whatever its sink had staged is gone or will be by the abort of the job.
     Failed {
