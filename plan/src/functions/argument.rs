@@ -293,7 +293,10 @@ pub fn slices<'a>(rows: usize, mut value: impl FnMut(usize) -> Result<Option<&'a
 }
 
 /// Builds a text column; `write` appends a row's value to the empty buffer and says whether it is one (`None`: NULL).
-pub fn texts(rows: usize, mut write: impl FnMut(usize, &mut String) -> Result<Option<()>>) -> Result<ArrayRef> {
+pub fn texts(
+    rows: usize,
+    mut write: impl FnMut(usize, &mut String) -> Result<Option<()>>,
+) -> Result<ArrayRef> {
     let mut column = StringViewBuilder::with_capacity(rows);
     let mut buffer = String::new();
     for row in 0..rows {

@@ -11,9 +11,7 @@ use std::{
 use arrow::{array::ArrayRef, datatypes::DataType};
 use datafusion::{
     common::{Result, ScalarValue, plan_err},
-    logical_expr::{
-        ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-    },
+    logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
 };
 
 use super::argument::{Call, Kind};

@@ -24,7 +24,8 @@ impl Reused {
 
     /// The function, answering to Flink's name as well.
     pub fn into_udf(self) -> Arc<ScalarUDF> {
-        let known = self.function.name() == self.name || self.function.aliases().iter().any(|a| a == self.name);
+        let known =
+            self.function.name() == self.name || self.function.aliases().iter().any(|a| a == self.name);
         match known {
             true => self.function,
             false => Arc::new(self.function.as_ref().clone().with_aliases([self.name])),

@@ -32,7 +32,8 @@ pub fn from_base64(call: &Call) -> Result<ArrayRef> {
     texts(call.rows, |row, out| {
         let Some(text) = text.get(row) else { return Ok(None) };
         let bytes = LENIENT.decode(text);
-        let bytes = bytes.map_err(|error| exec_datafusion_err!("FROM_BASE64 cannot decode '{text}': {error}"))?;
+        let bytes =
+            bytes.map_err(|error| exec_datafusion_err!("FROM_BASE64 cannot decode '{text}': {error}"))?;
         out.push_str(&String::from_utf8_lossy(&bytes));
         Ok(Some(()))
     })
@@ -84,7 +85,9 @@ pub fn decode(call: &Call) -> Result<ArrayRef> {
     texts(call.rows, |row, out| {
         let (Some(bytes), Some(charset)) = (bytes.get(row), charset.get(row)) else { return Ok(None) };
         match Charset::named(charset)? {
-            Charset::Ascii => out.extend(bytes.iter().map(|b| if b.is_ascii() { char::from(*b) } else { '\u{FFFD}' })),
+            Charset::Ascii => {
+                out.extend(bytes.iter().map(|b| if b.is_ascii() { char::from(*b) } else { '\u{FFFD}' }))
+            }
             Charset::Latin1 => out.extend(bytes.iter().map(|b| char::from(*b))),
             Charset::Utf8 => out.push_str(&String::from_utf8_lossy(bytes)),
             Charset::Utf16Le => utf16(bytes, u16::from_le_bytes, out),
@@ -155,7 +158,9 @@ pub fn hex_argument(given: &[DataType]) -> Result<Vec<DataType>> {
 pub fn hex(call: &Call) -> Result<ArrayRef> {
     if call.arguments[0].data_type().is_integer() {
         let values = call.integers(0)?;
-        return texts(call.rows, |row, out| Ok(values.get(row).and_then(|value| write!(out, "{value:X}").ok())));
+        return texts(call.rows, |row, out| {
+            Ok(values.get(row).and_then(|value| write!(out, "{value:X}").ok()))
+        });
     }
     let bytes = call.bytes(0)?;
     texts(call.rows, |row, out| {

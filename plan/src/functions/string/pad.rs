@@ -38,7 +38,10 @@ pub fn rpad(call: &Call) -> Result<ArrayRef> {
 }
 
 /// NULL if the length is negative or there is nothing to pad with.
-fn pad(call: &Call, place: fn(&str, std::iter::Take<std::iter::Cycle<std::str::Chars>>, &mut String)) -> Result<ArrayRef> {
+fn pad(
+    call: &Call,
+    place: fn(&str, std::iter::Take<std::iter::Cycle<std::str::Chars>>, &mut String),
+) -> Result<ArrayRef> {
     let (text, length, pad) = (call.text(0)?, call.integers(1)?, call.text(2)?);
     texts(call.rows, |row, out| {
         let (Some(text), Some(length), Some(pad)) = (text.get(row), length.get(row), pad.get(row)) else {
@@ -56,7 +59,9 @@ fn pad(call: &Call, place: fn(&str, std::iter::Take<std::iter::Cycle<std::str::C
 
 fn check_length(function: &str, bytes: usize) -> Result<()> {
     match bytes > MAX_LENGTH_BYTES {
-        true => exec_err!("{function} would make a string of {bytes} bytes; at most {MAX_LENGTH_BYTES} are allowed"),
+        true => exec_err!(
+            "{function} would make a string of {bytes} bytes; at most {MAX_LENGTH_BYTES} are allowed"
+        ),
         false => Ok(()),
     }
 }

@@ -26,7 +26,8 @@ pub fn instr(call: &Call) -> Result<ArrayRef> {
     numbers::<Int32Type>(call.rows, |row| {
         let start = start.as_ref().map_or(Some(1), |start| start.get(row));
         let nth = nth.as_ref().map_or(Some(1), |nth| nth.get(row));
-        let (Some(text), Some(search), Some(start), Some(nth)) = (text.get(row), search.get(row), start, nth) else {
+        let (Some(text), Some(search), Some(start), Some(nth)) = (text.get(row), search.get(row), start, nth)
+        else {
             return Ok(None);
         };
         if nth <= 0 {
@@ -41,7 +42,9 @@ pub fn instr(call: &Call) -> Result<ArrayRef> {
 }
 
 fn forwards(text: &str, search: &str, start: i64, nth: i64) -> i32 {
-    let Some((skipped, _)) = text.char_indices().chain([(text.len(), ' ')]).nth(start as usize - 1) else { return 0 };
+    let Some((skipped, _)) = text.char_indices().chain([(text.len(), ' ')]).nth(start as usize - 1) else {
+        return 0;
+    };
     let mut from = skipped;
     for _ in 1..nth {
         let Some(found) = text[from..].find(search) else { return 0 };

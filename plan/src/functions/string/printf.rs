@@ -17,7 +17,8 @@ use crate::functions::argument::{Call, texts};
 /// `PRINTF(format, value, ...)`: NULL where the format does not fit the values.
 pub fn printf(call: &Call) -> Result<ArrayRef> {
     let format = call.text(0)?;
-    let values = (1..call.count()).map(|index| Values::of(&call.column(index)?)).collect::<Result<Vec<_>>>()?;
+    let values =
+        (1..call.count()).map(|index| Values::of(&call.column(index)?)).collect::<Result<Vec<_>>>()?;
     texts(call.rows, |row, out| {
         let Some(format) = format.get(row) else { return Ok(None) };
         Ok(write_format(format, &values, row, out))
@@ -115,8 +116,14 @@ impl Directive {
             'x' | 'X' => write!(text, "{:x}", whole()?).ok()?,
             'o' => write!(text, "{:o}", whole()?).ok()?,
             'c' => text.push(char::from_u32(u32::try_from(whole()?).ok()?)?),
-            'f' => self.write_signed(real()?, format!("{:.*}", self.precision.unwrap_or(6), real()?.abs()), &mut text),
-            'e' | 'E' => self.write_signed(real()?, scientific(real()?.abs(), self.precision.unwrap_or(6)), &mut text),
+            'f' => self.write_signed(
+                real()?,
+                format!("{:.*}", self.precision.unwrap_or(6), real()?.abs()),
+                &mut text,
+            ),
+            'e' | 'E' => {
+                self.write_signed(real()?, scientific(real()?.abs(), self.precision.unwrap_or(6)), &mut text)
+            }
             _ => return None,
         }
         if conversion.is_ascii_uppercase() {
@@ -128,13 +135,25 @@ impl Directive {
 
     fn write_whole(&self, value: i64, text: &mut String) {
         let digits = value.unsigned_abs().to_string();
-        let sign = if value < 0 { "-" } else if self.plus { "+" } else { "" };
+        let sign = if value < 0 {
+            "-"
+        } else if self.plus {
+            "+"
+        } else {
+            ""
+        };
         text.push_str(sign);
         text.push_str(&if self.group { grouped(&digits) } else { digits });
     }
 
     fn write_signed(&self, value: f64, digits: String, text: &mut String) {
-        let sign = if value.is_sign_negative() { "-" } else if self.plus { "+" } else { "" };
+        let sign = if value.is_sign_negative() {
+            "-"
+        } else if self.plus {
+            "+"
+        } else {
+            ""
+        };
         text.push_str(sign);
         match digits.split_once('.') {
             Some((whole, fraction)) if self.group => {

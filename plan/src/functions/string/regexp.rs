@@ -56,7 +56,9 @@ pub fn extract_all(call: &Call) -> Result<ArrayRef> {
         let group = group.as_ref().map_or(Some(1), |group| group.get(row));
         let group = group.and_then(|group| usize::try_from(group).ok());
         let found = match (text.get(row), patterns.get(row), group) {
-            (Some(text), Some(regex), Some(group)) if group < regex.captures_len() => Some((text, regex, group)),
+            (Some(text), Some(regex), Some(group)) if group < regex.captures_len() => {
+                Some((text, regex, group))
+            }
             _ => None,
         };
         if let Some((text, regex, group)) = found {
@@ -123,7 +125,8 @@ pub fn similar_to(call: &Call) -> Result<ArrayRef> {
         let (Some(text), Some(source)) = (text.get(row), pattern.get(row)) else { return Ok(None) };
         if compiled.as_ref().is_none_or(|(known, _)| *known != source) {
             let regex = Regex::new(&from_sql_pattern(source));
-            let regex = regex.map_err(|error| exec_datafusion_err!("malformed SIMILAR TO pattern '{source}': {error}"))?;
+            let regex = regex
+                .map_err(|error| exec_datafusion_err!("malformed SIMILAR TO pattern '{source}': {error}"))?;
             compiled = Some((source, regex));
         }
         let Some((_, regex)) = &compiled else { return Ok(None) };

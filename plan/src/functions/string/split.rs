@@ -35,7 +35,8 @@ pub fn split_index(call: &Call) -> Result<ArrayRef> {
     let delimiters = Delimiters::of(call)?;
     let delimiters = delimiters.as_text()?;
     slices(call.rows, |row| {
-        let (Some(text), Some(delimiter), Some(index)) = (text.get(row), delimiters.get(row), index.get(row)) else {
+        let (Some(text), Some(delimiter), Some(index)) = (text.get(row), delimiters.get(row), index.get(row))
+        else {
             return Ok(None);
         };
         let index = usize::try_from(index).ok().filter(|_| !delimiter.is_empty() && !text.is_empty());
@@ -91,12 +92,15 @@ pub fn split(call: &Call) -> Result<ArrayRef> {
 /// `STR_TO_MAP(string [, pairs, key_value])`: a pair without a value has a NULL one.
 pub fn str_to_map(call: &Call) -> Result<ArrayRef> {
     let text = call.text(0)?;
-    let delimiter = |index, default| if call.has(index) { call.text(index) } else { Ok(Text::Constant(Some(default))) };
+    let delimiter =
+        |index, default| if call.has(index) { call.text(index) } else { Ok(Text::Constant(Some(default))) };
     let (mut pairs, mut key_values) = (Patterns::new(delimiter(1, ",")?), Patterns::new(delimiter(2, "=")?));
     let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
     let mut maps = MapBuilder::new(Some(names), StringViewBuilder::new(), StringViewBuilder::new());
     for row in 0..call.rows {
-        let (Some(text), Some(pairs), Some(key_values)) = (text.get(row), pairs.get(row), key_values.get(row)) else {
+        let (Some(text), Some(pairs), Some(key_values)) =
+            (text.get(row), pairs.get(row), key_values.get(row))
+        else {
             maps.append(false)?;
             continue;
         };

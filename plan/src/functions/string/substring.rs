@@ -48,7 +48,8 @@ pub fn overlay(call: &Call) -> Result<ArrayRef> {
     let (text, replacement, start) = (call.text(0)?, call.text(1)?, call.integers(2)?);
     let lengths = call.has(3).then(|| call.integers(3)).transpose()?;
     texts(call.rows, |row, out| {
-        let (Some(text), Some(new), Some(start)) = (text.get(row), replacement.get(row), start.get(row)) else {
+        let (Some(text), Some(new), Some(start)) = (text.get(row), replacement.get(row), start.get(row))
+        else {
             return Ok(None);
         };
         let replaced = match &lengths {

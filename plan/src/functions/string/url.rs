@@ -85,7 +85,8 @@ impl<'a> Url<'a> {
         if !named {
             return None;
         }
-        let (rest, reference) = rest.split_once('#').map_or((rest, None), |(rest, reference)| (rest, Some(reference)));
+        let (rest, reference) =
+            rest.split_once('#').map_or((rest, None), |(rest, reference)| (rest, Some(reference)));
         let (authority, file) = match rest.strip_prefix("//") {
             Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
             None => ("", rest),
