@@ -16,3 +16,15 @@ pub enum Target {
         max_slots: u32,
     },
 }
+
+impl Target {
+    /// The number of partitions that plans are made for; at least one.
+    pub fn partitions(self) -> usize {
+        let partitions = match self {
+            Target::Embedded { threads } => threads,
+            Target::Cluster { parallelism: 0, max_slots } => max_slots,
+            Target::Cluster { parallelism, .. } => parallelism,
+        };
+        partitions.max(1) as usize
+    }
+}

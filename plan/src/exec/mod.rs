@@ -1,1 +1,16 @@
-//! The custom plan nodes of a fragment, and how fragments travel.
+//! The nodes that we add to DataFusion's physical plans, and how a fragment travels as bytes.
+//!
+//! The planner puts these nodes into fragments; a worker gives them life through the extension traits
+//! ([`OpenExchange`], [`OpenSource`]), which it hangs into the session config of the task that runs the fragment.
+
+pub mod connector_source;
+pub mod exchange_source;
+pub mod union;
+
+pub mod codec;
+pub mod splits;
+
+pub use connector_source::{ConnectorReader, ConnectorScan, ConnectorSourceExec, OpenSource};
+pub use exchange_source::{Channel, ExchangeReader, ExchangeSourceExec, OpenExchange};
+pub use splits::put_splits;
+pub use union::PartitionwiseUnionExec;

@@ -1,0 +1,160 @@
+//! The leaf of a fragment that reads a source which is not one of DataFusion's file scans: generated rows, ORC files.
+
+use std::{fmt, sync::Arc};
+
+use datafusion::{
+    arrow::datatypes::SchemaRef,
+    common::{Result, Statistics, internal_err, tree_node::TreeNodeRecursion},
+    config::ConfigOptions,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+        execution_plan::{Boundedness, EmissionType, SchedulingType},
+        statistics::StatisticsArgs,
+    },
+};
+use serde::{Deserialize, Serialize};
+use thalweg_graph::{source::Split, table::TableDescriptor};
+
+/// What a connector is asked to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectorScan {
+    /// The table.
+    pub table: TableDescriptor,
+    /// The columns wanted, as positions in the table's columns, in the order wanted; `None` is all of them.
+    pub projection: Option<Vec<usize>>,
+    /// Rows after which the reader may stop, in each partition.
+    pub limit: Option<usize>,
+}
+
+/// Opens sources in a task. Implemented by the connectors.
+pub trait OpenSource: Send + Sync {
+    /// The rows of some splits of a scan, with exactly the columns of `schema`.
+    fn open(
+        &self,
+        scan: &ConnectorScan,
+        splits: &[Split],
+        schema: SchemaRef,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream>;
+}
+
+/// The session-config extension under which [`ConnectorSourceExec`] finds the connectors.
+pub struct ConnectorReader(pub Arc<dyn OpenSource>);
+
+/// Reads a table through its connector. Its splits stand in the job graph beside the fragment, like those of file scans.
+#[derive(Debug, Clone)]
+pub struct ConnectorSourceExec {
+    /// What is read.
+    pub scan: ConnectorScan,
+    /// The splits of each partition.
+    pub splits: Vec<Vec<Split>>,
+    statistics: Arc<Statistics>,
+    properties: Arc<PlanProperties>,
+}
+
+impl ConnectorSourceExec {
+    /// A scan whose rows have `schema` (the projected one), with the splits of each partition.
+    pub fn new(scan: ConnectorScan, schema: SchemaRef, splits: Vec<Vec<Split>>) -> Self {
+        let statistics = Arc::new(Statistics::new_unknown(&schema));
+        let properties = Arc::new(
+            PlanProperties::new(
+                EquivalenceProperties::new(schema),
+                Partitioning::UnknownPartitioning(splits.len()),
+                EmissionType::Incremental,
+                Boundedness::Bounded,
+            )
+            .with_scheduling_type(SchedulingType::Cooperative),
+        );
+        Self { scan, splits, statistics, properties }
+    }
+
+    /// The same scan with what is known about its rows.
+    pub fn with_statistics(self, statistics: Statistics) -> Self {
+        Self { statistics: Arc::new(statistics), ..self }
+    }
+
+    /// The same scan with other splits.
+    pub fn with_splits(&self, splits: Vec<Vec<Split>>) -> Self {
+        Self::new(self.scan.clone(), self.schema(), splits).with_statistics(self.statistics.as_ref().clone())
+    }
+}
+
+impl DisplayAs for ConnectorSourceExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let schema = self.properties.eq_properties.schema();
+        let columns: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let table = &self.scan.table;
+        write!(
+            f,
+            "ConnectorSourceExec: table={}, connector={}, columns=[{}]",
+            table.path,
+            table.connector(),
+            columns.join(", ")
+        )?;
+        match self.scan.limit {
+            Some(limit) => write!(f, ", limit={limit}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for ConnectorSourceExec {
+    fn name(&self) -> &str {
+        "ConnectorSourceExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    /// Deals the splits over as many partitions as there are splits, up to the target.
+    fn repartitioned(&self, target: usize, _: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let count = self.splits.iter().map(Vec::len).sum::<usize>().min(target);
+        if count <= self.splits.len() {
+            return Ok(None);
+        }
+        let mut dealt = vec![Vec::new(); count];
+        for (position, split) in self.splits.iter().flatten().enumerate() {
+            dealt[position % count].push(split.clone());
+        }
+        Ok(Some(Arc::new(self.with_splits(dealt))))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let Some(reader) = context.session_config().get_extension::<ConnectorReader>() else {
+            return internal_err!("table {} is read outside of a task", self.scan.table.path);
+        };
+        let Some(splits) = self.splits.get(partition) else {
+            return internal_err!("table {} has no partition {partition}", self.scan.table.path);
+        };
+        reader.0.open(&self.scan, splits, self.schema(), context)
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _: &[Arc<Statistics>],
+        args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        Ok(match args.partition() {
+            None => Arc::clone(&self.statistics),
+            Some(_) => Arc::new(Statistics::new_unknown(&self.schema())),
+        })
+    }
+}
