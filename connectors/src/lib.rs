@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Where data enters and leaves: file systems, formats, connectors.
+//!
+//! A table's `connector` option names what reads and writes it. Planning asks [`BuiltinConnectors`] through
+//! `thalweg_plan::Connectors`; a task opens its sink with [`sink::open`]; whoever leads the job makes the written files visible
+//! with [`commit::commit`], or withdraws them with [`commit::abort`].
+//!
+//! Modules are listed lowest first; a module uses only those above it.
+
+pub mod error;
+pub mod options;
+pub mod file_system;
+pub mod format;
+pub mod writer;
+pub mod filesystem;
+pub mod datagen;
+pub mod print;
+pub mod blackhole;
+pub mod builtin;
+pub mod sink;
+pub mod commit;
+
+pub use builtin::{BuiltinConnectors, ConnectorsConfig};
+pub use error::Error;

@@ -85,17 +85,11 @@ fn read_properties(path: &str, text: &str, properties: &mut BTreeMap<String, Str
     let (mut element, mut name, mut value) = (String::new(), String::new(), String::new());
     loop {
         match reader.read_event().map_err(|error| corrupt(error.into()))? {
-            Event::Start(start) => element = String::from_utf8_lossy(start.local_name().as_ref()).into_owned(),
-            Event::Text(part) => {
-                let part = part.decode().map_err(|error| corrupt(error.into()))?;
-                append(&element, &part, &mut name, &mut value);
-            }
-            Event::GeneralRef(reference) => {
-                let entity = reference.decode().map_err(|error| corrupt(error.into()))?;
-                append(&element, resolve_entity(&entity), &mut name, &mut value);
-            }
+            Event::Start(start) => element = start.local_name().as_ref().to_owned(),
+            Event::Text(part) => append(&element, &part, &mut name, &mut value),
+            Event::GeneralRef(entity) => append(&element, resolve_entity(&entity), &mut name, &mut value),
             Event::End(end) => {
-                if end.local_name().as_ref() == b"property" {
+                if end.local_name().as_ref() == "property" {
                     properties.insert(name.trim().to_owned(), value.trim().to_owned());
                     (name, value) = (String::new(), String::new());
                 }

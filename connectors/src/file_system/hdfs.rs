@@ -92,7 +92,7 @@ impl Connection {
         &self,
         action: &'static str,
         path: &str,
-        attempt: impl Fn(Client) -> F + Send,
+        attempt: impl Fn(Client) -> F + Send + Sync,
     ) -> Result<T>
     where
         F: Future<Output = hdfs_native::Result<T>> + Send,

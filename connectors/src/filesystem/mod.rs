@@ -1,0 +1,1 @@
+//! The `filesystem` connector: tables that are folders of files.

@@ -1,0 +1,33 @@
+//! Opening a table for writing, in a task.
+
+use arrow::datatypes::SchemaRef;
+use thalweg_graph::{Attempt, table::SinkDescriptor};
+
+pub use crate::writer::{SinkOutcome, SinkWriter};
+use crate::{
+    blackhole::Blackhole,
+    builtin::{BuiltinConnectors, unknown_connector},
+    error::{Error, Result},
+    options::TableOptions,
+    print::Print,
+};
+
+/// Opens the writer of one partition of one attempt; rows will have `schema`. A task opens one for each partition it runs.
+pub async fn open(
+    connectors: &BuiltinConnectors,
+    sink: &SinkDescriptor,
+    schema: SchemaRef,
+    attempt: Attempt,
+    partition: u32,
+) -> Result<Box<dyn SinkWriter>> {
+    let options = TableOptions(&sink.table.options);
+    match sink.table.connector() {
+        "print" => Ok(Box::new(Print::new(options, partition))),
+        "blackhole" => Ok(Box::new(Blackhole)),
+        "filesystem" => {
+            let _ = (connectors, schema, attempt);
+            Err(Error::Unsupported("connector `filesystem` cannot be written yet".to_owned()))
+        }
+        other => Err(unknown_connector(other)),
+    }
+}
