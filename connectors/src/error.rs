@@ -81,7 +81,9 @@ pub enum Error {
         source: Cause,
     },
     /// A file whose content is not what its format says.
-    #[error("cannot read `{path}`: not a valid {format} file; it may be truncated, corrupt or of another format")]
+    #[error(
+        "cannot read `{path}`: not a valid {format} file; it may be truncated, corrupt or of another format"
+    )]
     Corrupt {
         /// The file.
         path: String,
@@ -213,9 +215,10 @@ fn own_cause(error: Cause) -> std::result::Result<Error, Cause> {
         Err(error) => error,
     };
     match error.downcast::<object_store::Error>().map(|error| *error) {
-        Ok(object_store::Error::Generic { source, .. } | object_store::Error::PermissionDenied { source, .. }) => {
-            own_cause(source)
-        }
+        Ok(
+            object_store::Error::Generic { source, .. }
+            | object_store::Error::PermissionDenied { source, .. },
+        ) => own_cause(source),
         Ok(other) => Err(Box::new(other)),
         Err(error) => Err(error),
     }
@@ -262,9 +265,10 @@ impl From<Error> for DataFusionError {
 impl From<Error> for object_store::Error {
     fn from(error: Error) -> Self {
         match error {
-            Error::NotFound { path } => {
-                object_store::Error::NotFound { path: path.clone(), source: Box::new(Error::NotFound { path }) }
-            }
+            Error::NotFound { path } => object_store::Error::NotFound {
+                path: path.clone(),
+                source: Box::new(Error::NotFound { path }),
+            },
             other => object_store::Error::Generic { store: "thalweg", source: Box::new(other) },
         }
     }

@@ -79,13 +79,18 @@ impl Takes {
             Takes::Character => character(value).is_some(),
             Takes::OneOf(words) => words.iter().any(|word| word.eq_ignore_ascii_case(value)),
             Takes::Refused(reason) => {
-                return Err(Error::Unsupported(format!("option `{name}` = `{value}` is not supported: {reason}")));
+                return Err(Error::Unsupported(format!(
+                    "option `{name}` = `{value}` is not supported: {reason}"
+                )));
             }
         };
         if fits {
             return Ok(());
         }
-        Err(Error::InvalidOption(format!("option `{name}` cannot be `{value}`: expected {}", self.in_words())))
+        Err(Error::InvalidOption(format!(
+            "option `{name}` cannot be `{value}`: expected {}",
+            self.in_words()
+        )))
     }
 
     fn in_words(self) -> String {
@@ -151,9 +156,9 @@ impl TableOptions<'_> {
 
     /// An option that must be given.
     pub fn required(&self, connector: &str, name: &str) -> Result<&str> {
-        self.text(name).filter(|text| !text.trim().is_empty()).ok_or_else(|| {
-            Error::InvalidOption(format!("connector `{connector}` needs the option `{name}`"))
-        })
+        self.text(name)
+            .filter(|text| !text.trim().is_empty())
+            .ok_or_else(|| Error::InvalidOption(format!("connector `{connector}` needs the option `{name}`")))
     }
 }
 
@@ -170,7 +175,11 @@ mod tests {
     use super::*;
 
     fn check_one(name: &str, value: &str) -> String {
-        let known = [known("path", Takes::Text), known("sink.size", Takes::Size), known("old", Takes::Refused("gone"))];
+        let known = [
+            known("path", Takes::Text),
+            known("sink.size", Takes::Size),
+            known("old", Takes::Refused("gone")),
+        ];
         let options = BTreeMap::from([(name.to_owned(), value.to_owned())]);
         check("filesystem", &options, &known).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
     }

@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::{BlockHosts, hadoop_conf::{HadoopConf, user_name}};
+use super::{
+    BlockHosts,
+    hadoop_conf::{HadoopConf, user_name},
+};
 use crate::error::{Cause, Error, Result};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,7 +96,8 @@ fn private_blocks(answer: &Value) -> Option<Vec<BlockHosts>> {
     let block = |block: &Value| {
         let start = block.get("startOffset")?.as_u64()?;
         let end = start + block.pointer("/block/numBytes")?.as_u64()?;
-        let hosts = block.get("locations")?.as_array()?.iter().filter_map(|location| text(location.get("hostName")?));
+        let hosts =
+            block.get("locations")?.as_array()?.iter().filter_map(|location| text(location.get("hostName")?));
         Some(BlockHosts { start, end, hosts: hosts.collect() })
     };
     blocks.iter().map(block).collect()

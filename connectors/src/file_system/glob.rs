@@ -18,7 +18,8 @@ impl Glob {
     pub fn new(pattern: &str) -> Self {
         let fixed: Vec<&str> = pattern.split('/').take_while(|part| !is_glob(part)).collect();
         let base = fixed.join("/");
-        let parts = |path: String| path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        let parts =
+            |path: String| path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         Self {
             base: if base.is_empty() { "/".to_owned() } else { base },
             alternatives: expand_braces(pattern).into_iter().map(parts).collect(),
@@ -33,9 +34,8 @@ impl Glob {
     /// How many parts of the path the pattern covers, counted from the root; the rest is below the matched folder.
     pub fn matched_parts(&self, path: &str) -> Option<usize> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let covers = |length: &usize| {
-            self.alternatives.iter().any(|pattern| parts_match(pattern, &parts[..*length]))
-        };
+        let covers =
+            |length: &usize| self.alternatives.iter().any(|pattern| parts_match(pattern, &parts[..*length]));
         (1..=parts.len()).find(covers)
     }
 }
@@ -187,7 +187,10 @@ mod tests {
 
     #[test]
     fn stars_backtrack() {
-        assert!(characters_match(&"a*b*c".chars().collect::<Vec<_>>(), &"aXbXbXc".chars().collect::<Vec<_>>()));
+        assert!(characters_match(
+            &"a*b*c".chars().collect::<Vec<_>>(),
+            &"aXbXbXc".chars().collect::<Vec<_>>()
+        ));
         assert!(!characters_match(&"a*b".chars().collect::<Vec<_>>(), &"aXbX".chars().collect::<Vec<_>>()));
     }
 }

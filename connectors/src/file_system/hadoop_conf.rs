@@ -49,7 +49,8 @@ impl HadoopConf {
     /// The NameNodes' HTTP addresses of an authority: those of a name service, or of the one host.
     pub fn http_addresses(&self, authority: &str) -> Vec<String> {
         if let Some(namenodes) = self.get(&format!("dfs.ha.namenodes.{authority}")) {
-            let address = |id: &str| self.get(&format!("dfs.namenode.http-address.{authority}.{}", id.trim()));
+            let address =
+                |id: &str| self.get(&format!("dfs.namenode.http-address.{authority}.{}", id.trim()));
             return namenodes.split(',').filter_map(address).map(str::to_owned).collect();
         }
         let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
@@ -132,9 +133,12 @@ mod tests {
     fn properties_are_read_and_later_files_win() {
         let folder = tempfile::tempdir().unwrap();
         let property = |name: &str, value: &str| {
-            format!("<configuration><property><name>{name}</name><value> {value}\n</value></property></configuration>")
+            format!(
+                "<configuration><property><name>{name}</name><value> {value}\n</value></property></configuration>"
+            )
         };
-        fs::write(folder.path().join("core-site.xml"), property("fs.defaultFS", "hdfs://a&amp;b:8020/")).unwrap();
+        fs::write(folder.path().join("core-site.xml"), property("fs.defaultFS", "hdfs://a&amp;b:8020/"))
+            .unwrap();
         let conf = HadoopConf::load(Some(folder.path())).unwrap();
         assert_eq!(conf.default_authority(), Some("a&b:8020"));
         fs::write(folder.path().join("hdfs-site.xml"), property("fs.defaultFS", "hdfs://ns")).unwrap();
@@ -158,6 +162,9 @@ mod tests {
         ]);
         assert_eq!(ha.http_addresses("ns"), ["a:9870", "b:9870"]);
         assert_eq!(conf(&[]).http_addresses("nn:8020"), ["nn:9870"]);
-        assert_eq!(conf(&[("dfs.namenode.http-address", "0.0.0.0:50070")]).http_addresses("nn:8020"), ["nn:50070"]);
+        assert_eq!(
+            conf(&[("dfs.namenode.http-address", "0.0.0.0:50070")]).http_addresses("nn:8020"),
+            ["nn:50070"]
+        );
     }
 }

@@ -54,7 +54,8 @@ impl HdfsStore {
             return Ok(file);
         }
         let missing = || Error::NotFound { path: format!("{}{path}", self.connection.root()) };
-        let status = self.connection.status(path).await?.filter(|status| !status.isdir).ok_or_else(missing)?;
+        let status =
+            self.connection.status(path).await?.filter(|status| !status.isdir).ok_or_else(missing)?;
         let owned = path.to_owned();
         let read = move |client: hdfs_native::Client| {
             let path = owned.clone();
@@ -63,7 +64,8 @@ impl HdfsStore {
         let reader = self.connection.run("read", path, read).await?;
         let meta = ObjectMeta {
             location: Path::parse(path).map_err(|error| Error::from_store("read", path, error.into()))?,
-            last_modified: DateTime::from_timestamp_millis(status.modification_time as i64).unwrap_or_default(),
+            last_modified: DateTime::from_timestamp_millis(status.modification_time as i64)
+                .unwrap_or_default(),
             // What can be read: of a file that is still being written, the NameNode knows more than the reader.
             size: reader.file_length() as u64,
             e_tag: None,
@@ -96,7 +98,11 @@ impl HdfsStore {
     }
 
     /// Opens a range and waits for its first bytes, again and again while the failure may pass.
-    async fn read(&self, path: &str, options: &GetOptions) -> object_store::Result<(Arc<OpenFile>, Range<u64>, Chunks)> {
+    async fn read(
+        &self,
+        path: &str,
+        options: &GetOptions,
+    ) -> object_store::Result<(Arc<OpenFile>, Range<u64>, Chunks)> {
         let patience = self.connection.patience();
         let start = Instant::now();
         let mut pause = FIRST_PAUSE;
@@ -127,7 +133,9 @@ impl HdfsStore {
                 first => {
                     let rest = with_timeouts(chunks, patience.call)
                         .map_err(move |error| final_error(connection.call("read", &call_path), error));
-                    let first = stream::iter(first.map(|first| first.map_err(|error| Error::Internal(error.to_string()))));
+                    let first = stream::iter(
+                        first.map(|first| first.map_err(|error| Error::Internal(error.to_string()))),
+                    );
                     return Ok((file, range, first.chain(rest).boxed()));
                 }
             }
@@ -162,7 +170,10 @@ fn absolute(location: &Path) -> String {
 }
 
 fn read_only(operation: &str) -> object_store::Error {
-    object_store::Error::NotImplemented { operation: operation.to_owned(), implementer: "HdfsStore".to_owned() }
+    object_store::Error::NotImplemented {
+        operation: operation.to_owned(),
+        implementer: "HdfsStore".to_owned(),
+    }
 }
 
 impl fmt::Debug for HdfsStore {

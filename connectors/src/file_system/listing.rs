@@ -2,7 +2,10 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{FileStatus, Location, glob::{Glob, is_glob}};
+use super::{
+    FileStatus, Location,
+    glob::{Glob, is_glob},
+};
 use crate::error::{Error, Result};
 
 /// Folders that are listed at once.

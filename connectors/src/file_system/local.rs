@@ -48,7 +48,9 @@ impl FileSystem for Local {
     async fn status(&self, path: &str) -> Result<Option<FileStatus>> {
         match fs::metadata(path).await {
             Ok(metadata) => Ok(Some(file_status(path, &metadata))),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(None)
+            }
             Err(error) => Err(Error::from_io("look at", path, error)),
         }
     }
@@ -109,7 +111,9 @@ impl FileSystem for Local {
             Err(error) => Err(error),
         };
         match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::from_io("delete", path, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::from_io("delete", path, error))
+            }
             _ => Ok(()),
         }
     }
@@ -145,7 +149,8 @@ fn renameat2(from: &str, to: &str, flags: libc::c_uint) -> io::Result<()> {
     let from = std::ffi::CString::new(from)?;
     let to = std::ffi::CString::new(to)?;
     // SAFETY: both pointers are to NUL-terminated strings that outlive the call; AT_FDCWD needs no open folder.
-    let status = unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), flags) };
+    let status =
+        unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), flags) };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -28,7 +28,11 @@ pub struct FileSystems {
 
 impl FileSystems {
     /// Opens nothing; reads Hadoop's configuration (see [`HadoopConf::load`]).
-    pub fn new(conf_dir: Option<PathBuf>, patience: Patience, io_runtime: Option<Handle>) -> Result<Arc<Self>> {
+    pub fn new(
+        conf_dir: Option<PathBuf>,
+        patience: Patience,
+        io_runtime: Option<Handle>,
+    ) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             local: Arc::new(Local::default()),
             hdfs_by_authority: Mutex::default(),
@@ -44,7 +48,9 @@ impl FileSystems {
         let text = text.trim();
         let (file_system, path) = match text.split_once("://") {
             None => (Arc::clone(&self.local), absolute(text.strip_prefix("file:").unwrap_or(text))?),
-            Some(("file", rest)) => (Arc::clone(&self.local), rest.strip_prefix("localhost").unwrap_or(rest).to_owned()),
+            Some(("file", rest)) => {
+                (Arc::clone(&self.local), rest.strip_prefix("localhost").unwrap_or(rest).to_owned())
+            }
             Some(("hdfs", rest)) => {
                 let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
                 (self.hdfs(authority)?, path.to_owned())
@@ -80,7 +86,10 @@ impl FileSystems {
 /// A path of this machine without `.` and `..` before it.
 fn absolute(path: &str) -> Result<String> {
     let absolute = std::path::absolute(path).map_err(|error| Error::from_io("resolve", path, error))?;
-    absolute.into_os_string().into_string().map_err(|path| Error::Invalid(format!("the path {path:?} is not UTF-8")))
+    absolute
+        .into_os_string()
+        .into_string()
+        .map_err(|path| Error::Invalid(format!("the path {path:?} is not UTF-8")))
 }
 
 /// Without empty parts, `.`, `..` and a slash at the end.

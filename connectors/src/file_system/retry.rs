@@ -150,7 +150,10 @@ mod tests {
         let patience = Patience { call: Duration::from_secs(5), total: Duration::from_secs(30) };
         let error = retry::<(), _>(patience, CALL, || (), || async { Err(refused()) }).await.unwrap_err();
         assert!(start.elapsed() <= Duration::from_secs(31));
-        assert!(error.to_string().starts_with("cannot reach `hdfs://nn:8020` to read `/a`: gave up after 2"), "{error}");
+        assert!(
+            error.to_string().starts_with("cannot reach `hdfs://nn:8020` to read `/a`: gave up after 2"),
+            "{error}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,7 +185,8 @@ mod tests {
     #[test]
     fn a_refused_user_is_told_what_to_do() {
         let exception = "org.apache.hadoop.security.AccessControlException".to_owned();
-        let error = final_error(CALL, HdfsError::RPCError(exception, "Permission denied: user=x\n\tat A.b".into()));
+        let error =
+            final_error(CALL, HdfsError::RPCError(exception, "Permission denied: user=x\n\tat A.b".into()));
         let text = error.chain();
         assert!(text.contains("may not read `hdfs://nn:8020/a`"), "{text}");
         assert!(text.contains("HADOOP_USER_NAME") && text.ends_with("Permission denied: user=x"), "{text}");

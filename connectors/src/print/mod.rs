@@ -62,7 +62,10 @@ fn lines(prefix: &str, batch: &RecordBatch) -> Result<String> {
             if position > 0 {
                 text.push_str(", ");
             }
-            column.value(row).write(&mut text).map_err(|_| Error::Internal("a value has no text".to_owned()))?;
+            column
+                .value(row)
+                .write(&mut text)
+                .map_err(|_| Error::Internal("a value has no text".to_owned()))?;
         }
         text.push_str("]\n");
     }
@@ -105,7 +108,9 @@ mod tests {
             ("b", Arc::new(StringArray::from(vec!["x, y", ""]))),
             ("c", Arc::new(TimestampMillisecondArray::from(vec![0, 1500]))),
         ];
-        let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)))
+                .unwrap();
         assert_eq!(
             lines("p:1> ", &batch).unwrap(),
             "p:1> +I[1, x, y, 1970-01-01T00:00:00]\np:1> +I[null, , 1970-01-01T00:00:01.500]\n"
