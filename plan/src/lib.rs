@@ -7,6 +7,8 @@
 //! Modules are listed lowest first; a module uses only those above it.
 
 pub mod target;
+mod words;
+mod deep_stack;
 pub mod sql_type;
 pub mod connect;
 pub mod error;

@@ -1,13 +1,22 @@
 //! Text to statements: a script is split, each statement is tokenised in Flink's dialect and parsed.
+//!
+//! `script` (text -> statements) `-> tokens` (with `hint`s) `-> parse` (with `dialect`) `-> command`; `refuse` names what is
+//! known and not run yet.
 
+pub mod command;
+pub mod dialect;
+pub mod hint;
+mod parse;
+pub mod refuse;
 mod script;
+mod source;
+mod split;
+mod tokens;
 
-pub use script::{Statement, StatementKind};
-
-use thalweg_graph::{SqlError, sql_error::SqlErrorCode};
-
-/// Splits a script into its statements and parses each.
-pub fn parse_script(script: &str) -> Result<Vec<Statement>, SqlError> {
-    let message = format!("reading a script of {} bytes is not supported yet", script.len());
-    Err(SqlError::new(SqlErrorCode::Unsupported, message))
-}
+pub use self::{
+    command::Command,
+    parse::{parse, parse_expression},
+    script::{Statement, StatementKind, parse_script},
+    source::Source,
+    tokens::{Tokens, tokenise},
+};

@@ -2,7 +2,22 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use thalweg_graph::sql_error::Position;
+use thalweg_graph::{
+    SqlError,
+    sql_error::{Position, SqlErrorCode},
+};
+
+use super::{
+    Source,
+    command::Command,
+    parse,
+    split::{Piece, split},
+};
+use crate::deep_stack;
+
+/// The longest statement that is taken. Its tokens and its tree take some hundred times its length in memory, and a statement
+/// that is longer is data, which belongs into a file.
+pub const STATEMENT_BYTES_MAX: usize = 2 << 20;
 
 /// What running a statement leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,15 +51,6 @@ pub struct Statement {
 }
 
 impl Statement {
-    pub(super) fn new(
-        script: Arc<str>,
-        range: Range<usize>,
-        position: Position,
-        kind: StatementKind,
-    ) -> Self {
-        Self { script, range, position, kind }
-    }
-
     /// The text of the statement, without its semicolon.
     pub fn text(&self) -> &str {
         &self.script[self.range.clone()]
@@ -59,10 +65,49 @@ impl Statement {
     pub fn kind(&self) -> StatementKind {
         self.kind
     }
+
+    /// Reads it again. A script of many statements keeps their texts, which are far smaller than their trees.
+    pub fn command(&self) -> Result<Command, SqlError> {
+        parse(self.source())
+    }
+
+    /// Its text and place.
+    pub fn source(&self) -> Source<'_> {
+        Source { text: self.text(), start: self.position }
+    }
 }
 
 impl fmt::Debug for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} at {:?}: {}", self.kind, self.position, self.text())
+    }
+}
+
+/// Splits a script into its statements and checks the syntax of each.
+pub fn parse_script(script: &str) -> Result<Vec<Statement>, SqlError> {
+    let script: Arc<str> = script.into();
+    let pieces = split(&script);
+    deep_stack::call(|| pieces.into_iter().map(|piece| check(&script, piece)).collect())
+}
+
+fn check(script: &Arc<str>, Piece { range, position }: Piece) -> Result<Statement, SqlError> {
+    if range.len() > STATEMENT_BYTES_MAX {
+        let message = format!(
+            "the statement is {} bytes long, at most {STATEMENT_BYTES_MAX} are taken: put its data into a file and read that",
+            range.len()
+        );
+        return Err(SqlError::new(SqlErrorCode::Invalid, message).at(position));
+    }
+    let command = parse(Source { text: &script[range.clone()], start: position })?;
+    Ok(Statement { script: Arc::clone(script), range, position, kind: kind_of(&command) })
+}
+
+fn kind_of(command: &Command) -> StatementKind {
+    match command {
+        Command::Query(_) => StatementKind::Query,
+        Command::Insert(_) => StatementKind::Insert,
+        Command::StatementSet(_) => StatementKind::StatementSet,
+        Command::CreateTable(create) if create.query.is_some() => StatementKind::CreateTableAs,
+        _ => StatementKind::Other,
     }
 }

@@ -9,6 +9,8 @@ use sqlparser::{
 };
 use thalweg_graph::table::nearest;
 
+use crate::words::{NOT_YET, take_word, take_words};
+
 use super::{Element, IntervalKind, RowField, SqlType};
 
 /// The length that makes `VARCHAR` a `STRING` and `VARBINARY` a `BYTES`.
@@ -47,7 +49,7 @@ const NAMES: &[&str] = &[
 ];
 
 /// Types that Flink has and we do not.
-const NOT_YET: &[&str] = &["MULTISET", "RAW", "STRUCTURED", "VARIANT", "BITMAP", "UUID", "GEOGRAPHY"];
+const OTHERS: &[&str] = &["MULTISET", "RAW", "STRUCTURED", "VARIANT", "BITMAP", "UUID", "GEOGRAPHY"];
 
 /// A text that is not a type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -162,7 +164,7 @@ fn named_type(parser: &mut Parser<'_>, name: &str, token: TokenWithSpan) -> Resu
 
 fn unknown_type(name: &str, token: &TokenWithSpan) -> Result<SqlType, ParserError> {
     let hint = match nearest(name, NAMES.iter().copied()) {
-        _ if NOT_YET.contains(&name) => format!("type `{name}` is not supported yet"),
+        _ if OTHERS.contains(&name) => format!("type `{name}` {NOT_YET}"),
         Some(meant) => format!("unknown type `{name}`: did you mean `{meant}`?"),
         None => format!("unknown type `{name}`"),
     };
@@ -290,22 +292,4 @@ fn parameters(parser: &mut Parser<'_>) -> Result<Vec<u64>, ParserError> {
     let numbers = parser.parse_comma_separated(Parser::parse_literal_uint)?;
     parser.expect_token(&Token::RParen)?;
     Ok(numbers)
-}
-
-fn take_word(parser: &mut Parser<'_>, word: &str) -> bool {
-    take_words(parser, &[word])
-}
-
-fn take_words(parser: &mut Parser<'_>, words: &[&str]) -> bool {
-    let is_next = |(position, word): (usize, &&str)| match &parser.peek_nth_token_ref(position).token {
-        Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
-        _ => false,
-    };
-    if !words.iter().enumerate().all(is_next) {
-        return false;
-    }
-    for _ in words {
-        parser.next_token();
-    }
-    true
 }
