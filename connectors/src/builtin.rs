@@ -1,32 +1,49 @@
 //! All built-in connectors behind the two traits that planning and tasks know them by.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::TableProvider,
-    error::DataFusionError,
     execution::{
-        SessionState,
+        SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::MemoryPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
 };
+use futures::{StreamExt, stream};
 use thalweg_graph::{
     SqlError,
+    source::Split,
     table::{Column, SinkDescriptor, TableDescriptor, nearest},
 };
-use thalweg_plan::connect::{Connectors, FileRange};
-use tokio::runtime::Handle;
+use thalweg_plan::{
+    connect::{Connectors, FileRange},
+    exec::{ConnectorScan, OpenSource},
+    sql_type,
+};
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
     blackhole,
+    datagen::{self, Datagen, DatagenTable},
     error::{Error, Result},
-    file_system::{registry::FileSystems, retry::Patience},
+    file_system::{block_locations::hosts_of_range, registry::FileSystems, retry::Patience},
+    filesystem::{self, options::FilesystemOptions, table::FilesystemTable},
     options, print,
 };
+
+/// Files whose block locations are asked for at once.
+const LOCATIONS_AT_ONCE: usize = 8;
+/// All block locations of a plan must be known in this time; the others are not waited for.
+const LOCATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the connectors of a process share with it.
 #[derive(Debug, Default)]
@@ -77,6 +94,8 @@ impl BuiltinConnectors {
 
     fn check(&self, table: &TableDescriptor) -> Result<()> {
         match table.connector() {
+            "filesystem" => FilesystemOptions::of(table).map(|_| ()),
+            "datagen" => Datagen::of(table).map(|_| ()),
             "print" => options::check("print", &table.options, print::OPTIONS),
             "blackhole" => options::check("blackhole", &table.options, blackhole::OPTIONS),
             other => Err(unknown_connector(other)),
@@ -100,16 +119,36 @@ impl Connectors for BuiltinConnectors {
     }
 
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError> {
-        Err(Error::Unsupported(format!("connector `{}` cannot tell its columns", table.connector())).into())
+        if table.connector() != "filesystem" {
+            let connector = table.connector();
+            return Err(Error::Invalid(format!("a table of connector `{connector}` must declare its columns")).into());
+        }
+        let options = FilesystemOptions::of(table)?;
+        let location = self.file_systems.locate(&options.path)?;
+        let session = SessionStateBuilder::new().with_runtime_env(self.runtime_env()).build();
+        let schema = filesystem::table::infer_schema(&session, &location, &options, table).await?;
+        sql_type::columns(&schema)
     }
 
     async fn table_provider(
         &self,
         table: &TableDescriptor,
-        _schema: SchemaRef,
+        schema: SchemaRef,
         _state: &SessionState,
     ) -> Result<Arc<dyn TableProvider>, SqlError> {
-        Err(Error::Unsupported(format!("connector `{}` cannot be read", table.connector())).into())
+        match table.connector() {
+            "filesystem" => {
+                let options = FilesystemOptions::of(table)?;
+                let location = self.file_systems.locate(&options.path)?;
+                Ok(Arc::new(FilesystemTable::new(table.clone(), options, location, schema)?))
+            }
+            "datagen" => Ok(Arc::new(DatagenTable::new(table.clone(), schema)?)),
+            "print" | "blackhole" => {
+                let connector = table.connector();
+                Err(Error::Unsupported(format!("connector `{connector}` can be written and not be read")).into())
+            }
+            other => Err(unknown_connector(other).into()),
+        }
     }
 
     fn validate_sink(&self, sink: &SinkDescriptor, _schema: &Schema) -> Result<(), SqlError> {
@@ -117,7 +156,26 @@ impl Connectors for BuiltinConnectors {
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {
-        vec![Vec::new(); ranges.len()]
+        let urls: BTreeSet<&str> = ranges.iter().map(|range| range.url.as_str()).collect();
+        let ask = |url: &str| {
+            let location = self.file_systems.locate(url);
+            let url = url.to_owned();
+            async move {
+                let blocks = match location {
+                    Ok(location) => location.file_system.block_hosts(&location.path).await.unwrap_or_default(),
+                    Err(_) => Vec::new(),
+                };
+                (url, blocks)
+            }
+        };
+        let questions: Vec<_> = urls.into_iter().map(ask).collect();
+        let answers = stream::iter(questions).buffer_unordered(LOCATIONS_AT_ONCE).collect::<BTreeMap<_, _>>();
+        let blocks_by_url = timeout(LOCATE_TIMEOUT, answers).await.unwrap_or_default();
+        let hosts = |range: &FileRange| match blocks_by_url.get(&range.url) {
+            Some(blocks) => hosts_of_range(blocks, range.start, range.end),
+            None => Vec::new(),
+        };
+        ranges.iter().map(hosts).collect()
     }
 
     fn runtime_env(&self) -> Arc<RuntimeEnv> {
@@ -125,14 +183,18 @@ impl Connectors for BuiltinConnectors {
     }
 }
 
-impl From<DataFusionError> for Error {
-    fn from(error: DataFusionError) -> Self {
-        match error {
-            DataFusionError::External(cause) => match cause.downcast::<Error>() {
-                Ok(own) => *own,
-                Err(other) => Error::Rows(DataFusionError::External(other)),
-            },
-            other => Error::Rows(other),
+impl OpenSource for BuiltinConnectors {
+    fn open(
+        &self,
+        scan: &ConnectorScan,
+        splits: &[Split],
+        schema: SchemaRef,
+        context: Arc<TaskContext>,
+    ) -> datafusion::error::Result<SendableRecordBatchStream> {
+        match scan.table.connector() {
+            "filesystem" => Ok(filesystem::reader::open(&self.file_systems, scan, splits, schema, &context)?),
+            "datagen" => Ok(datagen::open(scan, splits, schema, &context)?),
+            other => Err(unknown_connector(other).into()),
         }
     }
 }

@@ -94,13 +94,13 @@ pub enum Error {
     },
     /// A row that does not fit the table.
     #[error(
-        "`{path}`, line {line}: {reason}; correct the file, or set `{format}.ignore-parse-errors` to skip such rows"
+        "`{path}`, {place}: {reason}; correct the file, or set `{format}.ignore-parse-errors` to skip such rows"
     )]
     MalformedRow {
         /// The file.
         path: String,
-        /// Counted from one.
-        line: u64,
+        /// Where in the file: `line 7`.
+        place: String,
         /// The format: `csv`, `json`.
         format: &'static str,
         /// What was expected and found.
@@ -259,6 +259,18 @@ impl From<Error> for SqlError {
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
         DataFusionError::External(Box::new(error))
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(cause) => match cause.downcast::<Error>() {
+                Ok(own) => *own,
+                Err(other) => Error::Rows(DataFusionError::External(other)),
+            },
+            other => Error::Rows(other),
+        }
     }
 }
 

@@ -1,1 +1,8 @@
 //! The `filesystem` connector: tables that are folders of files.
+
+pub mod options;
+pub mod partition;
+pub mod files;
+pub mod splits;
+pub mod table;
+pub mod reader;
