@@ -121,7 +121,10 @@ impl Connectors for BuiltinConnectors {
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError> {
         if table.connector() != "filesystem" {
             let connector = table.connector();
-            return Err(Error::Invalid(format!("a table of connector `{connector}` must declare its columns")).into());
+            return Err(Error::Invalid(format!(
+                "a table of connector `{connector}` must declare its columns"
+            ))
+            .into());
         }
         let options = FilesystemOptions::of(table)?;
         let location = self.file_systems.locate(&options.path)?;
@@ -145,7 +148,8 @@ impl Connectors for BuiltinConnectors {
             "datagen" => Ok(Arc::new(DatagenTable::new(table.clone(), schema)?)),
             "print" | "blackhole" => {
                 let connector = table.connector();
-                Err(Error::Unsupported(format!("connector `{connector}` can be written and not be read")).into())
+                Err(Error::Unsupported(format!("connector `{connector}` can be written and not be read"))
+                    .into())
             }
             other => Err(unknown_connector(other).into()),
         }
@@ -162,7 +166,9 @@ impl Connectors for BuiltinConnectors {
             let url = url.to_owned();
             async move {
                 let blocks = match location {
-                    Ok(location) => location.file_system.block_hosts(&location.path).await.unwrap_or_default(),
+                    Ok(location) => {
+                        location.file_system.block_hosts(&location.path).await.unwrap_or_default()
+                    }
                     Err(_) => Vec::new(),
                 };
                 (url, blocks)

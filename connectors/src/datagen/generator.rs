@@ -44,14 +44,32 @@ pub(super) struct Generator {
 
 #[derive(Debug, Clone)]
 enum Values {
-    Sequence { start: i64, end: i64 },
-    Integers { min: i64, max: i64 },
-    Floats { min: f64, max: f64 },
+    Sequence {
+        start: i64,
+        end: i64,
+    },
+    Integers {
+        min: i64,
+        max: i64,
+    },
+    Floats {
+        min: f64,
+        max: f64,
+    },
     /// `unscaled / 10^scale`
-    Decimals { min: f64, max: f64, scale: i32 },
+    Decimals {
+        min: f64,
+        max: f64,
+        scale: i32,
+    },
     Booleans,
-    Texts { length: u64, varies: bool },
-    Times { past_ms: u64 },
+    Texts {
+        length: u64,
+        varies: bool,
+    },
+    Times {
+        past_ms: u64,
+    },
     Days,
 }
 
@@ -73,7 +91,9 @@ impl Generator {
     /// The rows after which a sequence is at its end.
     pub(super) fn rows(&self) -> Option<u64> {
         match self.values {
-            Values::Sequence { start, end } => Some(end.saturating_sub(start).unsigned_abs().saturating_add(1)),
+            Values::Sequence { start, end } => {
+                Some(end.saturating_sub(start).unsigned_abs().saturating_add(1))
+            }
             _ => None,
         }
     }
@@ -81,23 +101,31 @@ impl Generator {
     pub(super) fn column(&self, field: &Field, start: u64, end: u64) -> Result<ArrayRef> {
         let random = |row: u64| mix(self.seed.wrapping_add(row.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let fraction = |row: u64| (random(row) >> 11) as f64 / (1u64 << 53) as f64;
-        let is_null = |row: u64| self.null_rate > 0.0 && (mix(random(row)) >> 11) as f64 / ((1u64 << 53) as f64) < self.null_rate;
+        let is_null = |row: u64| {
+            self.null_rate > 0.0 && (mix(random(row)) >> 11) as f64 / ((1u64 << 53) as f64) < self.null_rate
+        };
         let rows = || (start..end).map(|row| (!is_null(row)).then_some(row));
         let plain: ArrayRef = match &self.values {
-            Values::Sequence { start, .. } => {
-                Arc::new(rows().map(|row| row.map(|row| start.wrapping_add(row as i64))).collect::<Int64Array>())
-            }
+            Values::Sequence { start, .. } => Arc::new(
+                rows().map(|row| row.map(|row| start.wrapping_add(row as i64))).collect::<Int64Array>(),
+            ),
             Values::Integers { min, max } => {
                 let span = (*max as i128 - *min as i128 + 1) as u128;
                 let value = |row| (*min as i128 + (u128::from(random(row)) % span) as i128) as i64;
                 Arc::new(rows().map(|row| row.map(value)).collect::<Int64Array>())
             }
-            Values::Floats { min, max } => {
-                Arc::new(rows().map(|row| row.map(|row| min + fraction(row) * (max - min))).collect::<Float64Array>())
-            }
+            Values::Floats { min, max } => Arc::new(
+                rows().map(|row| row.map(|row| min + fraction(row) * (max - min))).collect::<Float64Array>(),
+            ),
             Values::Decimals { min, max, scale } => {
                 let factor = 10f64.powi(*scale);
-                let value = |row| format!("{:.*}", *scale as usize, ((min + fraction(row) * (max - min)) * factor).floor() / factor);
+                let value = |row| {
+                    format!(
+                        "{:.*}",
+                        *scale as usize,
+                        ((min + fraction(row) * (max - min)) * factor).floor() / factor
+                    )
+                };
                 Arc::new(rows().map(|row| row.map(value)).collect::<StringArray>())
             }
             Values::Booleans => {
@@ -125,8 +153,9 @@ impl Generator {
 
 fn cast(field: &Field, values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     let strict = CastOptions { safe: false, ..Default::default() };
-    cast_with_options(values, to, &strict)
-        .map_err(|error| Error::Invalid(format!("a value of `datagen` does not fit column `{}`: {error}", field.name())))
+    cast_with_options(values, to, &strict).map_err(|error| {
+        Error::Invalid(format!("a value of `datagen` does not fit column `{}`: {error}", field.name()))
+    })
 }
 
 const LETTERS: &[u8] = b"0123456789abcdef";
@@ -151,7 +180,8 @@ fn mix(mut value: u64) -> u64 {
 
 /// FNV-1a.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The options of one column.
@@ -167,13 +197,18 @@ impl Column<'_> {
 
     fn invalid(&self, option: &str, expected: &str) -> Error {
         let given = self.text(option).unwrap_or_default();
-        Error::InvalidOption(format!("option `fields.{}.{option}` cannot be `{given}`: expected {expected}", self.name))
+        Error::InvalidOption(format!(
+            "option `fields.{}.{option}` cannot be `{given}`: expected {expected}",
+            self.name
+        ))
     }
 
     fn number<T: std::str::FromStr>(&self, option: &str, default: T) -> Result<T> {
         match self.text(option) {
             None => Ok(default),
-            Some(text) => text.trim().parse().map_err(|_| self.invalid(option, "a number that fits the column")),
+            Some(text) => {
+                text.trim().parse().map_err(|_| self.invalid(option, "a number that fits the column"))
+            }
         }
     }
 
@@ -181,7 +216,8 @@ impl Column<'_> {
         if !(data_type.is_numeric() || matches!(data_type, DataType::Utf8 | DataType::Utf8View)) {
             return Err(self.invalid("kind", "`random`: only numbers and texts can be a sequence"));
         }
-        let missing = |option| self.text(option).ok_or_else(|| self.invalid(option, "a number: a sequence needs it"));
+        let missing =
+            |option| self.text(option).ok_or_else(|| self.invalid(option, "a number: a sequence needs it"));
         missing("start")?;
         missing("end")?;
         let (start, end) = (self.number("start", 0)?, self.number("end", 0)?);
@@ -215,7 +251,11 @@ impl Column<'_> {
                 let (min, max) = (self.number("min", -bound)?, self.number("max", bound)?);
                 Ok(Values::Decimals { min, max, scale: i32::from(*scale) })
             }
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Binary | DataType::BinaryView => {
+            DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Binary
+            | DataType::BinaryView => {
                 let varies = self.text("var-len").and_then(bool::parse).unwrap_or(false);
                 Ok(Values::Texts { length: self.number("length", LENGTH)?, varies })
             }

@@ -73,13 +73,16 @@ fn check_names(table: &TableDescriptor) -> Result<()> {
     let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
     let mut general = table.options.clone();
     for (name, value) in &table.options {
-        let Some((column, attribute)) = name.strip_prefix("fields.").and_then(|rest| rest.rsplit_once('.')) else {
+        let Some((column, attribute)) = name.strip_prefix("fields.").and_then(|rest| rest.rsplit_once('.'))
+        else {
             continue;
         };
         if !columns.iter().any(|known| known == column) {
             let near = thalweg_graph::table::nearest(column, columns.iter().map(String::as_str));
             let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            return Err(Error::InvalidOption(format!("option `{name}`: the table has no column `{column}`{hint}")));
+            return Err(Error::InvalidOption(format!(
+                "option `{name}`: the table has no column `{column}`{hint}"
+            )));
         }
         let one = std::collections::BTreeMap::from([(attribute.to_owned(), value.clone())]);
         options::check("datagen", &one, generator::OPTIONS)?;
@@ -172,7 +175,8 @@ pub fn open(
     let generator = |position: &usize| datagen.generators.get(*position).cloned();
     let generators: Vec<Generator> = positions.iter().filter_map(generator).collect();
     let decode = |split: &Split| {
-        serde_json::from_slice::<RowRange>(&split.descriptor).map_err(|error| Error::Internal(error.to_string()))
+        serde_json::from_slice::<RowRange>(&split.descriptor)
+            .map_err(|error| Error::Internal(error.to_string()))
     };
     let ranges = splits.iter().map(decode).collect::<Result<Vec<_>>>()?;
     let step = context.session_config().batch_size().max(1);
@@ -188,7 +192,8 @@ pub fn open(
 
 fn generate(generators: &[Generator], schema: &Arc<Schema>, start: u64, end: u64) -> Result<RecordBatch> {
     let columns = generators.iter().zip(schema.fields());
-    let columns = columns.map(|(generator, field)| generator.column(field, start, end)).collect::<Result<Vec<_>>>()?;
+    let columns =
+        columns.map(|(generator, field)| generator.column(field, start, end)).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some((end - start) as usize));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
         .map_err(|error| Error::Rows(error.into()))
@@ -223,7 +228,12 @@ mod tests {
 
     #[test]
     fn rows_depend_on_their_number_alone() {
-        let options = [("number-of-rows", "100"), ("fields.id.kind", "sequence"), ("fields.id.start", "5"), ("fields.id.end", "500")];
+        let options = [
+            ("number-of-rows", "100"),
+            ("fields.id.kind", "sequence"),
+            ("fields.id.start", "5"),
+            ("fields.id.end", "500"),
+        ];
         let all = rows(&options, 0, 100);
         assert_eq!(all.slice(40, 20), rows(&options, 40, 60));
         assert_eq!(Datagen::of(&table(&options)).unwrap().rows, 100);
@@ -237,7 +247,12 @@ mod tests {
 
     #[test]
     fn bounds_hold() {
-        let options = [("number-of-rows", "9"), ("fields.id.min", "3"), ("fields.id.max", "4"), ("fields.name.length", "5")];
+        let options = [
+            ("number-of-rows", "9"),
+            ("fields.id.min", "3"),
+            ("fields.id.max", "4"),
+            ("fields.name.length", "5"),
+        ];
         let batch = rows(&options, 0, 1000);
         let ids = arrow::array::cast::as_primitive_array::<arrow::datatypes::Int64Type>(batch.column(0));
         assert!(ids.values().iter().all(|id| (3..=4).contains(id)));

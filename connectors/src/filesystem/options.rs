@@ -1,9 +1,6 @@
 //! The options of `filesystem` tables.
 
-use thalweg_graph::{
-    options::MemorySize,
-    table::TableDescriptor,
-};
+use thalweg_graph::{options::MemorySize, table::TableDescriptor};
 
 use crate::{
     error::{Error, Result},

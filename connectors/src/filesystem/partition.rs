@@ -123,7 +123,9 @@ impl<'a> PartitionText<'a> {
 /// The positions of the partition columns in a schema, and of the others.
 pub fn positions(schema: &SchemaRef, keys: &[String]) -> Result<(Vec<usize>, Vec<usize>)> {
     let position = |key: &String| {
-        schema.index_of(key).map_err(|_| Error::Invalid(format!("the partition column `{key}` is not a column")))
+        schema
+            .index_of(key)
+            .map_err(|_| Error::Invalid(format!("the partition column `{key}` is not a column")))
     };
     let partition = keys.iter().map(position).collect::<Result<Vec<_>>>()?;
     let rest = (0..schema.fields().len()).filter(|position| !partition.contains(position)).collect();

@@ -54,7 +54,8 @@ pub fn open(
     schema: SchemaRef,
     context: &TaskContext,
 ) -> Result<SendableRecordBatchStream> {
-    let table_schema = sql_type::schema(&scan.table.columns).map_err(|error| Error::Internal(error.to_string()))?;
+    let table_schema =
+        sql_type::schema(&scan.table.columns).map_err(|error| Error::Internal(error.to_string()))?;
     let (_, in_files) = partition::positions(&Arc::new(table_schema.clone()), &scan.table.partition_keys)?;
     let project = |schema: &Schema, positions: &[usize]| {
         schema.project(positions).map(Arc::new).map_err(|error| Error::Rows(error.into()))
@@ -108,7 +109,9 @@ impl Scan {
             Err(error) => return stream::iter([Err(error)]).boxed(),
         };
         batches
-            .and_then(move |batch| std::future::ready(scan.complete(&split, &batch).map(|batch| scan.sliced(&batch))))
+            .and_then(move |batch| {
+                std::future::ready(scan.complete(&split, &batch).map(|batch| scan.sliced(&batch)))
+            })
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
             .boxed()
@@ -139,9 +142,10 @@ impl Scan {
         let mut columns = Vec::with_capacity(self.schema.fields().len());
         for field in self.schema.fields() {
             columns.push(match self.partition_keys.iter().position(|key| key == field.name()) {
-                None => batch.column_by_name(field.name()).cloned().ok_or_else(|| {
-                    Error::Internal(format!("column `{}` was not read", field.name()))
-                })?,
+                None => batch
+                    .column_by_name(field.name())
+                    .cloned()
+                    .ok_or_else(|| Error::Internal(format!("column `{}` was not read", field.name())))?,
                 Some(position) => {
                     let value = split.partition.get(position).and_then(Option::as_deref);
                     let value = partition::typed(&split.url, field.name(), value, field.data_type())?;

@@ -39,8 +39,9 @@ pub struct FileSplit {
 impl FileSplit {
     /// Reads a split's descriptor.
     pub fn decode(split: &Split) -> Result<Self> {
-        serde_json::from_slice(&split.descriptor)
-            .map_err(|error| Error::Internal(format!("the split `{}` cannot be decoded: {error}", split.display)))
+        serde_json::from_slice(&split.descriptor).map_err(|error| {
+            Error::Internal(format!("the split `{}` cannot be decoded: {error}", split.display))
+        })
     }
 
     fn encode(&self, hosts: Vec<String>) -> Result<Split> {
@@ -72,14 +73,21 @@ pub async fn deal(
         };
         let split = |(start, end): (u64, u64)| {
             let url = location.file_system.url(&file.status.path);
-            let split =
-                FileSplit { url, start, end, file_bytes: file.status.bytes, partition: file.partition.clone() };
+            let split = FileSplit {
+                url,
+                start,
+                end,
+                file_bytes: file.status.bytes,
+                partition: file.partition.clone(),
+            };
             split.encode(hosts_of_range(&blocks, start, end))
         };
         ranges.into_iter().map(split).collect::<Result<Vec<_>>>()
     };
-    let splits: Vec<Result<Vec<Split>>> = stream::iter(files).map(cut).buffered(LOCATIONS_AT_ONCE).collect().await;
-    let mut splits: Vec<Split> = splits.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    let splits: Vec<Result<Vec<Split>>> =
+        stream::iter(files).map(cut).buffered(LOCATIONS_AT_ONCE).collect().await;
+    let mut splits: Vec<Split> =
+        splits.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
     splits.sort_by_key(|split| std::cmp::Reverse(split.size_bytes));
     let mut dealt = vec![(0, Vec::new()); partitions.clamp(1, splits.len().max(1))];
     for split in splits {
@@ -109,7 +117,8 @@ fn ranges(bytes: u64, longest: u64) -> Vec<(u64, u64)> {
 /// A guess at rows and bytes, from the sizes of the files and the widths of the columns.
 pub fn estimate(schema: &SchemaRef, files: &[TableFile], projection: Option<&Vec<usize>>) -> Statistics {
     let bytes: u64 = files.iter().map(|file| file.status.bytes).sum();
-    let row_bytes: usize = schema.fields().iter().map(|field| field.data_type().primitive_width().unwrap_or(16)).sum();
+    let row_bytes: usize =
+        schema.fields().iter().map(|field| field.data_type().primitive_width().unwrap_or(16)).sum();
     let columns = projection.map_or(schema.fields().len(), Vec::len);
     Statistics {
         num_rows: Precision::Inexact(bytes as usize / row_bytes.max(1)),

@@ -98,7 +98,8 @@ impl FilesystemTable {
 
     /// The files in partitions for which the filters may hold, with their typed partition values.
     fn prune(&self, files: Vec<TableFile>, filters: &[Expr]) -> Result<Vec<(TableFile, Vec<ScalarValue>)>> {
-        let filters: Vec<Expr> = filters.iter().filter(|filter| self.is_on_partitions(filter)).cloned().collect();
+        let filters: Vec<Expr> =
+            filters.iter().filter(|filter| self.is_on_partitions(filter)).cloned().collect();
         let partition_columns = DFSchema::try_from(Arc::clone(&self.partition_schema))?;
         let mut kept = Vec::with_capacity(files.len());
         for file in files {
@@ -125,10 +126,9 @@ impl FilesystemTable {
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let table_schema =
-            TableSchema::builder(Arc::clone(&self.file_schema))
-                .with_table_partition_cols(self.partition_schema.fields().to_vec())
-                .build();
+        let table_schema = TableSchema::builder(Arc::clone(&self.file_schema))
+            .with_table_partition_cols(self.partition_schema.fields().to_vec())
+            .build();
         let source = match self.options.format {
             FileFormat::Avro => AvroFormat.file_source(table_schema.clone()),
             _ => ParquetFormat::default()
@@ -137,7 +137,8 @@ impl FilesystemTable {
         };
         let mut partitioned = Vec::with_capacity(files.len());
         for (file, values) in files {
-            partitioned.push(PartitionedFile::new_from_meta(file.object_meta()?).with_partition_values(values));
+            partitioned
+                .push(PartitionedFile::new_from_meta(file.object_meta()?).with_partition_values(values));
         }
         let sampled = self.with_statistics(session, &mut partitioned).await?;
         let groups = FileGroup::new(partitioned).split_files(session.config().target_partitions());
@@ -210,8 +211,7 @@ impl FilesystemTable {
         let statistics = splits::estimate(&self.schema, &files, projection);
         let partitions = session.config().target_partitions();
         let splits = splits::deal(&self.location, &self.options, &self.descriptor, files, partitions).await?;
-        let scan =
-            ConnectorScan { table: self.descriptor.clone(), projection: projection.cloned(), limit };
+        let scan = ConnectorScan { table: self.descriptor.clone(), projection: projection.cloned(), limit };
         let schema = project_schema(&self.schema, projection)?;
         Ok(Arc::new(ConnectorSourceExec::new(scan, schema, splits).with_statistics(statistics)))
     }
@@ -310,5 +310,7 @@ pub async fn infer_schema(
     let text = thalweg_plan::sql_type::SqlType::String.to_arrow();
     let keys = table.partition_keys.iter().map(|key| Field::new(key, text.clone(), true));
     let fields = in_files.fields().iter().map(|field| field.as_ref().clone());
-    Ok(Schema::new(fields.filter(|field| !table.partition_keys.contains(field.name())).chain(keys).collect::<Vec<_>>()))
+    Ok(Schema::new(
+        fields.filter(|field| !table.partition_keys.contains(field.name())).chain(keys).collect::<Vec<_>>(),
+    ))
 }

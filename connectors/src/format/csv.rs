@@ -94,7 +94,12 @@ impl CsvDecoder {
             // The reader gives NULL for an empty field, which is an empty string unless that is how NULL is written.
             text.iter().map(|value| Some(value.unwrap_or("")).filter(|value| Some(*value) != null)).collect()
         } else {
-            let value = |value: Option<&'_ str>| value.map(str::trim).filter(|value| !value.is_empty() && Some(*value) != null).map(str::to_owned);
+            let value = |value: Option<&'_ str>| {
+                value
+                    .map(str::trim)
+                    .filter(|value| !value.is_empty() && Some(*value) != null)
+                    .map(str::to_owned)
+            };
             text.iter().map(value).collect()
         };
         let strict = CastOptions { safe: false, ..Default::default() };
@@ -212,7 +217,8 @@ mod tests {
 
     #[test]
     fn delimiters_comments_and_quotes_are_options() {
-        let options = [("csv.field-delimiter", ";"), ("csv.allow-comments", "true"), ("csv.quote-character", "'")];
+        let options =
+            [("csv.field-delimiter", ";"), ("csv.allow-comments", "true"), ("csv.quote-character", "'")];
         let batch = decoder(&options).decode(b"#x\n1;'a;b';2\n").unwrap();
         assert_eq!(batch.num_rows(), 1);
         let batch = decoder(&[("csv.disable-quote-character", "true")]).decode(b"1,\"a,2\n").unwrap();
@@ -225,6 +231,9 @@ mod tests {
             decoder(&[]).decode(b"x,a,1\n").unwrap_err(),
             "column `i`: Cannot cast string 'x' to value of Int32 type"
         );
-        assert_eq!(decoder(&[]).decode(b"1,a\n").unwrap_err(), "incorrect number of fields, expected 3 got 2");
+        assert_eq!(
+            decoder(&[]).decode(b"1,a\n").unwrap_err(),
+            "incorrect number of fields, expected 3 got 2"
+        );
     }
 }

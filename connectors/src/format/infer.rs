@@ -7,13 +7,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 
-use super::{
-    FileFormat,
-    csv::CsvOptions,
-    orc,
-    schema::Union,
-    text::TextRange,
-};
+use super::{FileFormat, csv::CsvOptions, orc, schema::Union, text::TextRange};
 use crate::{
     error::{Error, Result},
     options::TableOptions,

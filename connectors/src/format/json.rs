@@ -42,7 +42,8 @@ impl JsonDecoder {
 
     fn check_fields(&self, block: &[u8]) -> Result<(), String> {
         for line in block.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-            let object: Map<String, Value> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+            let object: Map<String, Value> =
+                serde_json::from_slice(line).map_err(|error| error.to_string())?;
             let missing = self.schema.fields().iter().find(|field| !object.contains_key(field.name()));
             if let Some(field) = missing {
                 return Err(format!("the field `{}` is missing", field.name()));

@@ -4,7 +4,8 @@ use super::FileFormat;
 use crate::options::{Known, Takes, known};
 
 /// How Parquet columns are compressed.
-pub const PARQUET_COMPRESSIONS: &[&str] = &["uncompressed", "none", "snappy", "gzip", "zstd", "lz4_raw", "lz4"];
+pub const PARQUET_COMPRESSIONS: &[&str] =
+    &["uncompressed", "none", "snappy", "gzip", "zstd", "lz4_raw", "lz4"];
 
 const CSV: &[Known] = &[
     known("csv.field-delimiter", Takes::Character),

@@ -2,7 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow::{array::RecordBatch, datatypes::{Schema, SchemaRef}};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -35,7 +38,8 @@ impl AsyncChunkReader for OrcFile {
         let range = offset_from_start..offset_from_start.saturating_add(length).min(self.file_bytes);
         async move {
             let bytes = self.store.get_range(&self.location, range).await;
-            bytes.map_err(|error| std::io::Error::other(vanished(Error::from_store("read", &self.url, error))))
+            bytes
+                .map_err(|error| std::io::Error::other(vanished(Error::from_store("read", &self.url, error))))
         }
         .boxed()
     }
@@ -73,7 +77,9 @@ pub fn read(
             .build_async();
         let failed = url.clone();
         let batches = reader.map_err(move |error| corrupt(&failed, Box::new(error)));
-        Ok::<_, Error>(batches.and_then(move |batch| std::future::ready(schema::adapt(&url, &batch, &wanted))))
+        Ok::<_, Error>(
+            batches.and_then(move |batch| std::future::ready(schema::adapt(&url, &batch, &wanted))),
+        )
     };
     stream::once(opened).try_flatten().boxed()
 }

@@ -29,7 +29,8 @@ pub fn can_read(file: &DataType, table: &DataType) -> bool {
         (file, Float64) => integer_digits(file).is_some_and(|(digits, _)| digits <= 10),
         (file, Float32) => integer_digits(file).is_some_and(|(digits, _)| digits <= 5),
         (Decimal32(p1, s1) | Decimal64(p1, s1) | Decimal128(p1, s1) | Decimal256(p1, s1), table) => {
-            decimal(table).is_some_and(|(p2, s2)| s2 >= *s1 && p2 as i16 - s2 as i16 >= *p1 as i16 - *s1 as i16)
+            decimal(table)
+                .is_some_and(|(p2, s2)| s2 >= *s1 && p2 as i16 - s2 as i16 >= *p1 as i16 - *s1 as i16)
         }
         (file, Decimal128(p, s) | Decimal256(p, s)) => {
             integer_digits(file).is_some_and(|(digits, _)| i16::from(*p) - i16::from(*s) >= i16::from(digits))
@@ -62,7 +63,9 @@ fn is_binary(data_type: &DataType) -> bool {
 
 fn decimal(data_type: &DataType) -> Option<(u8, i8)> {
     match data_type {
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => Some((*precision, *scale)),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            Some((*precision, *scale))
+        }
         _ => None,
     }
 }
@@ -183,7 +186,12 @@ impl Union {
 
     /// The columns.
     pub fn finish(self) -> Schema {
-        Schema::new(self.fields.into_iter().map(|(field, _)| field.with_metadata(Default::default())).collect::<Vec<_>>())
+        Schema::new(
+            self.fields
+                .into_iter()
+                .map(|(field, _)| field.with_metadata(Default::default()))
+                .collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -194,17 +202,18 @@ pub fn adapt(path: &str, batch: &RecordBatch, target: &SchemaRef) -> Result<Reco
         match batch.column_by_name(field.name()) {
             None => Ok(new_null_array(field.data_type(), batch.num_rows())),
             Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
-            Some(column) => cast_with_options(column, field.data_type(), &strict).map_err(|error| Error::Io {
-                action: "convert the values of",
-                path: path.to_owned(),
-                source: Box::new(error),
+            Some(column) => cast_with_options(column, field.data_type(), &strict).map_err(|error| {
+                Error::Io { action: "convert the values of", path: path.to_owned(), source: Box::new(error) }
             }),
         }
     };
     let columns = target.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(target), columns, &options)
-        .map_err(|error| Error::Corrupt { path: path.to_owned(), format: "data", source: Box::new(error) })
+    RecordBatch::try_new_with_options(Arc::clone(target), columns, &options).map_err(|error| Error::Corrupt {
+        path: path.to_owned(),
+        format: "data",
+        source: Box::new(error),
+    })
 }
 
 #[cfg(test)]
@@ -250,7 +259,10 @@ mod tests {
         union.add("/2", &schema("a", DataType::Int64)).unwrap();
         union.add("/3", &schema("b", DataType::Utf8)).unwrap();
         let error = union.add("/4", &schema("a", DataType::Utf8)).unwrap_err().to_string();
-        assert!(error.contains("`/4`") && error.contains("STRING") && error.contains("BIGINT as in `/2`"), "{error}");
+        assert!(
+            error.contains("`/4`") && error.contains("STRING") && error.contains("BIGINT as in `/2`"),
+            "{error}"
+        );
         let merged = union.finish();
         assert_eq!(merged.field(0).data_type(), &DataType::Int64);
         assert!(merged.field(0).is_nullable() && merged.field(1).is_nullable());

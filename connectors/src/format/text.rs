@@ -98,7 +98,8 @@ impl TextRange {
             async move { store.get_range(&location, start..file_bytes.min(start + PIECE_BYTES)).await }
         });
         let url = self.url.clone();
-        let pieces = pieces.buffered(2).map_err(move |error| vanished(Error::from_store("read", &url, error)));
+        let pieces =
+            pieces.buffered(2).map_err(move |error| vanished(Error::from_store("read", &url, error)));
         let compression = Compression::of(&self.url);
         if compression == Compression::None {
             return Ok(pieces.boxed());
@@ -107,11 +108,9 @@ impl TextRange {
         let url = self.url.clone();
         Ok(plain
             .map_err(move |error| match Error::from(error) {
-                Error::Rows(source) => Error::Corrupt {
-                    path: url.clone(),
-                    format: "compressed",
-                    source: Box::new(source),
-                },
+                Error::Rows(source) => {
+                    Error::Corrupt { path: url.clone(), format: "compressed", source: Box::new(source) }
+                }
                 own => own,
             })
             .boxed())
@@ -147,9 +146,10 @@ pub fn read(range: TextRange, decoder: Box<dyn DecodeRecords>) -> BoxStream<'sta
         scanner,
         decoder,
     };
-    stream::try_unfold(reader, |mut reader| async move {
-        Ok(reader.next().await?.map(|batch| (batch, reader)))
-    })
+    stream::try_unfold(
+        reader,
+        |mut reader| async move { Ok(reader.next().await?.map(|batch| (batch, reader))) },
+    )
     .boxed()
 }
 
@@ -203,7 +203,11 @@ impl Reader {
             };
             let mut scanned = self.buffer.len();
             self.buffer.extend_from_slice(&piece);
-            if self.buffer_start == 0 && scanned == 0 && self.line == 1 && self.buffer.starts_with(BYTE_ORDER_MARK) {
+            if self.buffer_start == 0
+                && scanned == 0
+                && self.line == 1
+                && self.buffer.starts_with(BYTE_ORDER_MARK)
+            {
                 self.buffer.advance(BYTE_ORDER_MARK.len());
                 self.buffer_start += BYTE_ORDER_MARK.len() as u64;
             }
@@ -249,7 +253,8 @@ impl Reader {
         if last == 0 {
             return match self.buffer.len() {
                 0..RECORD_BYTES_MAX => Ok(None),
-                _ => Err(self.malformed(self.line, "a record longer than 64 MB; is a quote not closed?".to_owned())),
+                _ => Err(self
+                    .malformed(self.line, "a record longer than 64 MB; is a quote not closed?".to_owned())),
             };
         }
         self.buffer_start += last as u64;
