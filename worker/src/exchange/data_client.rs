@@ -1,0 +1,226 @@
+//! One connection to each worker that this worker's tasks read from, shared by all their channels.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use arrow::{array::RecordBatch, buffer::Buffer, datatypes::SchemaRef};
+use datafusion::execution::memory_pool::MemoryReservation;
+use futures::stream;
+use parking_lot::Mutex;
+use tokio::{
+    io::BufReader,
+    net::{TcpStream, tcp::OwnedReadHalf},
+    runtime::Handle,
+    sync::mpsc,
+    time::timeout,
+};
+
+use super::{
+    block::BlockDecoder,
+    connection::{self, Outgoing},
+    frame::{ChannelId, Frame, OpenRequest, Role},
+    partition_store::chain,
+};
+
+/// Opens channels to other workers.
+pub struct DataClient {
+    /// A slot for each address; locked while it is dialled, so that it is dialled once.
+    connections: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>>>,
+    /// The runtime that serves the sockets.
+    io: Handle,
+    /// Where received bytes are counted until they are decoded.
+    memory: MemoryReservation,
+}
+
+struct Connection {
+    /// Unbounded, but all that goes this way are requests and credits, one for each block received at most.
+    outgoing: mpsc::UnboundedSender<Outgoing>,
+    channels: Arc<Mutex<Channels>>,
+    next_id: AtomicU32,
+}
+
+#[derive(Default)]
+struct Channels {
+    open: HashMap<ChannelId, mpsc::UnboundedSender<Incoming>>,
+    /// Why the connection can be used no more.
+    broken: Option<String>,
+}
+
+enum Incoming {
+    Block(Buffer, MemoryReservation),
+    End,
+    Failed(String),
+}
+
+impl DataClient {
+    /// A client whose sockets live on the runtime `io`.
+    pub fn new(io: Handle, memory: MemoryReservation) -> Self {
+        Self { connections: Mutex::default(), io, memory }
+    }
+
+    /// Opens a channel to the worker at `address`.
+    pub async fn open(
+        &self,
+        address: &str,
+        request: OpenRequest,
+        schema: SchemaRef,
+    ) -> Result<RemoteChannel, String> {
+        let connection = self.connection(address).await?;
+        let id = connection.next_id.fetch_add(1, Relaxed);
+        let (sender, incoming) = mpsc::unbounded_channel();
+        {
+            let mut channels = connection.channels.lock();
+            if let Some(why) = &channels.broken {
+                return Err(why.clone());
+            }
+            channels.open.insert(id, sender);
+        }
+        connection.send(Frame::Open(id, request));
+        Ok(RemoteChannel {
+            id,
+            connection,
+            incoming,
+            window_bytes: request.window_bytes,
+            owed_bytes: 0,
+            decoder: BlockDecoder::new(schema),
+            decoded: VecDeque::new(),
+        })
+    }
+
+    async fn connection(&self, address: &str) -> Result<Arc<Connection>, String> {
+        let slot = Arc::clone(self.connections.lock().entry(address.to_owned()).or_default());
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.is_usable()) {
+            return Ok(Arc::clone(connection));
+        }
+        let dialling = self.io.spawn(dial(address.to_owned(), self.memory.new_empty()));
+        let dialled = dialling.await.map_err(|error| chain(&error))?;
+        let connection =
+            dialled.map_err(|error| format!("cannot connect to its worker at `{address}`: {error}"))?;
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+}
+
+async fn dial(address: String, memory: MemoryReservation) -> io::Result<Arc<Connection>> {
+    let connecting = timeout(connection::CONNECT_TIMEOUT, TcpStream::connect(&address));
+    let mut stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    connection::greet(&mut stream).await?;
+    let (read, write) = stream.into_split();
+    let (outgoing, mut receiver) = mpsc::unbounded_channel();
+    let channels = Arc::new(Mutex::new(Channels::default()));
+    let frames = stream::poll_fn(move |context| receiver.poll_recv(context));
+    // Ends when the connection's last user drops it; the other side then ends the reading side.
+    let writing = tokio::spawn(connection::write_frames(write, frames));
+    let reading_channels = Arc::clone(&channels);
+    tokio::spawn(async move {
+        let ended = read_frames(read, &reading_channels, &memory).await;
+        writing.abort();
+        let why = match ended {
+            Ok(()) => format!("its worker at `{address}` closed the connection"),
+            Err(error) => format!("the connection to its worker at `{address}` broke: {error}"),
+        };
+        let mut channels = reading_channels.lock();
+        for (_, channel) in channels.open.drain() {
+            let _ = channel.send(Incoming::Failed(why.clone()));
+        }
+        channels.broken = Some(why);
+    });
+    Ok(Arc::new(Connection { outgoing, channels, next_id: AtomicU32::new(0) }))
+}
+
+async fn read_frames(
+    read: OwnedReadHalf,
+    channels: &Mutex<Channels>,
+    memory: &MemoryReservation,
+) -> io::Result<()> {
+    let mut read = BufReader::new(read);
+    while let Some(frame) = connection::read_frame(&mut read, Role::Consumer).await? {
+        let (id, incoming) = match frame {
+            Frame::Block(id, bytes) => {
+                let held = memory.new_empty();
+                held.grow(bytes.len());
+                (id, Incoming::Block(bytes, held))
+            }
+            Frame::End(id) => (id, Incoming::End),
+            Frame::Failed(id, why) => (id, Incoming::Failed(why)),
+            frame => {
+                let why = format!("{frame:?} came to a consumer");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+        };
+        // What was under way when a consumer left finds nobody.
+        if let Some(channel) = channels.lock().open.get(&id) {
+            let _ = channel.send(incoming);
+        }
+    }
+    Ok(())
+}
+
+impl Connection {
+    fn is_usable(&self) -> bool {
+        self.channels.lock().broken.is_none()
+    }
+
+    /// A connection that broke tells its channels so by itself.
+    fn send(&self, frame: Frame) {
+        let _ = self.outgoing.send(frame.into());
+    }
+}
+
+/// One subpartition of another worker's task.
+pub struct RemoteChannel {
+    id: ChannelId,
+    connection: Arc<Connection>,
+    incoming: mpsc::UnboundedReceiver<Incoming>,
+    window_bytes: u32,
+    /// Consumed and not yet given back as credit.
+    owed_bytes: u32,
+    decoder: BlockDecoder,
+    decoded: VecDeque<RecordBatch>,
+}
+
+impl RemoteChannel {
+    /// The next batch and the bytes it came in; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<(RecordBatch, usize)>, String> {
+        let mut bytes = 0;
+        loop {
+            if let Some(batch) = self.decoded.pop_front() {
+                return Ok(Some((batch, bytes)));
+            }
+            match self.incoming.recv().await {
+                Some(Incoming::Block(block, held)) => {
+                    bytes += block.len();
+                    self.give_credit(block.len());
+                    self.decoded = self.decoder.decode(block).map_err(|error| chain(&error))?.into();
+                    drop(held);
+                }
+                Some(Incoming::End) => return Ok(None),
+                Some(Incoming::Failed(why)) => return Err(why),
+                None => return Err("the connection to its worker is closed".to_owned()),
+            }
+        }
+    }
+
+    /// Gives credit back in larger parts, but never keeps any while nothing is under way: the next block may need all of it.
+    fn give_credit(&mut self, block_bytes: usize) {
+        self.owed_bytes += block_bytes.min(self.window_bytes as usize) as u32;
+        if self.owed_bytes >= self.window_bytes / 4 || self.incoming.is_empty() {
+            self.connection.send(Frame::Credit(self.id, self.owed_bytes));
+            self.owed_bytes = 0;
+        }
+    }
+}
+
+impl Drop for RemoteChannel {
+    fn drop(&mut self) {
+        self.connection.channels.lock().open.remove(&self.id);
+        self.connection.send(Frame::Close(self.id));
+    }
+}

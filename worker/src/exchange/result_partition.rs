@@ -1,0 +1,245 @@
+//! What a task writes over one edge: rows are dealt to lanes, gathered to full batches, and put into queues or a file.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use arrow::{array::RecordBatch, compute::BatchCoalescer, datatypes::SchemaRef};
+use datafusion::{
+    error::{DataFusionError, Result},
+    execution::{TaskContext, memory_pool::MemoryReservation},
+};
+use parking_lot::Mutex;
+use thalweg_graph::exchange::{ExchangeKind, Partitioning, ResultPartitionDescriptor};
+
+use super::{
+    Exchange,
+    block::batch_bytes,
+    partitioner::Partitioner,
+    shuffle_file::ShuffleWriter,
+    subpartition_queue::{Demand, QueueWriter, queue},
+};
+use crate::counters::TaskCounters;
+
+/// Rows of a full batch.
+const BATCH_ROWS: usize = 8192;
+/// Fewer rows than this are never sent for lack of room to gather more.
+const BATCH_ROWS_MIN: usize = 256;
+/// Bytes that one stream gathers over one edge, all lanes together.
+const GATHERED_BYTES_MAX: usize = 16 << 20;
+/// Bytes queued over one edge by one task, all subpartitions together, as far as each has its minimum.
+const QUEUED_BYTES: usize = 16 << 20;
+const QUEUE_BYTES_MIN: usize = 256 << 10;
+const QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// The output of one attempt over one edge, shared by the streams that the attempt runs.
+pub struct ResultPartition {
+    descriptor: ResultPartitionDescriptor,
+    schema: SchemaRef,
+    target: Target,
+    exchange: Arc<Exchange>,
+    counters: Arc<TaskCounters>,
+    writers: AtomicUsize,
+}
+
+enum Target {
+    Queues(Vec<QueueWriter>),
+    File(Mutex<ShuffleWriter>),
+}
+
+impl ResultPartition {
+    /// Makes the queues, which consumers then find, or the file, which they find when it is complete.
+    pub fn create(
+        descriptor: &ResultPartitionDescriptor,
+        schema: &SchemaRef,
+        exchange: &Arc<Exchange>,
+        counters: &Arc<TaskCounters>,
+    ) -> Result<Self> {
+        let subpartitions = descriptor.subpartitions.max(1) as usize;
+        let broadcast = descriptor.partitioning == Partitioning::Broadcast;
+        let target = match descriptor.kind {
+            ExchangeKind::Pipelined => {
+                let capacity = (QUEUED_BYTES / subpartitions).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX) as u32;
+                let (writers, readers) =
+                    (0..subpartitions).map(|_| queue(capacity, &exchange.memory)).unzip();
+                exchange.store.register_queues(descriptor.id, readers, broadcast).map_err(external)?;
+                Target::Queues(writers)
+            }
+            ExchangeKind::Blocking => {
+                let lanes = if broadcast { 1 } else { subpartitions };
+                let path = shuffle_path(exchange, descriptor);
+                let writer = ShuffleWriter::create(path, schema, lanes).map_err(external)?;
+                Target::File(Mutex::new(writer))
+            }
+        };
+        Ok(Self {
+            descriptor: descriptor.clone(),
+            schema: Arc::clone(schema),
+            target,
+            exchange: Arc::clone(exchange),
+            counters: Arc::clone(counters),
+            writers: AtomicUsize::new(0),
+        })
+    }
+
+    /// A writer for one of the task's streams.
+    pub fn writer(self: &Arc<Self>, context: &TaskContext) -> Result<PartitionWriter> {
+        let ResultPartitionDescriptor { id, partitioning, subpartitions, .. } = &self.descriptor;
+        let subpartitions = (*subpartitions).max(1) as usize;
+        let lanes = match partitioning {
+            Partitioning::Single | Partitioning::Broadcast => 1,
+            Partitioning::Hash { .. } | Partitioning::RoundRobin => subpartitions,
+        };
+        let start = id.producer.subtask.index as usize + self.writers.fetch_add(1, Relaxed);
+        let partitioner = Partitioner::new(partitioning, subpartitions, start, &self.schema, context)?;
+        Ok(PartitionWriter {
+            partition: Arc::clone(self),
+            partitioner,
+            lanes: Lanes::Unsized(lanes),
+            gathered: self.exchange.memory.new_empty(),
+        })
+    }
+
+    /// Completes the output: all writers have flushed.
+    pub fn finish(self) -> Result<()> {
+        match self.target {
+            Target::Queues(queues) => {
+                queues.iter().for_each(QueueWriter::end);
+                Ok(())
+            }
+            Target::File(writer) => {
+                let file = writer.into_inner().finish().map_err(external)?;
+                self.exchange.store.register_file(self.descriptor.id, file).map_err(external)
+            }
+        }
+    }
+
+    /// Gives the output up. Consumers that read are told why, others will not find it.
+    pub fn fail(&self, why: &str) {
+        if let Target::Queues(queues) = &self.target {
+            queues.iter().for_each(|queue| queue.fail(why.to_owned()));
+            self.exchange.store.release(self.descriptor.id);
+        }
+    }
+
+    async fn send(&self, lane: usize, batch: RecordBatch) -> Result<()> {
+        self.counters.records_out.add(batch.num_rows() as u64);
+        match &self.target {
+            Target::File(writer) => {
+                let bytes = writer.lock().write(lane, &batch).map_err(external)?;
+                self.counters.bytes_out.add(bytes);
+            }
+            Target::Queues(queues) => {
+                let bytes = batch_bytes(&batch);
+                let receivers = match self.descriptor.partitioning {
+                    Partitioning::Broadcast => queues.as_slice(),
+                    _ => &queues[lane..=lane],
+                };
+                for queue in receivers {
+                    let (_, waited) = queue.push(batch.clone(), bytes).await;
+                    self.counters.backpressured_ns.add_time(waited);
+                    self.counters.bytes_out.add(bytes as u64);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn demand(&self) -> Demand {
+        match &self.target {
+            Target::Queues(queues) if queues.iter().all(|queue| queue.demand() == Demand::Over) => {
+                Demand::Over
+            }
+            _ => Demand::Wanted,
+        }
+    }
+}
+
+/// A name that no other attempt, and no other worker below the same folder, uses.
+fn shuffle_path(exchange: &Exchange, descriptor: &ResultPartitionDescriptor) -> PathBuf {
+    let id = descriptor.id;
+    let folders = &exchange.shuffle_dirs;
+    let folder = &folders[id.producer.subtask.index as usize % folders.len()];
+    folder.join(format!("{}_{}.shuffle", id.producer, id.edge))
+}
+
+fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// One stream's way into a result partition.
+pub struct PartitionWriter {
+    partition: Arc<ResultPartition>,
+    partitioner: Partitioner,
+    lanes: Lanes,
+    /// What the lanes hold, as the pool is told.
+    gathered: MemoryReservation,
+}
+
+enum Lanes {
+    /// How many there will be: how many rows each gathers is decided by the first batch.
+    Unsized(usize),
+    Sized {
+        lanes: Vec<BatchCoalescer>,
+        row_bytes: usize,
+    },
+}
+
+impl PartitionWriter {
+    /// Deals a batch, and sends what is full then.
+    pub async fn write(&mut self, batch: RecordBatch) -> Result<Demand> {
+        if batch.num_rows() == 0 {
+            return Ok(self.partition.demand());
+        }
+        let (lanes, row_bytes) = self.lanes.sized(&batch);
+        for (lane, part) in self.partitioner.deal(batch)? {
+            lanes[lane].push_batch(part)?;
+            while let Some(full) = lanes[lane].next_completed_batch() {
+                self.partition.send(lane, full).await?;
+            }
+        }
+        let rows: usize = lanes.iter().map(BatchCoalescer::get_buffered_rows).sum();
+        self.gathered.resize(rows * row_bytes);
+        Ok(self.partition.demand())
+    }
+
+    /// Sends what is gathered, full or not.
+    pub async fn flush(&mut self) -> Result<()> {
+        let Lanes::Sized { lanes, .. } = &mut self.lanes else { return Ok(()) };
+        for (lane, coalescer) in lanes.iter_mut().enumerate() {
+            coalescer.finish_buffered_batch()?;
+            while let Some(rest) = coalescer.next_completed_batch() {
+                self.partition.send(lane, rest).await?;
+            }
+        }
+        self.gathered.free();
+        Ok(())
+    }
+
+    /// Whether rows wait here for more to come while a consumer may wait for them.
+    pub fn holds_back(&self) -> bool {
+        self.gathered.size() > 0 && matches!(self.partition.target, Target::Queues(_))
+    }
+}
+
+impl Lanes {
+    fn sized(&mut self, first: &RecordBatch) -> (&mut Vec<BatchCoalescer>, usize) {
+        if let Lanes::Unsized(count) = *self {
+            let row_bytes = (batch_bytes(first) / first.num_rows()).max(1);
+            let rows = (GATHERED_BYTES_MAX / (count * row_bytes)).clamp(BATCH_ROWS_MIN, BATCH_ROWS);
+            let lane = || {
+                // A part that is large already goes on as it is.
+                BatchCoalescer::new(first.schema(), rows).with_biggest_coalesce_batch_size(Some(rows / 4))
+            };
+            *self = Lanes::Sized { lanes: (0..count).map(|_| lane()).collect(), row_bytes };
+        }
+        match self {
+            Lanes::Sized { lanes, row_bytes } => (lanes, *row_bytes),
+            Lanes::Unsized(_) => unreachable!("sized above"),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The worker's one memory number, dealt out: a fixed base for what nobody counts, the rest one pool that operators, exchange and
+//! shuffle draw from. Operators that can spill share what the others leave.
+
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
+
+use datafusion::{
+    error::Result,
+    execution::{
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool},
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+};
+
+/// Code, stacks, metadata, decoders' buffers: what lives outside the pool.
+const BASE_BYTES: u64 = 128 << 20;
+/// A pool smaller than this runs nothing useful.
+const POOL_BYTES_MIN: u64 = 32 << 20;
+/// Consumers named in the error of a pool that is used up.
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not zero");
+
+/// The pool of a worker that may use `memory_bytes` in all.
+pub fn pool(memory_bytes: u64) -> Arc<dyn MemoryPool> {
+    let bytes = memory_bytes.saturating_sub(BASE_BYTES).max(POOL_BYTES_MIN);
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED))
+}
+
+/// `base`'s object stores and caches with the worker's own pool and spill folders.
+pub fn runtime_env(
+    base: &RuntimeEnv,
+    pool: Arc<dyn MemoryPool>,
+    spill_dirs: Vec<PathBuf>,
+) -> Result<Arc<RuntimeEnv>> {
+    let disk_manager = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(spill_dirs));
+    RuntimeEnvBuilder::from_runtime_env(base)
+        .with_memory_pool(pool)
+        .with_disk_manager_builder(disk_manager)
+        .build_arc()
+}

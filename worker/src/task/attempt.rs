@@ -1,0 +1,202 @@
+//! Runs one attempt of one subtask from its descriptor to its end.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
+use futures::FutureExt as _;
+use thalweg_connectors::{BuiltinConnectors, sink};
+use thalweg_graph::{FailureKind, TaskDescriptor, TaskMetrics, VertexOutput, options, table::Committable};
+use thalweg_rpc::ToLeader;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ended::Ended,
+    fragment::{self, Runnable},
+    metrics, panic,
+    result_output::ResultOutput,
+    stream,
+    stream_output::{LastOutput, StreamOutput},
+};
+use crate::{
+    counters::TaskCounters,
+    exchange::{Exchange, input_gate::InputGates, result_partition::ResultPartition},
+};
+
+/// One attempt.
+pub struct TaskAttempt {
+    /// What was ordered.
+    pub descriptor: Arc<TaskDescriptor>,
+    /// Asks it to stop.
+    pub cancel: CancellationToken,
+    counters: Arc<TaskCounters>,
+    plan: OnceLock<Arc<dyn ExecutionPlan>>,
+}
+
+/// What an attempt uses of its worker.
+pub struct TaskEnvironment {
+    /// To and from other tasks.
+    pub exchange: Arc<Exchange>,
+    /// To and from tables.
+    pub connectors: Arc<BuiltinConnectors>,
+    /// Functions, settings and memory, as the attempt's job has them.
+    pub job: Arc<TaskContext>,
+    /// The session that the attempt was ordered through.
+    pub leader: mpsc::Sender<ToLeader>,
+}
+
+/// What an attempt leaves for its end to be told: outputs that are complete or must be given up.
+pub struct Outcome {
+    /// How it ended.
+    pub result: Result<Vec<Committable>, Ended>,
+    /// Outputs of an attempt that did not finish. Their consumers fail when they are dropped, so the attempt's own failure is to be
+    /// told first.
+    pub given_up: Vec<Arc<ResultPartition>>,
+}
+
+impl TaskAttempt {
+    /// An attempt that has not begun.
+    pub fn new(descriptor: Arc<TaskDescriptor>) -> Self {
+        Self { descriptor, cancel: CancellationToken::new(), counters: Arc::default(), plan: OnceLock::new() }
+    }
+
+    /// What it has done so far.
+    pub fn metrics(&self) -> TaskMetrics {
+        metrics::sample(&self.counters, self.plan.get())
+    }
+
+    /// Runs it to its end on the compute runtime. `running` is called once its operators stand.
+    pub async fn run(&self, environment: TaskEnvironment, running: impl Future<Output = ()>) -> Outcome {
+        let mut edges = Vec::new();
+        let trying = AssertUnwindSafe(self.try_run(environment, &mut edges, running));
+        let result = trying.catch_unwind().await.unwrap_or_else(|payload| {
+            Err(Ended::failed(FailureKind::Panic, panic::message(payload.as_ref())))
+        });
+        Outcome { result, given_up: edges }
+    }
+
+    async fn try_run(
+        &self,
+        environment: TaskEnvironment,
+        edges: &mut Vec<Arc<ResultPartition>>,
+        running: impl Future<Output = ()>,
+    ) -> Result<Vec<Committable>, Ended> {
+        if self.cancel.is_cancelled() {
+            return Err(Ended::Canceled);
+        }
+        let fragment = Arc::new(self.build(&environment)?);
+        let schema = fragment.plan.schema();
+        for output in &self.descriptor.outputs {
+            let edge = ResultPartition::create(output, &schema, &environment.exchange, &self.counters)?;
+            edges.push(Arc::new(edge));
+        }
+        let result = match *self.descriptor.output {
+            VertexOutput::Result => {
+                let leader = environment.leader.clone();
+                Some(Arc::new(ResultOutput::new(self.descriptor.attempt, leader, &schema)?))
+            }
+            VertexOutput::Sink(_) | VertexOutput::Edges => None,
+        };
+        running.await;
+        let committables = self.run_streams(&fragment, &environment, edges, result.as_ref()).await?;
+        if let Some(result) = result.and_then(Arc::into_inner) {
+            result.finish().await?;
+        }
+        for edge in edges.drain(..) {
+            if let Some(edge) = Arc::into_inner(edge) {
+                edge.finish()?;
+            }
+        }
+        Ok(committables)
+    }
+
+    fn build(&self, environment: &TaskEnvironment) -> Result<Runnable, Ended> {
+        let gates = Arc::new(InputGates {
+            gates: self.descriptor.inputs.clone(),
+            exchange: Arc::clone(&environment.exchange),
+            counters: Arc::clone(&self.counters),
+        });
+        let sources = Arc::clone(&environment.connectors);
+        let fragment = fragment::build(&self.descriptor, &environment.job, gates, sources)?;
+        self.plan.get_or_init(|| Arc::clone(&fragment.plan));
+        Ok(fragment)
+    }
+
+    /// Drives all partitions side by side. The first that fails stops the others.
+    async fn run_streams(
+        &self,
+        fragment: &Arc<Runnable>,
+        environment: &TaskEnvironment,
+        edges: &[Arc<ResultPartition>],
+        result: Option<&Arc<ResultOutput>>,
+    ) -> Result<Vec<Committable>, Ended> {
+        let buffer_timeout: Duration = self
+            .descriptor
+            .options
+            .get(&options::BUFFER_TIMEOUT)
+            .map_err(|error| Ended::failed(FailureKind::PlanRejected, error.to_string()))?;
+        let mut outputs = Vec::new();
+        for &partition in &fragment.partitions {
+            let last = tokio::select! {
+                last = self.last_output(fragment, environment, result, partition) => last?,
+                () = self.cancel.cancelled() => return Err(Ended::Canceled),
+            };
+            let counters = Arc::clone(&self.counters);
+            outputs.push((partition, StreamOutput::new(edges, last, &fragment.context, counters)?));
+        }
+        let cancel = self.cancel.child_token();
+        let mut streams = JoinSet::new();
+        for (partition, output) in outputs {
+            let (fragment, counters) = (Arc::clone(fragment), Arc::clone(&self.counters));
+            streams.spawn(stream::drive(
+                fragment,
+                partition,
+                output,
+                buffer_timeout,
+                counters,
+                cancel.clone(),
+            ));
+        }
+        let mut committables = Vec::new();
+        let mut first_end = None;
+        while let Some(joined) = streams.join_next().await {
+            let ended = match joined {
+                Ok(Ok(committable)) => {
+                    committables.extend(committable);
+                    continue;
+                }
+                Ok(Err(ended)) => ended,
+                Err(error) => Ended::failed(FailureKind::Internal, format!("a stream was lost: {error}")),
+            };
+            first_end.get_or_insert(ended);
+            cancel.cancel();
+        }
+        match first_end {
+            Some(ended) => Err(ended),
+            None => Ok(committables),
+        }
+    }
+
+    async fn last_output(
+        &self,
+        fragment: &Runnable,
+        environment: &TaskEnvironment,
+        result: Option<&Arc<ResultOutput>>,
+        partition: usize,
+    ) -> Result<LastOutput, Ended> {
+        let TaskDescriptor { attempt, output, .. } = self.descriptor.as_ref();
+        Ok(match (output.as_ref(), result) {
+            (VertexOutput::Sink(sink), _) => {
+                let (connectors, schema) = (&environment.connectors, fragment.plan.schema());
+                let opening = sink::open(connectors, sink, schema, *attempt, partition as u32);
+                LastOutput::Sink(opening.await?)
+            }
+            (VertexOutput::Result, Some(result)) => LastOutput::Result(Arc::clone(result)),
+            _ => LastOutput::None,
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! From a task's descriptor to operators that can run.
+
+use std::sync::Arc;
+
+use datafusion::{error::DataFusionError, execution::TaskContext, physical_plan::ExecutionPlan};
+use thalweg_graph::{BUILD_ID, FailureKind, TaskDescriptor};
+use thalweg_plan::exec::{ConnectorReader, ExchangeReader, OpenExchange, OpenSource, codec, put_splits};
+
+use super::ended::Ended;
+
+/// A fragment ready to run.
+pub struct Runnable {
+    /// Its root.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// What its operators find their worker through.
+    pub context: Arc<TaskContext>,
+    /// The partitions that this subtask runs.
+    pub partitions: Vec<usize>,
+}
+
+/// Decodes a task's fragment, gives its scans their splits and its leaves their life.
+pub fn build(
+    descriptor: &TaskDescriptor,
+    job: &TaskContext,
+    exchange: Arc<dyn OpenExchange>,
+    sources: Arc<dyn OpenSource>,
+) -> Result<Runnable, Ended> {
+    if descriptor.build_id != BUILD_ID {
+        let message = format!(
+            "the plan was made by build `{}` and this worker is build `{BUILD_ID}`; run the same version everywhere",
+            descriptor.build_id
+        );
+        return Err(Ended::failed(FailureKind::PlanRejected, message));
+    }
+    let context = with_extensions(descriptor, job, exchange, sources);
+    let rejected = |error: DataFusionError| Ended::rejected(&error);
+    let plan = codec::decode(&descriptor.fragment.plan, &context).map_err(rejected)?;
+    let plan = put_splits(plan, &descriptor.splits).map_err(rejected)?;
+    let (count, expected) =
+        (plan.properties().partitioning.partition_count(), descriptor.fragment.partitions);
+    if count != expected as usize || descriptor.parallelism == 0 {
+        let message = format!(
+            "the fragment has {count} partitions where {expected} are announced for {} subtasks",
+            descriptor.parallelism
+        );
+        return Err(Ended::failed(FailureKind::PlanRejected, message));
+    }
+    let first = descriptor.attempt.subtask.index as usize;
+    let partitions = (first..count).step_by(descriptor.parallelism as usize).collect();
+    Ok(Runnable { plan, context, partitions })
+}
+
+fn with_extensions(
+    descriptor: &TaskDescriptor,
+    job: &TaskContext,
+    exchange: Arc<dyn OpenExchange>,
+    sources: Arc<dyn OpenSource>,
+) -> Arc<TaskContext> {
+    let config = job
+        .session_config()
+        .clone()
+        .with_extension(Arc::new(ExchangeReader(exchange)))
+        .with_extension(Arc::new(ConnectorReader(sources)));
+    Arc::new(TaskContext::new(
+        Some(descriptor.attempt.to_string()),
+        job.session_id(),
+        config,
+        job.scalar_functions().clone(),
+        job.higher_order_functions().clone(),
+        job.aggregate_functions().clone(),
+        job.window_functions().clone(),
+        job.runtime_env(),
+    ))
+}

@@ -1,0 +1,116 @@
+//! Drives one partition of a fragment to its end.
+
+use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use arrow::array::RecordBatch;
+use datafusion::{
+    error::Result as DataFusionResult, execution::SendableRecordBatchStream, physical_plan::ExecutionPlan,
+};
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use thalweg_graph::{FailureKind, table::Committable};
+use tokio_util::sync::CancellationToken;
+
+use super::{ended::Ended, fragment::Runnable, panic, stream_output::StreamOutput};
+use crate::{counters::TaskCounters, exchange::subpartition_queue::Demand};
+
+/// Executes a partition and moves all its rows into its output. However it ends, its operators are dropped, and a sink is withdrawn
+/// unless it ends well.
+pub async fn drive(
+    fragment: Arc<Runnable>,
+    partition: usize,
+    mut output: StreamOutput,
+    buffer_timeout: Duration,
+    counters: Arc<TaskCounters>,
+    cancel: CancellationToken,
+) -> Result<Option<Committable>, Ended> {
+    let moving = AssertUnwindSafe(move_rows(&fragment, partition, &mut output, buffer_timeout, counters));
+    let moved = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Ended::Canceled),
+        moved = moving.catch_unwind() => moved.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))),
+    };
+    if let Err(ended) = moved {
+        output.abort().await;
+        return Err(ended);
+    }
+    let finishing = AssertUnwindSafe(output.finish());
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Ended::Canceled),
+        finished = finishing.catch_unwind() => finished.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))),
+    }
+}
+
+fn panicked(payload: &(dyn std::any::Any + Send)) -> Ended {
+    Ended::failed(FailureKind::Panic, panic::message(payload))
+}
+
+async fn move_rows(
+    fragment: &Runnable,
+    partition: usize,
+    output: &mut StreamOutput,
+    buffer_timeout: Duration,
+    counters: Arc<TaskCounters>,
+) -> Result<(), Ended> {
+    let mut rows = execute(&fragment.plan, partition, fragment, counters)?;
+    let mut held_since = None;
+    loop {
+        let next = if output.holds_back() {
+            let since = *held_since.get_or_insert_with(tokio::time::Instant::now);
+            match tokio::time::timeout_at(since + buffer_timeout, rows.next()).await {
+                Ok(next) => next,
+                Err(_) => {
+                    output.flush().await?;
+                    held_since = None;
+                    continue;
+                }
+            }
+        } else {
+            held_since = None;
+            rows.next().await
+        };
+        match next {
+            None => return Ok(()),
+            Some(batch) => {
+                if output.write(batch?).await? == Demand::Over {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn execute(
+    plan: &Arc<dyn ExecutionPlan>,
+    partition: usize,
+    fragment: &Runnable,
+    counters: Arc<TaskCounters>,
+) -> DataFusionResult<Timed> {
+    let start = Instant::now();
+    let stream = plan.execute(partition, Arc::clone(&fragment.context))?;
+    counters.busy_ns.add_time(start.elapsed());
+    Ok(Timed { stream, counters })
+}
+
+/// A stream that counts the time spent in it.
+struct Timed {
+    stream: SendableRecordBatchStream,
+    counters: Arc<TaskCounters>,
+}
+
+impl Stream for Timed {
+    type Item = DataFusionResult<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let start = Instant::now();
+        let polled = self.stream.poll_next_unpin(context);
+        self.counters.busy_ns.add_time(start.elapsed());
+        polled
+    }
+}

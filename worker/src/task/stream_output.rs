@@ -1,0 +1,103 @@
+//! Where the rows of one of a task's streams go: over its edges, and into its sink or to the client.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow::array::RecordBatch;
+use datafusion::execution::TaskContext;
+use thalweg_connectors::sink::SinkWriter;
+use thalweg_graph::table::Committable;
+
+use super::{ended::Ended, result_output::ResultOutput};
+use crate::{
+    counters::TaskCounters,
+    exchange::{
+        result_partition::{PartitionWriter, ResultPartition},
+        subpartition_queue::Demand,
+    },
+};
+
+/// A sink that cannot be withdrawn in this time is left to the abort of the job.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The outputs of one stream.
+pub struct StreamOutput {
+    edges: Vec<PartitionWriter>,
+    last: LastOutput,
+    counters: Arc<TaskCounters>,
+}
+
+/// Where rows leave the job.
+pub enum LastOutput {
+    /// Not here.
+    None,
+    /// Into a table.
+    Sink(Box<dyn SinkWriter>),
+    /// To the client.
+    Result(Arc<ResultOutput>),
+}
+
+impl StreamOutput {
+    /// An output over all of a task's edges, and one more.
+    pub fn new(
+        edges: &[Arc<ResultPartition>],
+        last: LastOutput,
+        context: &TaskContext,
+        counters: Arc<TaskCounters>,
+    ) -> Result<Self, Ended> {
+        let edges = edges.iter().map(|edge| edge.writer(context)).collect::<Result<_, _>>()?;
+        Ok(Self { edges, last, counters })
+    }
+
+    /// Writes rows; `Over` if nobody wants any more.
+    pub async fn write(&mut self, batch: RecordBatch) -> Result<Demand, Ended> {
+        let mut demand = if self.edges.is_empty() { Demand::Wanted } else { Demand::Over };
+        for edge in &mut self.edges {
+            if edge.write(batch.clone()).await? == Demand::Wanted {
+                demand = Demand::Wanted;
+            }
+        }
+        match &mut self.last {
+            LastOutput::None => return Ok(demand),
+            LastOutput::Sink(writer) => {
+                self.counters.records_out.add(batch.num_rows() as u64);
+                writer.write(batch).await?;
+            }
+            LastOutput::Result(output) => {
+                self.counters.records_out.add(batch.num_rows() as u64);
+                let bytes = output.write(&batch).await?;
+                self.counters.bytes_out.add(bytes);
+            }
+        }
+        Ok(Demand::Wanted)
+    }
+
+    /// Whether rows wait here that a consumer could already have.
+    pub fn holds_back(&self) -> bool {
+        self.edges.iter().any(PartitionWriter::holds_back)
+    }
+
+    /// Sends what waits.
+    pub async fn flush(&mut self) -> Result<(), Ended> {
+        for edge in &mut self.edges {
+            edge.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Completes this stream's part of the outputs.
+    pub async fn finish(mut self) -> Result<Option<Committable>, Ended> {
+        self.flush().await?;
+        let LastOutput::Sink(writer) = self.last else { return Ok(None) };
+        let outcome = writer.finish().await?;
+        self.counters.bytes_out.add(outcome.bytes_written);
+        Ok(outcome.committable)
+    }
+
+    /// Withdraws what the sink has staged.
+    pub async fn abort(self) {
+        let LastOutput::Sink(writer) = self.last else { return };
+        if tokio::time::timeout(ABORT_TIMEOUT, writer.abort()).await.is_err() {
+            tracing::warn!("a sink did not withdraw its output within {} s", ABORT_TIMEOUT.as_secs());
+        }
+    }
+}

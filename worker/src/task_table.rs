@@ -1,0 +1,294 @@
+//! The tasks of this worker by job: orders of the leader come in, how tasks change goes out.
+//!
+//! An attempt is remembered until its job is forgotten, so that an order given twice is carried out once, and so that how it ended
+//! can be told again to a leader that may not have heard it.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
+
+use datafusion::{
+    execution::{TaskContext, runtime_env::RuntimeEnv},
+    prelude::SessionContext,
+};
+use parking_lot::Mutex;
+use thalweg_connectors::BuiltinConnectors;
+use thalweg_graph::{
+    Attempt, Failure, FailureKind, JobEpoch, JobId, TaskDescriptor, TaskMetrics, TaskState, Term,
+    VertexOutput, exchange::ResultPartitionId,
+};
+use thalweg_plan::session_config;
+use thalweg_rpc::{RunningTask, TaskUpdate, ToLeader};
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    exchange::Exchange,
+    task::{
+        attempt::{Outcome, TaskAttempt, TaskEnvironment},
+        ended::Ended,
+    },
+};
+
+/// A leader that does not take a message in this time will be told when it is back.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All tasks of one worker.
+pub struct TaskTable {
+    /// To and from other workers.
+    pub exchange: Arc<Exchange>,
+    /// To and from tables.
+    pub connectors: Arc<BuiltinConnectors>,
+    /// Memory, disks, object stores.
+    pub runtime_env: Arc<RuntimeEnv>,
+    /// Where batches are computed.
+    pub compute: Handle,
+    /// The worker's slots.
+    pub slots: u32,
+    state: Mutex<State>,
+    tracker: TaskTracker,
+}
+
+#[derive(Default)]
+struct State {
+    /// The highest term seen.
+    term: Option<Term>,
+    /// The session with the leader, while there is one.
+    leader: Option<mpsc::Sender<ToLeader>>,
+    jobs: HashMap<JobId, Job>,
+}
+
+struct Job {
+    epoch: JobEpoch,
+    context: Arc<TaskContext>,
+    attempts: HashMap<Attempt, Known>,
+}
+
+enum Known {
+    Running { task: Arc<TaskAttempt>, state: TaskState },
+    Ended { update: TaskUpdate, sent_rows: bool },
+}
+
+impl TaskTable {
+    /// A table without tasks.
+    pub fn new(
+        exchange: Arc<Exchange>,
+        connectors: Arc<BuiltinConnectors>,
+        runtime_env: Arc<RuntimeEnv>,
+        compute: Handle,
+        slots: u32,
+    ) -> Self {
+        let (state, tracker) = Default::default();
+        Self { exchange, connectors, runtime_env, compute, slots, state, tracker }
+    }
+
+    /// Takes note of the leader's term. `false` if a later leader was seen: the order is to be refused.
+    pub fn admits(&self, term: Term) -> bool {
+        let mut state = self.state.lock();
+        if state.term.is_some_and(|seen| term < seen) {
+            tracing::warn!(term = term.0, "refused the order of a leader that was replaced");
+            return false;
+        }
+        state.term = Some(term);
+        true
+    }
+
+    /// Speaks to this leader from now on; returns what it must be told at once: how tasks ended that the last one may not know of.
+    pub fn connect(&self, leader: mpsc::Sender<ToLeader>) -> Vec<ToLeader> {
+        let mut state = self.state.lock();
+        state.leader = Some(leader);
+        let attempts = state.jobs.values().flat_map(|job| &job.attempts);
+        attempts
+            .filter_map(|(attempt, known)| match known {
+                Known::Running { .. } => None,
+                Known::Ended { update, sent_rows } => {
+                    let update = if *sent_rows { unsure(update) } else { update.clone() };
+                    Some(ToLeader::Task { attempt: *attempt, update })
+                }
+            })
+            .collect()
+    }
+
+    /// The session is over.
+    pub fn disconnect(&self) {
+        self.state.lock().leader = None;
+    }
+
+    /// Starts a task, unless it was started before or belongs to a restart that was overtaken.
+    pub fn deploy(self: &Arc<Self>, descriptor: Arc<TaskDescriptor>) {
+        let (attempt, epoch) = (descriptor.attempt, descriptor.epoch);
+        let mut state = self.state.lock();
+        let Some(leader) = state.leader.clone() else { return };
+        let job = match state.jobs.entry(attempt.job) {
+            Entry::Occupied(job) => job.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(self.job(&descriptor)),
+        };
+        if epoch < job.epoch {
+            return tracing::warn!(%attempt, "refused a task of an overtaken restart");
+        }
+        job.epoch = epoch;
+        let Entry::Vacant(vacant) = job.attempts.entry(attempt) else { return };
+        let task = Arc::new(TaskAttempt::new(descriptor));
+        vacant.insert(Known::Running { task: Arc::clone(&task), state: TaskState::Initializing });
+        let environment = TaskEnvironment {
+            exchange: Arc::clone(&self.exchange),
+            connectors: Arc::clone(&self.connectors),
+            job: Arc::clone(&job.context),
+            leader,
+        };
+        self.tracker.spawn_on(Arc::clone(self).run(task, environment), &self.compute);
+    }
+
+    /// What all tasks of a job share: made once.
+    fn job(&self, first: &TaskDescriptor) -> Job {
+        let runtime_env = Arc::clone(&self.runtime_env);
+        let state = session_config::session_state(&first.options, runtime_env, self.slots);
+        self.exchange.store.open_job(first.attempt.job);
+        let context = SessionContext::new_with_state(state).task_ctx();
+        Job { epoch: first.epoch, context, attempts: HashMap::new() }
+    }
+
+    async fn run(self: Arc<Self>, task: Arc<TaskAttempt>, environment: TaskEnvironment) {
+        let attempt = task.descriptor.attempt;
+        let Outcome { result, given_up } = task.run(environment, self.running(attempt)).await;
+        let update = match &result {
+            Ok(committables) => {
+                TaskUpdate::Finished { metrics: task.metrics(), committables: committables.clone() }
+            }
+            Err(Ended::Canceled) => TaskUpdate::Canceled,
+            Err(Ended::Failed { kind, message }) => {
+                tracing::info!(%attempt, task = %task.descriptor.name, kind = kind.code(), %message, "task failed");
+                let failure = Failure::new(kind.clone(), message).of(attempt, self.exchange.worker.clone());
+                TaskUpdate::Failed { failure, metrics: task.metrics() }
+            }
+        };
+        self.ended(&task, update).await;
+        let why = match result {
+            Ok(_) => return,
+            Err(Ended::Canceled) => "its task was cancelled".to_owned(),
+            Err(Ended::Failed { message, .. }) => format!("its task failed: {message}"),
+        };
+        given_up.iter().for_each(|output| output.fail(&why));
+        self.exchange.store.release_attempt(attempt);
+    }
+
+    async fn running(&self, attempt: Attempt) {
+        if let Some(Known::Running { state, .. }) =
+            self.state.lock().jobs.get_mut(&attempt.job).and_then(|job| job.attempts.get_mut(&attempt))
+        {
+            *state = TaskState::Running;
+        }
+        self.report(attempt, TaskUpdate::Running).await;
+    }
+
+    async fn ended(&self, task: &TaskAttempt, update: TaskUpdate) {
+        let attempt = task.descriptor.attempt;
+        {
+            let mut state = self.state.lock();
+            // A job that was forgotten has nobody who asks.
+            let Some(job) = state.jobs.get_mut(&attempt.job) else { return };
+            let sent_rows = matches!(*task.descriptor.output, VertexOutput::Result);
+            job.attempts.insert(attempt, Known::Ended { update: update.clone(), sent_rows });
+        }
+        self.report(attempt, update).await;
+    }
+
+    /// Tells the leader, if there is one that listens.
+    async fn report(&self, attempt: Attempt, update: TaskUpdate) {
+        let Some(leader) = self.state.lock().leader.clone() else { return };
+        let sending = leader.send_timeout(ToLeader::Task { attempt, update }, REPORT_TIMEOUT);
+        if sending.await.is_err() {
+            tracing::debug!(%attempt, "the leader does not listen; it will be told when it is back");
+        }
+    }
+
+    /// Asks a task to stop; returns the answer where nobody else will give it.
+    pub fn cancel(&self, attempt: Attempt) -> Option<ToLeader> {
+        let state = self.state.lock();
+        match state.jobs.get(&attempt.job).and_then(|job| job.attempts.get(&attempt)) {
+            None => Some(ToLeader::Task { attempt, update: TaskUpdate::Canceled }),
+            Some(Known::Ended { .. }) => None,
+            Some(Known::Running { task, .. }) => {
+                task.cancel.cancel();
+                None
+            }
+        }
+    }
+
+    /// Drops outputs that nobody needs any more.
+    pub fn release(&self, partitions: &[ResultPartitionId]) {
+        partitions.iter().for_each(|id| self.exchange.store.release(*id));
+    }
+
+    /// Stops what runs of a job and drops all that is kept of it.
+    pub fn forget(&self, job: JobId) {
+        let forgotten = self.state.lock().jobs.remove(&job);
+        if let Some(forgotten) = forgotten {
+            forgotten.attempts.values().for_each(Known::cancel);
+        }
+        self.exchange.store.forget_job(job);
+    }
+
+    /// Stops everything and waits until it has, for at most `patience`.
+    pub async fn stop(&self, patience: Duration) {
+        let jobs: Vec<JobId> = self.state.lock().jobs.keys().copied().collect();
+        jobs.into_iter().for_each(|job| self.forget(job));
+        self.tracker.close();
+        if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
+            tracing::warn!("tasks did not stop within {} s", patience.as_secs());
+        }
+    }
+
+    /// What runs, for a leader that does not know.
+    pub fn running_tasks(&self) -> Vec<RunningTask> {
+        let state = self.state.lock();
+        let mut running = Vec::new();
+        for job in state.jobs.values() {
+            for (attempt, known) in &job.attempts {
+                if let Known::Running { state, .. } = known {
+                    running.push(RunningTask { attempt: *attempt, epoch: job.epoch, state: *state });
+                }
+            }
+        }
+        running
+    }
+
+    /// The counters of what runs.
+    pub fn metrics(&self) -> Vec<(Attempt, TaskMetrics)> {
+        let running: Vec<Arc<TaskAttempt>> = {
+            let state = self.state.lock();
+            let known = state.jobs.values().flat_map(|job| job.attempts.values());
+            known.filter_map(Known::task).cloned().collect()
+        };
+        running.iter().map(|task| (task.descriptor.attempt, task.metrics())).collect()
+    }
+
+    /// Bytes of the memory pool in use.
+    pub fn memory_used_bytes(&self) -> u64 {
+        self.runtime_env.memory_pool.reserved() as u64
+    }
+}
+
+impl Known {
+    fn task(&self) -> Option<&Arc<TaskAttempt>> {
+        match self {
+            Known::Running { task, .. } => Some(task),
+            Known::Ended { .. } => None,
+        }
+    }
+
+    fn cancel(&self) {
+        if let Some(task) = self.task() {
+            task.cancel.cancel();
+        }
+    }
+}
+
+/// A task that sent rows through a session that broke cannot say whether all of them arrived.
+fn unsure(update: &TaskUpdate) -> TaskUpdate {
+    let TaskUpdate::Finished { metrics, .. } = update else { return update.clone() };
+    let message = "the connection to the JobManager broke before it was known whether all rows had arrived";
+    TaskUpdate::Failed { failure: Failure::new(FailureKind::Io, message), metrics: *metrics }
+}
