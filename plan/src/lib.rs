@@ -14,6 +14,7 @@ pub mod connect;
 pub mod error;
 pub mod functions;
 pub mod exec;
+pub mod rules;
 pub mod session_config;
 pub mod catalog;
 pub mod sql;

@@ -12,7 +12,7 @@ use thalweg_graph::{
     options::{self, MemorySize},
 };
 
-use crate::target::Target;
+use crate::{rules, target::Target};
 
 /// The session in which a worker decodes and runs fragments on so many threads.
 pub fn session_state(options: &Options, runtime: Arc<RuntimeEnv>, threads: u32) -> SessionState {
@@ -21,11 +21,16 @@ pub fn session_state(options: &Options, runtime: Arc<RuntimeEnv>, threads: u32) 
 
 /// The session in which statements are planned for a target.
 pub fn planning_state(options: &Options, runtime: Arc<RuntimeEnv>, target: Target) -> SessionState {
-    SessionStateBuilder::new()
+    let builder = SessionStateBuilder::new()
         .with_config(session_config(options, target))
         .with_runtime_env(runtime)
-        .with_default_features()
-        .build()
+        .with_default_features();
+    match target {
+        Target::Embedded { .. } => builder.build(),
+        Target::Cluster { .. } => {
+            builder.with_physical_optimizer_rules(rules::physical_rules_for_cutting()).build()
+        }
+    }
 }
 
 fn session_config(options: &Options, target: Target) -> SessionConfig {

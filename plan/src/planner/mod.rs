@@ -1,13 +1,36 @@
 //! From logical plans to a job graph: optimise, choose operators, cut into vertices, deal splits.
 
-use datafusion::{execution::SessionState, logical_expr::LogicalPlan};
+mod cut;
+mod deal;
+mod estimate;
+mod name;
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::TreeNode,
+    error::DataFusionError,
+    execution::SessionState,
+    logical_expr::LogicalPlan,
+    physical_plan::{
+        ExecutionPlan, ExecutionPlanProperties, coalesce_partitions::CoalescePartitionsExec, displayable,
+        sorts::sort_preserving_merge::SortPreservingMergeExec,
+    },
+};
 use thalweg_graph::{
-    BUILD_ID, JobGraph, JobId, Options, RuntimeMode, SqlError,
+    BUILD_ID, EdgeId, Fragment, JobEdge, JobGraph, JobId, JobVertex, Options, RuntimeMode, SqlError,
+    VertexId, VertexOutput,
+    exchange::ExchangeKind,
+    options::{self, InvalidValue, MemorySize},
     sql_error::SqlErrorCode,
     table::{Column, SinkDescriptor},
 };
 
-use crate::{connect::Connectors, target::Target};
+use self::{
+    cut::{Cut, CutVertex},
+    deal::Dealer,
+};
+use crate::{connect::Connectors, exec::codec, target::Target};
 
 /// A statement, or a set of them, to be made into one job.
 pub struct PlanRequest<'a> {
@@ -47,21 +70,144 @@ pub enum RootOutput {
 
 /// Plans a job.
 pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
-    let mut graph = JobGraph {
+    let mut cut = Cut::default();
+    let mut result_columns = None;
+    for root in &request.roots {
+        refuse_recursion(&root.plan)?;
+        let plan = request.state.create_physical_plan(&root.plan).await.map_err(refused)?;
+        let (plan, output) = match &root.output {
+            RootOutput::Sink(sink) => (plan, VertexOutput::Sink(sink.clone())),
+            RootOutput::Result(columns) => {
+                result_columns = Some(columns.clone());
+                (gathered(plan), VertexOutput::Result)
+            }
+        };
+        match request.target {
+            Target::Embedded { .. } => cut.add_whole(plan, output),
+            Target::Cluster { .. } => cut.add_root(&plan, output).map_err(refused)?,
+        }
+    }
+    let graph = JobGraph {
         job: request.job,
         name: request.name.clone(),
         build_id: BUILD_ID.to_owned(),
         mode: RuntimeMode::Batch,
-        vertices: Vec::new(),
-        edges: Vec::new(),
+        edges: edges(&request, &cut)?,
+        vertices: vertices(&request, cut.vertices).await?,
         options: request.options.clone(),
         statement: request.statement.clone(),
-        result_columns: None,
+        result_columns,
     };
-    for root in &request.roots {
-        if let RootOutput::Result(columns) = &root.output {
-            graph.result_columns = Some(columns.clone());
+    graph.validate().map_err(|error| SqlError::new(SqlErrorCode::Internal, error.to_string()))?;
+    Ok(graph)
+}
+
+/// A recursive query's branches share a table in memory, which no fragment can carry.
+fn refuse_recursion(plan: &LogicalPlan) -> Result<(), SqlError> {
+    let recursive =
+        plan.exists(|node| Ok(matches!(node, LogicalPlan::RecursiveQuery(_)))).map_err(refused)?;
+    if recursive {
+        return Err(SqlError::new(SqlErrorCode::Unsupported, "`WITH RECURSIVE` is not supported yet"));
+    }
+    Ok(())
+}
+
+/// The plan with one partition, in its order if it has one.
+fn gathered(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    if plan.output_partitioning().partition_count() == 1 {
+        return plan;
+    }
+    match plan.output_ordering().cloned() {
+        Some(ordering) => Arc::new(SortPreservingMergeExec::new(ordering, plan)),
+        None => Arc::new(CoalescePartitionsExec::new(plan)),
+    }
+}
+
+async fn vertices(request: &PlanRequest<'_>, cut: Vec<CutVertex>) -> Result<Vec<JobVertex>, SqlError> {
+    let distributed = matches!(request.target, Target::Cluster { .. });
+    let MemorySize(split_max_bytes) =
+        request.options.get(&options::SPLIT_MAX_SIZE).map_err(invalid_option)?;
+    let dealer = Dealer { connectors: request.connectors, split_max_bytes, distributed };
+    let mut vertices = Vec::with_capacity(cut.len());
+    for (position, vertex) in cut.into_iter().enumerate() {
+        let partitions = vertex.plan.output_partitioning().partition_count() as u32;
+        vertices.push(JobVertex {
+            id: VertexId(position as u32),
+            name: name::vertex_name(&vertex.plan, &vertex.output),
+            parallelism: if distributed { partitions } else { 1 },
+            fragment: Fragment {
+                plan: codec::encode(&vertex.plan).map_err(refused)?,
+                display: displayable(vertex.plan.as_ref()).indent(false).to_string(),
+                partitions,
+            },
+            sources: dealer.deal(&vertex.plan).await.map_err(refused)?,
+            output: vertex.output,
+            estimated_bytes: vertex.bytes,
+        });
+    }
+    Ok(vertices)
+}
+
+fn edges(request: &PlanRequest<'_>, cut: &Cut) -> Result<Vec<JobEdge>, SqlError> {
+    let choice = ExchangeChoice::new(request, cut)?;
+    let edges = cut.edges.iter().enumerate().map(|(position, edge)| JobEdge {
+        id: EdgeId(position as u32),
+        source: edge.source,
+        target: edge.target,
+        partitioning: edge.partitioning.clone(),
+        kind: choice.kind(cut.vertices[edge.source.index()].bytes),
+    });
+    Ok(edges.collect())
+}
+
+/// How exchanges are timed, by `execution.batch-shuffle-mode`.
+enum ExchangeChoice {
+    All(ExchangeKind),
+    BlockingAbove(u64),
+}
+
+impl ExchangeChoice {
+    fn new(request: &PlanRequest<'_>, cut: &Cut) -> Result<Self, SqlError> {
+        let mode = request.options.get(&options::BATCH_SHUFFLE_MODE).map_err(invalid_option)?;
+        let MemorySize(threshold) =
+            request.options.get(&options::PIPELINED_THRESHOLD).map_err(invalid_option)?;
+        Ok(match mode.as_str() {
+            "ALL_EXCHANGES_PIPELINED" => Self::All(ExchangeKind::Pipelined),
+            "ALL_EXCHANGES_BLOCKING" => Self::All(ExchangeKind::Blocking),
+            "AUTOMATIC" if too_wide(request.target, cut) => Self::All(ExchangeKind::Blocking),
+            "AUTOMATIC" => Self::BlockingAbove(threshold),
+            other => {
+                return Err(invalid_option(InvalidValue {
+                    key: options::BATCH_SHUFFLE_MODE.name.to_owned(),
+                    value: other.to_owned(),
+                    expected: "`AUTOMATIC`, `ALL_EXCHANGES_PIPELINED` or `ALL_EXCHANGES_BLOCKING`".to_owned(),
+                }));
+            }
+        })
+    }
+
+    fn kind(&self, bytes: Option<u64>) -> ExchangeKind {
+        match self {
+            Self::All(kind) => *kind,
+            Self::BlockingAbove(threshold) if bytes.is_some_and(|bytes| bytes > *threshold) => {
+                ExchangeKind::Blocking
+            }
+            Self::BlockingAbove(_) => ExchangeKind::Pipelined,
         }
     }
-    Err(SqlError::new(SqlErrorCode::Unsupported, "planning jobs is not supported yet"))
+}
+
+/// Whether the subtasks of one vertex cannot all have a slot at once, as pipelined exchanges need.
+fn too_wide(target: Target, cut: &Cut) -> bool {
+    let Target::Cluster { max_slots, .. } = target else { return false };
+    let counts = cut.vertices.iter().map(|vertex| vertex.plan.output_partitioning().partition_count());
+    counts.max().unwrap_or(0) > max_slots.max(1) as usize
+}
+
+fn refused(error: DataFusionError) -> SqlError {
+    SqlError::new(SqlErrorCode::Invalid, error.strip_backtrace())
+}
+
+fn invalid_option(error: InvalidValue) -> SqlError {
+    SqlError::new(SqlErrorCode::InvalidOption, error.to_string())
 }

@@ -1,0 +1,37 @@
+//! Our own rules of the physical optimiser, one file each.
+
+mod partitionwise_union;
+mod unmatched_build_rows;
+
+use std::sync::Arc;
+
+use datafusion::physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer};
+
+pub use partitionwise_union::PartitionwiseUnions;
+pub use unmatched_build_rows::{UnmatchedBuildRows, emits_unmatched_build_rows};
+
+type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+/// DataFusion's physical rules, with those added that make a plan fit for cutting.
+pub fn physical_rules_for_cutting() -> Vec<Rule> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let before_requirements =
+        rules.iter().position(|rule| rule.name() == "EnsureRequirements").unwrap_or(rules.len());
+    let ours: [Rule; 2] = [Arc::new(PartitionwiseUnions), Arc::new(UnmatchedBuildRows)];
+    rules.splice(before_requirements..before_requirements, ours);
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_run_before_distribution_is_decided() {
+        let rules = physical_rules_for_cutting();
+        let at = |name| rules.iter().position(|rule| rule.name() == name);
+        assert!(at("EnsureRequirements").is_some());
+        assert!(at("partitionwise_unions") < at("EnsureRequirements"));
+        assert!(at("join_selection") < at("unmatched_build_rows"));
+    }
+}
