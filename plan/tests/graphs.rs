@@ -27,8 +27,7 @@ async fn an_aggregate_is_cut_at_its_keys() {
 
 #[tokio::test]
 async fn a_small_build_side_is_broadcast() {
-    let sql =
-        "SELECT s_name, count(*) FROM lineitem JOIN supplier ON l_suppkey = s_suppkey GROUP BY s_name";
+    let sql = "SELECT s_name, count(*) FROM lineitem JOIN supplier ON l_suppkey = s_suppkey GROUP BY s_name";
     insta::assert_snapshot!(explained(sql, CLUSTER).await);
 }
 
