@@ -1,1 +1,10 @@
-//! Placeholder.
+//! What the tests and the benchmarks share: data, expected answers, real services, clusters of processes.
+//!
+//! Lowest first; a module uses those above it.
+
+pub mod cache;
+pub mod comparison;
+pub mod tpch;
+pub mod tpch_data;
+pub mod web_hdfs;
+pub mod hadoop;

@@ -1,0 +1,118 @@
+//! A real HDFS (one NameNode, two DataNodes), started from `integration/services/hadoop` and gone with this process.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::web_hdfs::WebHdfs;
+
+/// The user who started HDFS, who may do everything there.
+const SUPERUSER_VARIABLE: &str = "USER";
+
+/// A running HDFS. `run.sh` ends it when the pipe to its standard input closes, which happens at the latest when this process ends, in
+/// whichever way.
+#[derive(Debug)]
+pub struct Hdfs {
+    /// `hdfs://host:port`.
+    pub url: String,
+    /// The NameNode's web address.
+    pub web: String,
+    folder: PathBuf,
+    guard: Child,
+}
+
+impl Hdfs {
+    /// The HDFS that all tests of this process share, started at the first call.
+    pub fn shared() -> &'static Hdfs {
+        static SHARED: OnceLock<Hdfs> = OnceLock::new();
+        SHARED.get_or_init(|| Hdfs::start().unwrap_or_else(|error| panic!("HDFS did not start: {error:#}")))
+    }
+
+    /// Starts one and waits until files can be written.
+    pub fn start() -> Result<Self> {
+        let mut guard = Command::new(script("run.sh"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Ctrl-C in the terminal ends the tests; the guard then sees its input close and cleans up.
+            .process_group(0)
+            .spawn()
+            .context("run.sh")?;
+        let output = guard.stdout.take().expect("standard output is piped");
+        let (mut url, mut web, mut folder) = (None, None, None);
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            match line.split_once('=') {
+                Some(("namenode", value)) => url = Some(value.to_owned()),
+                Some(("web", value)) => web = Some(value.to_owned()),
+                Some(("data", value)) => folder = Some(PathBuf::from(value)),
+                _ if line == "ready" => break,
+                _ => bail!("run.sh printed `{line}`"),
+            }
+        }
+        match (url, web, folder) {
+            (Some(url), Some(web), Some(folder)) => Ok(Self { url, web, folder, guard }),
+            _ => bail!("HDFS ended while it started ({})", guard.wait()?),
+        }
+    }
+
+    /// The URL of a path.
+    pub fn url_of(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// A `HADOOP_CONF_DIR` for clients.
+    pub fn conf_dir(&self) -> PathBuf {
+        self.folder.join("conf/client")
+    }
+
+    /// A client as superuser.
+    pub fn client(&self) -> WebHdfs {
+        self.client_as(&superuser())
+    }
+
+    /// A client as some user.
+    pub fn client_as(&self, user: &str) -> WebHdfs {
+        WebHdfs::new(&self.web, user).expect("an HTTP client can be made")
+    }
+
+    /// Kills a node: `namenode`, `datanode1`, `datanode2`.
+    pub fn kill(&self, role: &str) -> Result<()> {
+        run(Command::new(script("stop.sh")).arg(&self.folder).arg(role))
+    }
+
+    /// Brings back what was killed, on its old ports, and waits until all is ready.
+    pub fn restart(&self) -> Result<()> {
+        run(Command::new(script("start.sh")).arg(&self.folder))
+    }
+}
+
+impl Drop for Hdfs {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        // Waits, so that nothing of it is left when the next thing starts.
+        let _ = self.guard.wait();
+    }
+}
+
+fn superuser() -> String {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    let named = std::env::var(SUPERUSER_VARIABLE).ok().filter(|name| !name.is_empty());
+    named.filter(|_| !root).unwrap_or_else(|| "root".to_owned())
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("services/hadoop").join(name)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
