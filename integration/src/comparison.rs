@@ -55,7 +55,8 @@ impl Rows {
         let columns: Vec<String> = header.split(',').map(str::to_owned).collect();
         let fields = columns.iter().map(|name| arrow::datatypes::Field::new(name, DataType::Utf8, true));
         let schema = SchemaRef::new(Schema::new(fields.collect::<Vec<_>>()));
-        let reader = arrow::csv::ReaderBuilder::new(schema.clone()).with_header(true).build(text.as_bytes())?;
+        let reader =
+            arrow::csv::ReaderBuilder::new(schema.clone()).with_header(true).build(text.as_bytes())?;
         Self::of_batches(&schema, &reader.collect::<Result<Vec<_>, _>>()?)
     }
 }

@@ -101,7 +101,11 @@ mod tests {
                 let query = query(number, scale).unwrap();
                 assert!(!query.contains('{'), "{query}");
                 for column in order_by(&query) {
-                    assert!(rows.columns.contains(&column), "q{number}: {column} is not in {:?}", rows.columns);
+                    assert!(
+                        rows.columns.contains(&column),
+                        "q{number}: {column} is not in {:?}",
+                        rows.columns
+                    );
                 }
             }
         }

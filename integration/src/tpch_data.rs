@@ -50,7 +50,8 @@ fn publish(staging: PathBuf, folder: &Path) -> Result<()> {
 
 /// Writes all tables of a scale into a folder, two at a time.
 pub fn generate(scale: Scale, folder: &Path) -> Result<()> {
-    let halves = [&["lineitem"][..], &["customer", "nation", "orders", "part", "partsupp", "region", "supplier"]];
+    let halves =
+        [&["lineitem"][..], &["customer", "nation", "orders", "part", "partsupp", "region", "supplier"]];
     debug_assert_eq!(halves.iter().map(|half| half.len()).sum::<usize>(), TABLES.len());
     let results: Vec<Result<()>> = thread::scope(|scope| {
         let threads = halves.map(|tables| {

@@ -38,7 +38,8 @@ impl WebHdfs {
     /// Writes a file, making its folders.
     pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
         // The NameNode names the DataNode first; the bytes are sent once.
-        let answer = self.call(Method::PUT, path, "CREATE&overwrite=true&blocksize=1048576&noredirect=true").await?;
+        let answer =
+            self.call(Method::PUT, path, "CREATE&overwrite=true&blocksize=1048576&noredirect=true").await?;
         let answer: Value = answer.json().await?;
         let location = answer["Location"].as_str().context("the NameNode named no DataNode")?;
         let response = self.http.put(location).body(bytes).send().await?;
@@ -46,7 +47,11 @@ impl WebHdfs {
     }
 
     /// Copies local files into an HDFS folder.
-    pub async fn put_files(&self, files: impl IntoIterator<Item = impl AsRef<Path>>, folder: &str) -> Result<()> {
+    pub async fn put_files(
+        &self,
+        files: impl IntoIterator<Item = impl AsRef<Path>>,
+        folder: &str,
+    ) -> Result<()> {
         for file in files {
             let file = file.as_ref();
             let name = file.file_name().and_then(|name| name.to_str()).context("a file has a name")?;
