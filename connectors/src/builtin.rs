@@ -36,7 +36,7 @@ use crate::{
     datagen::{self, Datagen, DatagenTable},
     error::{Error, Result},
     file_system::{block_locations::hosts_of_range, registry::FileSystems, retry::Patience},
-    filesystem::{self, options::FilesystemOptions, table::FilesystemTable},
+    filesystem::{self, options::FilesystemOptions, sink::target::Target, table::FilesystemTable},
     options, print,
 };
 
@@ -155,8 +155,16 @@ impl Connectors for BuiltinConnectors {
         }
     }
 
-    fn validate_sink(&self, sink: &SinkDescriptor, _schema: &Schema) -> Result<(), SqlError> {
-        Ok(self.check(&sink.table)?)
+    fn validate_sink(&self, sink: &SinkDescriptor, schema: &Schema) -> Result<(), SqlError> {
+        self.check(&sink.table)?;
+        match sink.table.connector() {
+            "filesystem" => Ok(Target::of(&self.file_systems, sink, schema).map(|_| ())?),
+            "datagen" => Err(Error::Unsupported("connector `datagen` can be read and not be written".to_owned()).into()),
+            connector if sink.overwrite => {
+                Err(Error::Unsupported(format!("connector `{connector}` has nothing to overwrite; use INSERT INTO")).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {

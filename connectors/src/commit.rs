@@ -5,30 +5,26 @@ use thalweg_graph::{
     table::{Committable, SinkDescriptor},
 };
 
-use crate::{builtin::BuiltinConnectors, error::Result};
-
-/// What a commit did.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CommitOutcome {
-    /// Files that are now visible.
-    pub files: u64,
-    /// Their rows.
-    pub rows: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
+pub use crate::writer::CommitOutcome;
+use crate::{builtin::BuiltinConnectors, error::Result, filesystem};
 
 /// Makes visible what the attempts that finished have written, all of it.
 pub async fn commit(
-    _connectors: &BuiltinConnectors,
-    _job: JobId,
-    _sink: &SinkDescriptor,
-    _committables: &[Committable],
+    connectors: &BuiltinConnectors,
+    job: JobId,
+    sink: &SinkDescriptor,
+    committables: &[Committable],
 ) -> Result<CommitOutcome> {
-    Ok(CommitOutcome::default())
+    match sink.table.connector() {
+        "filesystem" => filesystem::sink::commit::commit(connectors.file_systems(), job, sink, committables).await,
+        _ => Ok(CommitOutcome::default()),
+    }
 }
 
 /// Removes all that the job's attempts have written to the sink and that is not visible.
-pub async fn abort(_connectors: &BuiltinConnectors, _job: JobId, _sink: &SinkDescriptor) -> Result<()> {
-    Ok(())
+pub async fn abort(connectors: &BuiltinConnectors, job: JobId, sink: &SinkDescriptor) -> Result<()> {
+    match sink.table.connector() {
+        "filesystem" => filesystem::sink::commit::abort(connectors.file_systems(), job, sink).await,
+        _ => Ok(()),
+    }
 }

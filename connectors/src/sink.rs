@@ -2,12 +2,14 @@
 
 use arrow::datatypes::SchemaRef;
 use thalweg_graph::{Attempt, table::SinkDescriptor};
+use thalweg_plan::connect::Connectors as _;
 
 pub use crate::writer::{SinkOutcome, SinkWriter};
 use crate::{
     blackhole::Blackhole,
     builtin::{BuiltinConnectors, unknown_connector},
-    error::{Error, Result},
+    error::Result,
+    filesystem::sink::{target::Target, writer::FilesystemWriter},
     options::TableOptions,
     print::Print,
 };
@@ -25,8 +27,9 @@ pub async fn open(
         "print" => Ok(Box::new(Print::new(options, partition))),
         "blackhole" => Ok(Box::new(Blackhole)),
         "filesystem" => {
-            let _ = (connectors, schema, attempt);
-            Err(Error::Unsupported("connector `filesystem` cannot be written yet".to_owned()))
+            let target = Target::of(connectors.file_systems(), sink, &schema)?;
+            let pool = &connectors.runtime_env().memory_pool;
+            Ok(Box::new(FilesystemWriter::open(target, attempt, partition, pool).await?))
         }
         other => Err(unknown_connector(other)),
     }

@@ -25,3 +25,14 @@ pub trait SinkWriter: Send {
     /// Removes what was written.
     async fn abort(self: Box<Self>);
 }
+
+/// What a commit made visible.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CommitOutcome {
+    /// Files that are now visible.
+    pub files: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}

@@ -99,7 +99,7 @@ pub struct BlockHosts {
     pub hosts: Vec<String>,
 }
 
-impl dyn FileSystem {
+impl dyn FileSystem + '_ {
     /// A path with scheme and authority, for people and for splits.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.root())

@@ -6,3 +6,4 @@ pub mod files;
 pub mod splits;
 pub mod table;
 pub mod reader;
+pub mod sink;

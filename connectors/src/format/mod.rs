@@ -9,6 +9,7 @@ pub mod json;
 pub mod orc;
 pub mod parquet;
 pub mod infer;
+pub mod encode;
 
 use thalweg_graph::table::nearest;
 
