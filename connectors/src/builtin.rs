@@ -159,10 +159,14 @@ impl Connectors for BuiltinConnectors {
         self.check(&sink.table)?;
         match sink.table.connector() {
             "filesystem" => Ok(Target::of(&self.file_systems, sink, schema).map(|_| ())?),
-            "datagen" => Err(Error::Unsupported("connector `datagen` can be read and not be written".to_owned()).into()),
-            connector if sink.overwrite => {
-                Err(Error::Unsupported(format!("connector `{connector}` has nothing to overwrite; use INSERT INTO")).into())
+            "datagen" => {
+                Err(Error::Unsupported("connector `datagen` can be read and not be written".to_owned())
+                    .into())
             }
+            connector if sink.overwrite => Err(Error::Unsupported(format!(
+                "connector `{connector}` has nothing to overwrite; use INSERT INTO"
+            ))
+            .into()),
             _ => Ok(()),
         }
     }

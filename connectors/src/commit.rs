@@ -16,7 +16,9 @@ pub async fn commit(
     committables: &[Committable],
 ) -> Result<CommitOutcome> {
     match sink.table.connector() {
-        "filesystem" => filesystem::sink::commit::commit(connectors.file_systems(), job, sink, committables).await,
+        "filesystem" => {
+            filesystem::sink::commit::commit(connectors.file_systems(), job, sink, committables).await
+        }
         _ => Ok(CommitOutcome::default()),
     }
 }

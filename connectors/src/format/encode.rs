@@ -38,14 +38,16 @@ pub trait EncodeFile: Send {
 }
 
 /// An encoder of one file of a table, whose rows have `schema`.
-pub fn encoder(format: FileFormat, options: TableOptions<'_>, schema: &SchemaRef) -> Result<Box<dyn EncodeFile>> {
+pub fn encoder(
+    format: FileFormat,
+    options: TableOptions<'_>,
+    schema: &SchemaRef,
+) -> Result<Box<dyn EncodeFile>> {
     match format {
         FileFormat::Parquet => Ok(Box::new(ParquetEncoder::new(options, schema)?)),
-        FileFormat::Csv => Ok(Box::new(CsvEncoder {
-            options: CsvOptions::of(options),
-            buffer: Vec::new(),
-            is_empty: true,
-        })),
+        FileFormat::Csv => {
+            Ok(Box::new(CsvEncoder { options: CsvOptions::of(options), buffer: Vec::new(), is_empty: true }))
+        }
         FileFormat::Json => Ok(Box::new(JsonEncoder {
             timestamp_format: json_timestamp_format(options),
             explicit_nulls: !options.is_set("json.encode.ignore-null-fields"),
@@ -144,7 +146,9 @@ impl EncodeFile for CsvEncoder {
         builder = match (options.quote, options.escape) {
             (None, _) => builder.with_quote_style(QuoteStyle::Never),
             (Some(quote), None) => builder.with_quote(quote),
-            (Some(quote), Some(escape)) => builder.with_quote(quote).with_escape(escape).with_double_quote(false),
+            (Some(quote), Some(escape)) => {
+                builder.with_quote(quote).with_escape(escape).with_double_quote(false)
+            }
         };
         self.is_empty = false;
         builder.build(&mut self.buffer).write(batch).map_err(rows)

@@ -249,7 +249,12 @@ async fn replace_partition(
     Ok(())
 }
 
-async fn remove_staging(file_system: &dyn FileSystem, table_path: &str, job: JobId, staging: &str) -> Result<()> {
+async fn remove_staging(
+    file_system: &dyn FileSystem,
+    table_path: &str,
+    job: JobId,
+    staging: &str,
+) -> Result<()> {
     file_system.delete(staging).await?;
     let of_job = staging::of_job(table_path, job);
     match file_system.list(&of_job).await {

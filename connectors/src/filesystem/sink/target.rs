@@ -50,7 +50,10 @@ impl Target {
         }
         for key in sink.static_partition.keys() {
             if !sink.table.partition_keys.contains(key) {
-                return Err(Error::Invalid(format!("table `{}` is not partitioned by `{key}`", sink.table.path)));
+                return Err(Error::Invalid(format!(
+                    "table `{}` is not partitioned by `{key}`",
+                    sink.table.path
+                )));
             }
         }
         let row_schema = row_schema(sink, &table, arriving)?;

@@ -67,8 +67,14 @@ impl FilesystemWriter {
         pool: &Arc<dyn MemoryPool>,
     ) -> Result<Self> {
         let row_schema = Arc::clone(&target.row_schema);
-        let keys: Vec<String> =
-            target.sink.table.partition_keys.iter().filter(|key| row_schema.index_of(key).is_ok()).cloned().collect();
+        let keys: Vec<String> = target
+            .sink
+            .table
+            .partition_keys
+            .iter()
+            .filter(|key| row_schema.index_of(key).is_ok())
+            .cloned()
+            .collect();
         let (partition_positions, file_positions) = partition::positions(&row_schema, &keys)?;
         let failed = |error: arrow::error::ArrowError| Error::Rows(error.into());
         let sort_field = |position: &usize| SortField::new(row_schema.field(*position).data_type().clone());
@@ -108,7 +114,8 @@ impl FilesystemWriter {
         let columns = batch.columns().iter().zip(self.target.row_schema.fields());
         let columns = columns.map(|(column, field)| cast_with_options(column, field.data_type(), &strict));
         let columns = columns.collect::<std::result::Result<Vec<ArrayRef>, _>>();
-        let cast = columns.and_then(|columns| RecordBatch::try_new(Arc::clone(&self.target.row_schema), columns));
+        let cast =
+            columns.and_then(|columns| RecordBatch::try_new(Arc::clone(&self.target.row_schema), columns));
         cast.map_err(|error| Error::Rows(error.into()))
     }
 
@@ -158,7 +165,8 @@ impl FilesystemWriter {
             self.open.insert(folder.clone(), file);
         }
         self.clock += 1;
-        let file = self.open.get_mut(&folder).ok_or_else(|| Error::Internal("a file is not open".to_owned()))?;
+        let file =
+            self.open.get_mut(&folder).ok_or_else(|| Error::Internal("a file is not open".to_owned()))?;
         file.last_written = self.clock;
         file.encoder.write(rows)?;
         file.rows += rows.num_rows() as u64;
