@@ -6,6 +6,9 @@
 
 pub mod clock;
 pub mod committer;
+pub mod resource_manager;
+pub mod job_master;
+pub mod quorum;
 pub mod dispatcher;
 pub mod job_manager;
 pub mod planner;

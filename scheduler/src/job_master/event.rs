@@ -1,0 +1,132 @@
+//! What a job master is told, and what it answers.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use thalweg_graph::{
+    Attempt, Failure, JobStatus, TaskDescriptor, TaskMetrics, WorkerId,
+    exchange::ResultPartitionId,
+    table::{Committable, SinkDescriptor},
+};
+use thalweg_rpc::{RunningTask, TaskUpdate};
+
+use super::RegionId;
+use crate::resource_manager::{AllocationId, GrantedSlot, SlotWish};
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The job begins.
+    Start,
+    /// A region has its slots.
+    SlotsGranted {
+        /// Which.
+        region: RegionId,
+        /// One for each wish.
+        slots: Vec<GrantedSlot>,
+    },
+    /// A region will not get its slots.
+    SlotsRefused {
+        /// Which.
+        region: RegionId,
+        /// Why: `needs 4 slots, 2 are free on 1 worker`.
+        reason: String,
+    },
+    /// A task changed.
+    Task {
+        /// The worker that says so.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: Attempt,
+        /// How.
+        update: TaskUpdate,
+    },
+    /// Counters of running tasks.
+    Metrics(Vec<(Attempt, TaskMetrics)>),
+    /// A worker is gone with all that ran and lay there.
+    WorkerLost {
+        /// Which.
+        worker: WorkerId,
+        /// Why it counts as lost.
+        reason: String,
+    },
+    /// A worker registered again, after its connection broke, with what it still runs and holds of this job.
+    WorkerReturned {
+        /// Which.
+        worker: WorkerId,
+        /// The tasks.
+        running: Vec<RunningTask>,
+        /// The partitions.
+        partitions: BTreeSet<ResultPartitionId>,
+    },
+    /// The user wants it to end.
+    Cancel,
+    /// The output was made visible, or cannot be.
+    Committed(Result<(), Failure>),
+    /// The output was withdrawn, as far as possible.
+    Aborted,
+    /// Time has passed.
+    Tick,
+}
+
+/// Something must be done.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Ask for slots for a region.
+    RequestSlots {
+        /// Which.
+        region: RegionId,
+        /// One for each slot.
+        wishes: Vec<SlotWish>,
+    },
+    /// The region does not need its slots any more.
+    CancelRequest(RegionId),
+    /// Give a slot back.
+    ReleaseSlot(AllocationId),
+    /// Start tasks on a worker.
+    Deploy {
+        /// Which worker.
+        worker: WorkerId,
+        /// The tasks.
+        tasks: Vec<Arc<TaskDescriptor>>,
+    },
+    /// Stop a task.
+    CancelTask {
+        /// Where it runs.
+        worker: WorkerId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// Nobody will read these partitions.
+    ReleasePartitions {
+        /// Where they lie.
+        worker: WorkerId,
+        /// Which.
+        partitions: Vec<ResultPartitionId>,
+    },
+    /// The rows that this attempt has sent are the job's result.
+    PublishResult(Attempt),
+    /// The rows that this attempt has sent are void.
+    DropResult(Attempt),
+    /// Make the output visible; answered by `Committed`.
+    Commit(Vec<SinkOutput>),
+    /// Withdraw the output; answered by `Aborted`.
+    Abort(Vec<SinkOutput>),
+    /// The job is over.
+    Ended {
+        /// `Finished`, `Failed` or `Canceled`.
+        status: JobStatus,
+        /// Why, if it failed.
+        failure: Option<Failure>,
+        /// Workers that may keep something of it.
+        workers: BTreeSet<WorkerId>,
+    },
+}
+
+/// What one sink's finished attempts have staged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SinkOutput {
+    /// The sink.
+    pub sink: Box<SinkDescriptor>,
+    /// In order of subtask; empty when the output is withdrawn.
+    pub committables: Vec<Committable>,
+}
