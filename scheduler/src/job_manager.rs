@@ -1,12 +1,37 @@
 //! The JobManager: a dispatcher with its doors, as the command line starts it, embedded or as a process.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
-use thalweg_graph::{Options, options::InvalidValue};
+use thalweg_graph::{
+    Options,
+    options::{self, InvalidValue},
+};
 use thalweg_rpc::{Session, ToLeader, ToWorker};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
 
-use crate::{committer::Committer, dispatcher::DispatcherHandle, planner::Planner};
+use crate::{
+    clock::Clock,
+    committer::Committer,
+    dispatcher::{
+        DispatcherHandle,
+        cluster::{Cluster, WorkerSettings},
+        driver::Driver,
+        input::Input,
+    },
+    planner::Planner,
+    rest,
+    result_store::ResultStore,
+    worker_gateway::WorkerGateway,
+};
+
+/// Inputs that wait for the dispatcher before their senders wait.
+const INBOX: usize = 4096;
+/// Time in which a worker whose connection broke may come back before its tasks are started elsewhere. A connection that broke
+/// by itself is back in a few milliseconds; that of a killed process never is.
+const SESSION_GRACE: Duration = Duration::from_millis(50);
 
 /// What a JobManager is started with.
 #[derive(Debug, Clone, Default)]
@@ -23,9 +48,11 @@ pub enum Error {
     InvalidOption(#[from] InvalidValue),
 }
 
-/// A running JobManager. It stops when it is dropped or told to.
+/// A running JobManager. It stops when it and all handles to its dispatcher are dropped, or when it is told to.
 pub struct JobManager {
     dispatcher: DispatcherHandle,
+    gateway: WorkerGateway,
+    options: Arc<Options>,
 }
 
 impl JobManager {
@@ -35,9 +62,24 @@ impl JobManager {
         planner: Arc<dyn Planner>,
         committer: Arc<dyn Committer>,
     ) -> Result<JobManager, Error> {
-        let _ = (config, planner, committer);
-        let (requests, _) = mpsc::channel(1);
-        Ok(JobManager { dispatcher: DispatcherHandle { requests } })
+        let JobManagerConfig { options } = config;
+        let workers = WorkerSettings {
+            heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
+            heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
+            session_grace: SESSION_GRACE,
+        };
+        let ended_max = options.get(&options::JOB_STORE_MAX)? as usize;
+        let clock = Clock::start();
+        let results = Arc::new(ResultStore::new(clock, options.get(&options::RESULT_TTL)?));
+        let (inputs, inbox) = mpsc::channel(INBOX);
+        let cluster = Cluster::new(workers, ended_max);
+        let to_itself = inputs.downgrade();
+        let driver =
+            Driver::new(cluster, clock, options.clone(), planner, committer, results.clone(), to_itself);
+        tokio::spawn(driver.run(inbox));
+        let gateway = WorkerGateway::new(inputs.clone(), results.clone());
+        let dispatcher = DispatcherHandle { inputs, results };
+        Ok(JobManager { dispatcher, gateway, options: Arc::new(options) })
     }
 
     /// The way to its dispatcher.
@@ -47,15 +89,21 @@ impl JobManager {
 
     /// Takes a worker's session: of a worker inside this process, or one that came by the control port.
     pub fn attach_worker(&self, session: Session<ToWorker, ToLeader>) {
-        drop(session);
+        self.gateway.attach(session);
     }
 
-    /// Serves the control port (REST and worker sessions) until the JobManager stops or the listener fails.
+    /// Serves the control port (REST and worker sessions) until the listener fails.
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
-        drop(listener);
-        Ok(())
+        let routes = rest::routes(self.dispatcher(), self.gateway.clone(), self.options.clone());
+        axum::serve(listener, routes).await
     }
 
-    /// Stops: workers are told, waiting calls end with `Stopped`.
-    pub async fn stop(&self) {}
+    /// Stops: workers' sessions are closed, waiting calls end with `Stopped`.
+    pub async fn stop(&self) {
+        let (stopped, done) = oneshot::channel();
+        if self.dispatcher.inputs.send(Input::Stop(stopped)).await.is_ok() {
+            // A dispatcher that is gone already has stopped.
+            let _ = done.await;
+        }
+    }
 }

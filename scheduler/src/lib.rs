@@ -5,14 +5,17 @@
 //! its doors. Planning and committing are handed in as traits, so that this crate knows neither SQL nor file systems.
 
 pub mod clock;
+pub mod view;
+pub mod planner;
 pub mod committer;
 pub mod resource_manager;
 pub mod job_master;
 pub mod quorum;
+pub mod result_store;
 pub mod dispatcher;
+pub mod worker_gateway;
+pub mod rest;
 pub mod job_manager;
-pub mod planner;
-pub mod view;
 
 pub use committer::Committer;
 pub use dispatcher::{DispatcherHandle, ResultStream, ScriptAccepted, ScriptJob, ScriptRequest};

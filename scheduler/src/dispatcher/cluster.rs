@@ -15,7 +15,7 @@ use super::Error;
 use crate::{
     clock::Timestamp,
     job_master::{self, Event, JobMaster, SinkOutput},
-    quorum::{self, Command, JobRecord, PlannedLater, Refusal},
+    quorum::{self, Command, JobRecord, KeyRecord, PlannedLater, Refusal},
     resource_manager::{self, ResourceManager},
     view::{JobDetails, JobEnd},
 };
@@ -145,10 +145,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Ends a job that could not be planned, or whose turn will not come.
-    pub fn fail_unplanned(&mut self, job: JobId, failure: Failure, now: Timestamp) {
+    /// Ends a job of a script that has not come to run: it could not be planned, its turn does not come, or it has nothing to do.
+    pub fn end_unplanned(&mut self, job: JobId, end: JobEnd, now: Timestamp) {
         if self.state.job(job).is_some_and(|record| record.graph.is_none() && record.end.is_none()) {
-            self.end(job, JobEnd { status: JobStatus::Failed, failure: Some(failure) }, now);
+            self.end(job, end, now);
         }
     }
 
@@ -271,11 +271,6 @@ impl Cluster {
             self.sessions.remove(worker);
             self.resources.session_ended(worker, now);
         }
-    }
-
-    /// Every open session.
-    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
-        self.sessions.values().copied()
     }
 
     fn propose(&mut self, command: Command, now: Timestamp) -> Result<(), Refusal> {
@@ -427,9 +422,15 @@ impl Cluster {
         }
     }
 
-    /// A job as the replicated state has it.
-    pub fn record(&self, job: JobId) -> Option<&JobRecord> {
-        self.state.job(job)
+    /// What an idempotency key was used for.
+    pub fn used_key(&self, key: &str) -> Option<&KeyRecord> {
+        self.state.key(key)
+    }
+
+    /// Where a job stands.
+    pub fn job_status(&self, job: JobId) -> Option<JobStatus> {
+        let master = self.masters.get(&job).map(|master| master.status().0);
+        master.or_else(|| self.state.job(job).map(JobRecord::status))
     }
 }
 

@@ -9,10 +9,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Error,
+    input::Input,
     request::{Reply, Request, ScriptAccepted, ScriptRequest},
 };
-use crate::view::{
-    JobDetails, JobEnd, JobProgress, JobSummary, Overview, SubtaskDetails, VertexDetails, WorkerDetails,
+use crate::{
+    result_store::{Finished, JobResult, ResultStore, page::Page},
+    view::{
+        JobDetails, JobEnd, JobProgress, JobSummary, Overview, SubtaskDetails, VertexDetails, WorkerDetails,
+    },
 };
 
 /// The bytes of a result: one Arrow IPC stream.
@@ -21,7 +25,8 @@ pub type ResultStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 /// Talks to the dispatcher.
 #[derive(Clone)]
 pub struct DispatcherHandle {
-    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) results: Arc<ResultStore>,
 }
 
 impl DispatcherHandle {
@@ -74,7 +79,42 @@ impl DispatcherHandle {
 
     /// The rows of a query as the bytes of an Arrow IPC stream. Waits until the job's output is complete.
     pub async fn result(&self, job: JobId) -> Result<ResultStream, Error> {
-        Err(Error::NoResult(job))
+        let finished = self.finished_result(job).await?;
+        Ok(Box::pin(finished.spool.stream()))
+    }
+
+    /// One page of a query's rows. Waits until the job's output is complete.
+    pub async fn result_page(&self, job: JobId, token: u64) -> Result<Page, Error> {
+        let finished = self.finished_result(job).await?;
+        let reading = tokio::task::spawn_blocking(move || finished.pages.lock().page(&finished.spool, token));
+        match reading.await {
+            Ok(Ok(page)) => page.ok_or(Error::NoPage { job, token }),
+            Ok(Err(error)) => Err(Error::ResultUnreadable { job, reason: error.to_string() }),
+            Err(error) => Err(Error::ResultUnreadable { job, reason: error.to_string() }),
+        }
+    }
+
+    async fn finished_result(&self, job: JobId) -> Result<Arc<Finished>, Error> {
+        let Some(mut states) = self.results.watch(job) else {
+            // Tells a job that is no query from one that is not there.
+            self.job(job).await?;
+            return Err(Error::NoResult(job));
+        };
+        let state = states.wait_for(|state| !matches!(state, JobResult::Pending)).await;
+        match &*state.map_err(|_| Error::ResultGone(job))? {
+            JobResult::Ready(finished) => {
+                self.results.touch(finished);
+                Ok(finished.clone())
+            }
+            JobResult::Ended(JobEnd { failure: Some(failure), .. }) => {
+                Err(Error::JobFailed { job, failure: failure.clone() })
+            }
+            JobResult::Ended(JobEnd { status: thalweg_graph::JobStatus::Canceled, .. }) => {
+                Err(Error::JobCanceled(job))
+            }
+            JobResult::Ended(_) => Err(Error::NoResult(job)),
+            JobResult::Pending | JobResult::Gone => Err(Error::ResultGone(job)),
+        }
     }
 
     /// The cluster in a line.
@@ -96,7 +136,7 @@ impl DispatcherHandle {
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| Error::Stopped)?;
+        self.inputs.send(Input::Request(request(reply))).await.map_err(|_| Error::Stopped)?;
         answer.await.map_err(|_| Error::Stopped)?
     }
 }

@@ -69,7 +69,7 @@ pub struct Subtask {
     /// Its counters.
     pub metrics: TaskMetrics,
     /// What it has staged, once finished.
-    pub committable: Option<Committable>,
+    pub committables: Vec<Committable>,
     /// Whether it had finished but its output over blocking edges is gone.
     pub output_lost: bool,
 }

@@ -166,7 +166,7 @@ impl JobMaster {
         subtask.started = None;
         subtask.ended = None;
         subtask.metrics = Default::default();
-        subtask.committable = None;
+        subtask.committables.clear();
         subtask.output_lost = false;
         for edge in outputs {
             self.execution.edges[edge.index()].producers = None;

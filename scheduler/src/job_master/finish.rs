@@ -30,8 +30,8 @@ impl JobMaster {
         });
         outputs
             .map(|(vertex, sink)| {
-                let staged = vertex.subtasks.iter().filter_map(|subtask| subtask.committable.clone());
-                let committables = if with_committables { staged.collect() } else { Vec::new() };
+                let staged = vertex.subtasks.iter().flat_map(|subtask| &subtask.committables);
+                let committables = if with_committables { staged.cloned().collect() } else { Vec::new() };
                 SinkOutput { sink: sink.clone(), committables }
             })
             .collect()

@@ -265,8 +265,8 @@ impl JobMaster {
         }
         match update {
             TaskUpdate::Running => self.execution.set_state(attempt.subtask, TaskState::Running),
-            TaskUpdate::Finished { metrics, committable } => {
-                self.execution.subtask_mut(attempt.subtask).committable = committable;
+            TaskUpdate::Finished { metrics, committables } => {
+                self.execution.subtask_mut(attempt.subtask).committables = committables;
                 self.attempt_ended(attempt, TaskState::Finished, metrics, now);
                 self.task_finished(attempt, now);
             }

@@ -1,0 +1,90 @@
+//! Runs commits and aborts beside the dispatcher, again after failures that may pass.
+
+use std::{sync::Arc, time::Duration};
+
+use thalweg_graph::{Failure, FailureKind, JobId};
+use tokio::{sync::mpsc, time};
+
+use super::input::Input;
+use crate::{committer::Committer, job_master::SinkOutput};
+
+/// Tries of one sink before the job fails.
+const TRIES: u32 = 8;
+/// Delay after the first failed try; doubled after each, up to a limit.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const DELAY_MAX: Duration = Duration::from_secs(10);
+/// Time for one try: renaming many files takes its time, a name node that hangs takes all of it.
+const TRY_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Makes the output of all sinks visible; the outcome comes back as input.
+pub(super) fn spawn_commit(
+    job: JobId,
+    sinks: Vec<SinkOutput>,
+    committer: Arc<dyn Committer>,
+    inbox: mpsc::WeakSender<Input>,
+) {
+    tokio::spawn(async move {
+        // In a task of its own, so that a panic in a connector is an answer too.
+        let committing = tokio::spawn(async move {
+            for SinkOutput { sink, committables } in &sinks {
+                retry(job, "commit", || committer.commit(job, sink, committables)).await?;
+            }
+            Ok(())
+        });
+        let outcome = committing.await.unwrap_or_else(|error| {
+            Err(Failure::new(FailureKind::Internal, format!("the commit of job `{job}` stopped: {error}")))
+        });
+        answer(&inbox, Input::Committed(job, outcome)).await;
+    });
+}
+
+/// Withdraws the output of all sinks. What cannot be withdrawn stays in the staging folders, where no reader looks.
+pub(super) fn spawn_abort(
+    job: JobId,
+    sinks: Vec<SinkOutput>,
+    committer: Arc<dyn Committer>,
+    inbox: mpsc::WeakSender<Input>,
+) {
+    tokio::spawn(async move {
+        let aborting = tokio::spawn(async move {
+            for SinkOutput { sink, .. } in &sinks {
+                if let Err(failure) = retry(job, "abort", || committer.abort(job, sink)).await {
+                    tracing::warn!(%job, table = %sink.table.path, %failure, "staged output is left behind");
+                }
+            }
+        });
+        if let Err(error) = aborting.await {
+            tracing::warn!(%job, %error, "staged output may be left behind");
+        }
+        answer(&inbox, Input::Aborted(job)).await;
+    });
+}
+
+async fn retry<F>(job: JobId, what: &str, mut call: impl FnMut() -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let mut delay = FIRST_DELAY;
+    for left in (0..TRIES).rev() {
+        let outcome = time::timeout(TRY_TIMEOUT, call()).await.unwrap_or_else(|_| {
+            let message = format!("no answer within {} s", TRY_TIMEOUT.as_secs());
+            Err(Failure::new(FailureKind::Io, message))
+        });
+        match outcome {
+            Err(failure) if failure.kind == FailureKind::Io && left > 0 => {
+                tracing::warn!(%job, what, %failure, left, "trying again");
+                time::sleep(delay).await;
+                delay = (delay * 2).min(DELAY_MAX);
+            }
+            outcome => return outcome,
+        }
+    }
+    unreachable!("the last try returns")
+}
+
+async fn answer(inbox: &mpsc::WeakSender<Input>, input: Input) {
+    if let Some(inbox) = inbox.upgrade() {
+        // A dispatcher that is gone needs no answer.
+        let _ = inbox.send(input).await;
+    }
+}

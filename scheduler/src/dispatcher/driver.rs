@@ -1,0 +1,229 @@
+//! The dispatcher's task: takes what comes in, feeds it to the pure machines, carries out what they decide. It waits for nothing
+//! but its inbox and the next deadline; whatever may take long runs in a task of its own and comes back as input.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use thalweg_graph::{JobId, Options};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Error,
+    cluster::{Cluster, Effect, SessionId},
+    commit,
+    input::{Input, Outbox},
+    request::Request,
+    script,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    committer::Committer,
+    planner::Planner,
+    result_store::ResultStore,
+    view::JobProgress,
+};
+
+/// Inputs that are taken at once.
+const BATCH: usize = 512;
+/// Least time between two pictures of a job's progress while its status stays the same.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What the task owns.
+pub(crate) struct Driver {
+    pub(super) cluster: Cluster,
+    pub(super) clock: Clock,
+    pub(super) options: Options,
+    pub(super) planner: Arc<dyn Planner>,
+    pub(super) results: Arc<ResultStore>,
+    /// To itself, for tasks that come back with input.
+    pub(super) inbox: mpsc::WeakSender<Input>,
+    committer: Arc<dyn Committer>,
+    outboxes: BTreeMap<SessionId, Outbox>,
+    watchers: BTreeMap<JobId, Watcher>,
+    changed: BTreeSet<JobId>,
+}
+
+struct Watcher {
+    progress: watch::Sender<Arc<JobProgress>>,
+    published: Timestamp,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        cluster: Cluster,
+        clock: Clock,
+        options: Options,
+        planner: Arc<dyn Planner>,
+        committer: Arc<dyn Committer>,
+        results: Arc<ResultStore>,
+        inbox: mpsc::WeakSender<Input>,
+    ) -> Self {
+        Self {
+            cluster,
+            clock,
+            options,
+            planner,
+            results,
+            inbox,
+            committer,
+            outboxes: BTreeMap::new(),
+            watchers: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// Runs until it is told to stop or nobody can tell it anything any more.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let deadline = self.deadline().map(|time| self.clock.instant_of(time));
+            tokio::select! {
+                count = inputs.recv_many(&mut batch, BATCH) => if count == 0 { return },
+                () = sleep_until(deadline) => {}
+            }
+            let now = self.clock.now();
+            for input in batch.drain(..) {
+                if let Input::Stop(stopped) = input {
+                    // Whoever asked may go already.
+                    let _ = stopped.send(());
+                    return;
+                }
+                self.take(input, now);
+            }
+            if self.cluster.deadline().is_some_and(|at| at <= now) {
+                self.cluster.tick(now);
+            }
+            if self.results.deadline().is_some_and(|at| at <= now) {
+                self.results.expire(now);
+            }
+            self.carry_out();
+            self.publish_progress(now);
+        }
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let pictures = self.changed.iter().filter_map(|job| self.watchers.get(job));
+        let pictures = pictures.map(|watcher| watcher.published.after(PROGRESS_INTERVAL)).min();
+        self.cluster.deadline().into_iter().chain(self.results.deadline()).chain(pictures).min()
+    }
+
+    fn take(&mut self, input: Input, now: Timestamp) {
+        match input {
+            Input::Request(request) => self.answer(request, now),
+            Input::ScriptOpened { request, script, reply } => {
+                script::start(self, *request, script, reply, now);
+            }
+            Input::EndUnplanned(job, end) => self.cluster.end_unplanned(job, end, now),
+            Input::Registered { session, registration, outbox } => {
+                self.outboxes.insert(session, outbox);
+                self.cluster.worker_registered(session, *registration, now);
+            }
+            Input::Said { session, worker, message } => {
+                self.cluster.worker_said(session, &worker, message, now);
+            }
+            Input::SessionEnded { session, worker } => {
+                self.outboxes.remove(&session);
+                self.cluster.session_ended(session, &worker, now);
+            }
+            Input::Committed(job, outcome) => self.cluster.committed(job, outcome, now),
+            Input::Aborted(job) => self.cluster.aborted(job, now),
+            Input::Stop(_) => unreachable!("taken before"),
+        }
+    }
+
+    /// Answers a question. Whoever asked may have gone: then the answer goes nowhere.
+    fn answer(&mut self, request: Request, now: Timestamp) {
+        match request {
+            Request::Submit(graph, reply) => drop(reply.send(self.cluster.submit(*graph, now))),
+            Request::Script(request, reply) => script::open(self, request, reply),
+            Request::Cancel(job, reply) => drop(reply.send(self.cluster.cancel(job, now))),
+            Request::Jobs(reply) => drop(reply.send(Ok(self.cluster.jobs()))),
+            Request::Job(job, reply) => drop(reply.send(self.cluster.job(job))),
+            Request::Vertex(job, vertex, reply) => drop(reply.send(self.cluster.vertex(job, vertex))),
+            Request::Watch(job, reply) => drop(reply.send(self.watch(job, now))),
+            Request::Overview(reply) => drop(reply.send(Ok(self.cluster.overview()))),
+            Request::Workers(reply) => drop(reply.send(Ok(self.cluster.workers()))),
+        }
+    }
+
+    fn watch(&mut self, job: JobId, now: Timestamp) -> Result<watch::Receiver<Arc<JobProgress>>, Error> {
+        if let Some(watcher) = self.watchers.get(&job) {
+            return Ok(watcher.progress.subscribe());
+        }
+        let progress = self.cluster.progress(job)?;
+        let ended = progress.status.is_terminal();
+        let (sender, receiver) = watch::channel(Arc::new(progress));
+        if !ended {
+            self.watchers.insert(job, Watcher { progress: sender, published: now });
+        }
+        Ok(receiver)
+    }
+
+    fn carry_out(&mut self) {
+        for effect in self.cluster.take_effects() {
+            match effect {
+                Effect::Send(session, message) => self.send(session, message),
+                Effect::Close(session) => drop(self.outboxes.remove(&session)),
+                Effect::Commit(job, sinks) => {
+                    commit::spawn_commit(job, sinks, self.committer.clone(), self.inbox.clone());
+                }
+                Effect::Abort(job, sinks) => {
+                    commit::spawn_abort(job, sinks, self.committer.clone(), self.inbox.clone());
+                }
+                Effect::ExpectResult(job) => self.results.expect(job),
+                Effect::PublishResult(attempt) => self.results.publish(attempt),
+                Effect::DropResult(attempt) => self.results.drop_attempt(attempt),
+                Effect::Changed(job) => drop(self.changed.insert(job)),
+                Effect::Ended(job, end) => {
+                    tracing::info!(%job, status = %end.status, failure = end.failure.as_ref().map(tracing::field::display), "job ended");
+                    self.results.job_ended(job, &end);
+                    self.changed.remove(&job);
+                    if let (Some(watcher), Ok(progress)) =
+                        (self.watchers.remove(&job), self.cluster.progress(job))
+                    {
+                        watcher.progress.send_replace(Arc::new(progress));
+                    }
+                }
+                Effect::Forgotten(job) => self.results.forget(job),
+            }
+        }
+    }
+
+    fn send(&mut self, session: SessionId, message: thalweg_rpc::ToWorker) {
+        let Some(outbox) = self.outboxes.get(&session) else { return };
+        if let Err(error) = outbox.messages.try_send(message) {
+            // Full: it reads too slowly. Closed: its session says so itself. Either way its session ends.
+            tracing::warn!(%error, "a worker does not take its messages");
+            self.outboxes.remove(&session);
+        }
+    }
+
+    /// Shows changed jobs to those who watch them: a new status at once, counters now and then.
+    fn publish_progress(&mut self, now: Timestamp) {
+        let watchers = &mut self.watchers;
+        let cluster = &self.cluster;
+        self.changed.retain(|job| {
+            let Some(watcher) = watchers.get_mut(job) else { return false };
+            let due = watcher.published.after(PROGRESS_INTERVAL) <= now;
+            let status = cluster.job_status(*job);
+            if !due && status == Some(watcher.progress.borrow().status) {
+                return true;
+            }
+            if let Ok(progress) = cluster.progress(*job) {
+                watcher.progress.send_replace(Arc::new(progress));
+                watcher.published = now;
+            }
+            false
+        });
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

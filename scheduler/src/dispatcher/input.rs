@@ -1,0 +1,41 @@
+//! What comes into the dispatcher's task, from all sides.
+
+use thalweg_graph::{Failure, JobId, WorkerId};
+use thalweg_rpc::{Registration, ToLeader, ToWorker};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    cluster::SessionId,
+    request::{Reply, Request, ScriptAccepted, ScriptRequest},
+};
+use crate::{planner::Script, view::JobEnd};
+
+/// Something for the dispatcher.
+pub(crate) enum Input {
+    /// Somebody asks.
+    Request(Request),
+    /// A script was parsed.
+    ScriptOpened { request: Box<ScriptRequest>, script: Box<dyn Script>, reply: Reply<ScriptAccepted> },
+    /// A job of a script ends without having run.
+    EndUnplanned(JobId, JobEnd),
+    /// A worker has opened a session.
+    Registered { session: SessionId, registration: Box<Registration>, outbox: Outbox },
+    /// A worker said something.
+    Said { session: SessionId, worker: WorkerId, message: ToLeader },
+    /// A worker's session is over.
+    SessionEnded { session: SessionId, worker: WorkerId },
+    /// Output was made visible, or cannot be.
+    Committed(JobId, Result<(), Failure>),
+    /// Output was withdrawn, as far as possible.
+    Aborted(JobId),
+    /// The JobManager stops.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The dispatcher's end of a worker's session. Dropping it closes the session after what was sent.
+pub(crate) struct Outbox {
+    /// To the worker. A worker that lets it fill up is given up.
+    pub(crate) messages: mpsc::Sender<ToWorker>,
+    /// Goes with the outbox.
+    pub(crate) _open: oneshot::Sender<()>,
+}

@@ -1,0 +1,154 @@
+//! The rows of queries between the task that makes them and the client that reads them.
+//!
+//! Each attempt's bytes go into a spool of its own; when the attempt has finished its spool becomes the job's result, so that a
+//! retry never shows rows twice. A result that nobody reads for its time to live is freed.
+
+pub mod page;
+mod spool;
+
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use thalweg_graph::{Attempt, JobId};
+use tokio::sync::watch;
+
+use self::page::PageReader;
+pub use self::spool::Spool;
+use crate::{
+    clock::{Clock, Timestamp},
+    view::JobEnd,
+};
+
+/// The result of one job.
+#[derive(Debug, Clone)]
+pub enum JobResult {
+    /// It is being made.
+    Pending,
+    /// It is there.
+    Ready(Arc<Finished>),
+    /// The job ended without one.
+    Ended(JobEnd),
+    /// It was there and nobody read it in time.
+    Gone,
+}
+
+/// A complete result.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its bytes: one Arrow IPC stream.
+    pub spool: Spool,
+    /// Where the last reader of pages stopped.
+    pub pages: Mutex<PageReader>,
+    last_read: Mutex<Timestamp>,
+}
+
+struct Entry {
+    state: watch::Sender<JobResult>,
+    attempts: BTreeMap<Attempt, Spool>,
+}
+
+/// All results.
+pub struct ResultStore {
+    clock: Clock,
+    ttl: Duration,
+    jobs: Mutex<BTreeMap<JobId, Entry>>,
+}
+
+impl ResultStore {
+    /// Without results.
+    pub fn new(clock: Clock, ttl: Duration) -> Self {
+        Self { clock, ttl, jobs: Mutex::default() }
+    }
+
+    /// A query is going to run.
+    pub fn expect(&self, job: JobId) {
+        self.jobs.lock().entry(job).or_insert_with(|| Entry {
+            state: watch::Sender::new(JobResult::Pending),
+            attempts: BTreeMap::new(),
+        });
+    }
+
+    /// Adds an attempt's next bytes. Bytes of jobs that are not expected are dropped.
+    pub async fn append(&self, attempt: Attempt, bytes: Bytes) -> io::Result<()> {
+        let spool = match self.jobs.lock().get_mut(&attempt.job) {
+            Some(entry) if matches!(*entry.state.borrow(), JobResult::Pending) => {
+                entry.attempts.remove(&attempt).unwrap_or_default()
+            }
+            _ => return Ok(()),
+        };
+        // Bytes of one attempt come one after another, from its worker's session.
+        let spool = spool.append(bytes).await?;
+        if let Some(entry) = self.jobs.lock().get_mut(&attempt.job) {
+            entry.attempts.insert(attempt, spool);
+        }
+        Ok(())
+    }
+
+    /// The attempt has finished: its rows are the result.
+    pub fn publish(&self, attempt: Attempt) {
+        if let Some(entry) = self.jobs.lock().get_mut(&attempt.job) {
+            let spool = entry.attempts.remove(&attempt).unwrap_or_default();
+            entry.attempts.clear();
+            let last_read = Mutex::new(self.clock.now());
+            let finished = Finished { spool, pages: Mutex::default(), last_read };
+            entry.state.send_replace(JobResult::Ready(Arc::new(finished)));
+        }
+    }
+
+    /// The attempt's rows are void.
+    pub fn drop_attempt(&self, attempt: Attempt) {
+        if let Some(entry) = self.jobs.lock().get_mut(&attempt.job) {
+            entry.attempts.remove(&attempt);
+            if matches!(*entry.state.borrow(), JobResult::Ready(_)) {
+                entry.state.send_replace(JobResult::Pending);
+            }
+        }
+    }
+
+    /// The job is over; without a published result there will be none.
+    pub fn job_ended(&self, job: JobId, end: &JobEnd) {
+        if let Some(entry) = self.jobs.lock().get_mut(&job) {
+            entry.attempts.clear();
+            if matches!(*entry.state.borrow(), JobResult::Pending) {
+                entry.state.send_replace(JobResult::Ended(end.clone()));
+            }
+        }
+    }
+
+    /// The job is dropped from memory.
+    pub fn forget(&self, job: JobId) {
+        self.jobs.lock().remove(&job);
+    }
+
+    /// What there is of a job's result, now and when it changes; `None` if the job is no query.
+    pub fn watch(&self, job: JobId) -> Option<watch::Receiver<JobResult>> {
+        self.jobs.lock().get(&job).map(|entry| entry.state.subscribe())
+    }
+
+    /// Notes that somebody reads a result.
+    pub fn touch(&self, finished: &Finished) {
+        *finished.last_read.lock() = self.clock.now();
+    }
+
+    /// Frees results that nobody has read for their time to live. Readers that are at it keep theirs until they are done.
+    pub fn expire(&self, now: Timestamp) {
+        for entry in self.jobs.lock().values_mut() {
+            let expired = matches!(&*entry.state.borrow(), JobResult::Ready(finished)
+                if finished.last_read.lock().after(self.ttl) <= now);
+            if expired {
+                entry.state.send_replace(JobResult::Gone);
+            }
+        }
+    }
+
+    /// When the next result is due to be freed.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let jobs = self.jobs.lock();
+        let due = jobs.values().filter_map(|entry| match &*entry.state.borrow() {
+            JobResult::Ready(finished) => Some(finished.last_read.lock().after(self.ttl)),
+            _ => None,
+        });
+        due.min()
+    }
+}
