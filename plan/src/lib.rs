@@ -18,6 +18,7 @@ pub mod rules;
 pub mod session_config;
 pub mod catalog;
 pub mod sql;
+pub mod bind;
 pub mod planner;
 pub mod session;
 

@@ -1,15 +1,35 @@
 //! A SQL session: its catalogs, its options, and running one statement after another.
+//!
+//! One file for each family of statements; those that make jobs end in [`crate::planner::plan_job`].
+
+mod alter;
+mod create;
+mod create_table;
+mod describe;
+mod drop;
+mod explain;
+mod help;
+mod job;
+mod rows;
+mod set;
+mod show;
 
 use std::sync::Arc;
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use thalweg_graph::{JobGraph, JobId, Options, SqlError, sql_error::SqlErrorCode};
+use datafusion::execution::SessionState;
+use thalweg_graph::{JobGraph, JobId, Options, SqlError, options};
 
 use crate::{
+    bind::{Binder, locate},
+    catalog::Catalogs,
     connect::Connectors,
-    sql::{self, Statement},
+    deep_stack,
+    session_config::planning_state,
+    sql::{self, Command, Statement},
     target::Target,
 };
+
+pub use rows::Rows;
 
 /// What running a statement led to.
 #[derive(Debug)]
@@ -22,9 +42,9 @@ pub enum Outcome {
     /// Rows that the session itself knows: `SHOW`, `DESCRIBE`, `EXPLAIN`.
     Rows {
         /// Their columns.
-        schema: SchemaRef,
+        schema: arrow::datatypes::SchemaRef,
         /// The rows.
-        batches: Vec<RecordBatch>,
+        batches: Vec<arrow::array::RecordBatch>,
     },
     /// A job to run.
     Job(Box<JobGraph>),
@@ -36,10 +56,16 @@ pub enum Outcome {
     Help(String),
 }
 
+/// The outcome of a statement after which nothing is left to say.
+const DONE: Outcome = Outcome::Ok { message: None };
+
 /// A SQL session.
 #[derive(Debug)]
 pub struct Session {
     connectors: Arc<dyn Connectors>,
+    catalogs: Catalogs,
+    /// The options of the session's start, to which `RESET` goes back.
+    initial: Options,
     options: Options,
     target: Target,
 }
@@ -47,7 +73,7 @@ pub struct Session {
 impl Session {
     /// Opens a session with Flink's default catalog and database.
     pub fn new(connectors: Arc<dyn Connectors>, options: Options, target: Target) -> Self {
-        Self { connectors, options, target }
+        Self { connectors, catalogs: Catalogs::default(), initial: options.clone(), options, target }
     }
 
     /// Splits a script into statements and checks the syntax of each, so that a script with a mistake does nothing.
@@ -57,13 +83,74 @@ impl Session {
 
     /// Runs one statement. `job` is the id that its job gets, where it makes one.
     pub async fn execute(&mut self, statement: &Statement, job: JobId) -> Result<Outcome, SqlError> {
-        let message = format!("running `{}` for {job} is not supported yet", statement.text());
-        tracing::debug!(?self.connectors, ?self.target, "{message}");
-        Err(SqlError::new(SqlErrorCode::Unsupported, message).at(statement.position()))
+        let outcome = deep_stack::run(async {
+            let command = statement.command()?;
+            self.run(command, statement.text(), job).await
+        });
+        outcome.await.map_err(|error| locate(error, statement.source()))
     }
 
     /// The options in force: those of the session's start, overridden by `SET`.
     pub fn options(&self) -> &Options {
         &self.options
     }
+
+    /// The catalogs, databases, tables and views, for completion.
+    pub fn catalogs(&self) -> &Catalogs {
+        &self.catalogs
+    }
+
+    async fn run(&mut self, command: Command, text: &str, job: JobId) -> Result<Outcome, SqlError> {
+        match command {
+            Command::Query(query) => self.query_job(&query, text, job).await,
+            Command::Insert(insert) => self.insert_job(&[insert], text, job).await,
+            Command::StatementSet(inserts) => self.insert_job(&inserts, text, job).await,
+            Command::CreateTable(create) => self.create_table(*create, text, job).await,
+            Command::CreateView(create) => self.create_view(*create).await,
+            Command::CreateDatabase(create) => self.create_database(create),
+            Command::CreateCatalog(create) => self.create_catalog(create),
+            Command::Drop(drop) => self.drop_object(&drop),
+            Command::AlterTable(alter) => self.alter_table(alter),
+            Command::AlterView(alter) => self.alter_view(alter).await,
+            Command::AlterDatabase(name, options) => self.alter_database(&name, options),
+            Command::AlterCatalog(name, action) => self.alter_catalog(&name, action),
+            Command::UseCatalog(name) => self.use_catalog(&name),
+            Command::UseDatabase(name) => self.use_database(&name),
+            Command::Set(setting) => self.set(setting),
+            Command::Reset(key) => self.reset(key),
+            Command::Show(show) => self.show(&show),
+            Command::Describe(name) => self.describe(&name),
+            Command::DescribeContainer { kind, name, extended } => {
+                self.describe_container(kind, &name, extended)
+            }
+            Command::Explain(explain) => self.explain(&explain, text, job).await,
+            Command::Help => Ok(Outcome::Help(help::text())),
+            Command::Clear => Ok(Outcome::Clear),
+            Command::Quit => Ok(Outcome::Quit),
+        }
+    }
+
+    /// DataFusion's session for one statement.
+    fn state(&self) -> SessionState {
+        planning_state(&self.options, self.connectors.runtime_env(), self.target())
+    }
+
+    fn binder<'a>(&'a self, state: &'a SessionState) -> Binder<'a> {
+        Binder::new(&self.catalogs, self.connectors.as_ref(), state)
+    }
+
+    /// What jobs are planned for, with the parallelism that was set since the session's start.
+    fn target(&self) -> Target {
+        let set = self.options.get(&options::PARALLELISM_DEFAULT).ok().filter(|parallelism| *parallelism > 0);
+        match (self.target, set) {
+            (Target::Embedded { .. }, Some(threads)) => Target::Embedded { threads },
+            (Target::Cluster { max_slots, .. }, Some(parallelism)) => {
+                Target::Cluster { parallelism, max_slots }
+            }
+            (target, None) => target,
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! The tables that a query names, and those that it names with options of their own.
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use sqlparser::ast::{
+    Ident, ObjectName, Query, Spanned, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+};
+use thalweg_graph::sql_error::Position;
+
+use crate::{
+    catalog::Name,
+    sql::{
+        hint::{Hints, TableHint},
+        refuse::last_location,
+    },
+};
+
+/// A mention of a table that has options of its own: the name that stands for it in the query, and what it means.
+pub struct Hinted {
+    /// The name that stands for it.
+    pub stand_in: String,
+    /// The table.
+    pub name: Name,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Gives each hinted mention of a table a name of its own, so that other mentions are read without the hint.
+pub fn separate_hinted(query: &mut Query, hints: &Hints) -> Vec<Hinted> {
+    let mut separator = Separator { hints, found: Vec::new() };
+    if !hints.options.is_empty() {
+        let _: ControlFlow<()> = query.visit(&mut separator);
+    }
+    separator.found
+}
+
+struct Separator<'a> {
+    hints: &'a Hints,
+    found: Vec<Hinted>,
+}
+
+impl VisitorMut for Separator<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, alias, args: None, .. } = factor
+            && let Some(hint) = last_location(name).and_then(|place| self.hints.options.get(&place))
+        {
+            self.separate(name, alias, hint);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Separator<'_> {
+    fn separate(&mut self, name: &mut ObjectName, alias: &mut Option<TableAlias>, hint: &TableHint) {
+        let meant = to_name(name);
+        let span = name.span();
+        if alias.is_none() {
+            let own = Ident::with_quote_and_span('`', span, meant.last());
+            *alias = Some(TableAlias { explicit: true, name: own, columns: Vec::new(), at: None });
+        }
+        let stand_in = format!("__hinted_{}", self.found.len());
+        *name = ObjectName::from(vec![Ident::with_quote_and_span('`', span, stand_in.clone())]);
+        self.found.push(Hinted { stand_in, name: meant, options: hint.options.clone() });
+    }
+}
+
+/// Every name that stands where a table can, once.
+pub fn references(query: &Query) -> Vec<Name> {
+    let mut collector = Collector { found: Vec::new() };
+    let _: ControlFlow<()> = query.visit(&mut collector);
+    collector.found
+}
+
+struct Collector {
+    found: Vec<Name>,
+}
+
+impl Visitor for Collector {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let name = to_name(relation);
+        if !self.found.iter().any(|known| known.parts == name.parts) {
+            self.found.push(name);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn to_name(name: &ObjectName) -> Name {
+    let start = name.span().start;
+    Name {
+        parts: name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.clone()).collect(),
+        position: Position { line: start.line, column: start.column },
+    }
+}

@@ -1,0 +1,88 @@
+//! `EXPLAIN`: what a statement becomes, from the query as it was understood to the job graph.
+
+use datafusion::{execution::SessionState, logical_expr::LogicalPlan};
+use thalweg_graph::{JobId, SqlError, explain, sql_error::SqlErrorCode};
+
+use super::{Outcome, Rows, Session};
+use crate::{
+    error,
+    planner::{Root, RootOutput},
+    sql::command::{Command, Explain},
+};
+
+impl Session {
+    pub(super) async fn explain(
+        &self,
+        wanted: &Explain,
+        text: &str,
+        job: JobId,
+    ) -> Result<Outcome, SqlError> {
+        let state = self.state();
+        let roots = match wanted.command.as_ref() {
+            Command::Query(query) => vec![self.query_root(query, &state).await?],
+            Command::Insert(insert) => self.insert_roots(std::slice::from_ref(insert), &state).await?,
+            Command::StatementSet(inserts) => self.insert_roots(inserts, &state).await?,
+            Command::CreateTable(create) => match &create.query {
+                Some(query) => vec![self.query_root(query, &state).await?],
+                None => Vec::new(),
+            },
+            _ => return Err(SqlError::new(SqlErrorCode::Invalid, "this statement has no plan")),
+        };
+        let mut sections = vec![section("Abstract Syntax Tree", &plans(&roots, |plan| Ok(plan.clone()))?)];
+        sections.push(section("Optimized Logical Plan", &plans(&roots, |plan| optimized(plan, &state))?));
+        let graph = self.plan(roots, text, job, &state).await?;
+        sections.push(section("Job Graph", &explain::text(&graph)));
+        if wanted.details.contains(&"CHANGELOG_MODE") {
+            sections.push(section("Changelog Mode", "every vertex: [I] (a batch job only inserts)"));
+        }
+        if wanted.details.contains(&"ESTIMATED_COST") {
+            sections.push(section("Estimated Cost", &estimates(&graph)));
+        }
+        if wanted.details.contains(&"PLAN_ADVICE") {
+            sections.push(section("Advice", "No available advice."));
+        }
+        if wanted.details.contains(&"JSON_EXECUTION_PLAN") {
+            let json = serde_json::to_string_pretty(&explain::json(&graph));
+            let json = json.map_err(|error| SqlError::new(SqlErrorCode::Internal, error.to_string()))?;
+            sections.push(section("Physical Execution Plan", &json));
+        }
+        Rows::of("result", [sections.join("\n\n")]).outcome()
+    }
+}
+
+fn section(title: &str, text: &str) -> String {
+    format!("== {title} ==\n{}", text.trim_end())
+}
+
+/// The plans of all roots, each under its sink.
+fn plans(
+    roots: &[Root],
+    change: impl Fn(&LogicalPlan) -> Result<LogicalPlan, SqlError>,
+) -> Result<String, SqlError> {
+    let mut text = String::new();
+    for root in roots {
+        let indent = match &root.output {
+            RootOutput::Sink(sink) => {
+                text.push_str(&format!("Sink: {}\n", sink.table.path));
+                "  "
+            }
+            RootOutput::Result(_) => "",
+        };
+        for line in change(&root.plan)?.display_indent().to_string().lines() {
+            text.push_str(&format!("{indent}{line}\n"));
+        }
+    }
+    Ok(text)
+}
+
+fn optimized(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan, SqlError> {
+    state.optimize(plan).map_err(error::from_datafusion)
+}
+
+fn estimates(graph: &thalweg_graph::JobGraph) -> String {
+    let line = |vertex: &thalweg_graph::JobVertex| match vertex.estimated_bytes {
+        Some(bytes) => format!("Vertex {}: about {bytes} bytes out", vertex.id.0),
+        None => format!("Vertex {}: unknown", vertex.id.0),
+    };
+    graph.vertices.iter().map(line).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,110 @@
+//! Statements that make jobs: queries, inserts, statement sets.
+
+use datafusion::execution::SessionState;
+use thalweg_graph::{JobGraph, JobId, SqlError, options, sql_error::SqlErrorCode};
+
+use super::{Outcome, Session};
+use crate::{
+    bind::{InsertInto, output_columns},
+    planner::{PlanRequest, Root, RootOutput, plan_job},
+    sql::command::{Insert, Query},
+    words::NOT_YET,
+};
+
+/// Characters of a statement that name its job where nothing else does.
+const NAME_CHARS_MAX: usize = 80;
+
+impl Session {
+    pub(super) async fn query_job(&self, query: &Query, text: &str, job: JobId) -> Result<Outcome, SqlError> {
+        let state = self.state();
+        let root = self.query_root(query, &state).await?;
+        Ok(Outcome::Job(Box::new(self.plan(vec![root], text, job, &state).await?)))
+    }
+
+    pub(super) async fn insert_job(
+        &self,
+        inserts: &[Insert],
+        text: &str,
+        job: JobId,
+    ) -> Result<Outcome, SqlError> {
+        let state = self.state();
+        let roots = self.insert_roots(inserts, &state).await?;
+        Ok(Outcome::Job(Box::new(self.plan(roots, text, job, &state).await?)))
+    }
+
+    pub(super) async fn query_root(&self, query: &Query, state: &SessionState) -> Result<Root, SqlError> {
+        let plan = self.binder(state).query(query).await?;
+        let columns = output_columns(&plan)?;
+        Ok(Root { plan, output: RootOutput::Result(columns) })
+    }
+
+    pub(super) async fn insert_roots(
+        &self,
+        inserts: &[Insert],
+        state: &SessionState,
+    ) -> Result<Vec<Root>, SqlError> {
+        let mut roots = Vec::with_capacity(inserts.len());
+        for insert in inserts {
+            roots.push(sink_root(self.binder(state).insert(insert).await?));
+        }
+        Ok(roots)
+    }
+
+    pub(super) async fn plan(
+        &self,
+        roots: Vec<Root>,
+        text: &str,
+        job: JobId,
+        state: &SessionState,
+    ) -> Result<JobGraph, SqlError> {
+        self.check_mode()?;
+        let request = PlanRequest {
+            job,
+            name: self.job_name(text),
+            statement: text.to_owned(),
+            roots,
+            options: &self.options,
+            target: self.target(),
+            connectors: self.connectors.as_ref(),
+            state,
+        };
+        plan_job(request).await
+    }
+
+    fn check_mode(&self) -> Result<(), SqlError> {
+        let mode = self.options.get(&options::RUNTIME_MODE).unwrap_or_default();
+        if mode.eq_ignore_ascii_case("STREAMING") {
+            let message = format!("`execution.runtime-mode` = `STREAMING` {NOT_YET}: set it to `BATCH`");
+            return Err(SqlError::new(SqlErrorCode::Unsupported, message));
+        }
+        Ok(())
+    }
+
+    fn job_name(&self, text: &str) -> String {
+        match self.options.get(&options::PIPELINE_NAME) {
+            Ok(name) if !name.is_empty() => name,
+            _ => shortened(text),
+        }
+    }
+}
+
+/// A planned insert as a root of a job.
+pub(super) fn sink_root(InsertInto { plan, sink }: InsertInto) -> Root {
+    Root { plan, output: RootOutput::Sink(Box::new(sink)) }
+}
+
+/// A statement on one line, cut.
+fn shortened(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if line.chars().count() + word.chars().count() > NAME_CHARS_MAX {
+            line.push('…');
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    line
+}

@@ -1,0 +1,68 @@
+//! `SET`, `RESET`, `USE`.
+
+use thalweg_graph::{
+    SqlError,
+    options::{check, nearest},
+    sql_error::{Position, SqlErrorCode},
+};
+
+use super::{DONE, Outcome, Rows, Session};
+use crate::{
+    catalog::{DEFAULT_DATABASE, Name},
+    sql::command::Setting,
+};
+
+impl Session {
+    pub(super) fn set(&mut self, setting: Option<Setting>) -> Result<Outcome, SqlError> {
+        let Some(Setting { key, value, position }) = setting else { return self.list_options() };
+        let known = check(&key, &value)
+            .map_err(|error| SqlError::new(SqlErrorCode::InvalidOption, error.to_string()).at(position))?;
+        let message = (!known).then(|| unknown_option(&key));
+        self.options.0.insert(key, value);
+        Ok(Outcome::Ok { message })
+    }
+
+    fn list_options(&self) -> Result<Outcome, SqlError> {
+        let mut rows = Rows::new(&["key", "value"]);
+        for (key, value) in &self.options.0 {
+            rows.push([Some(key.clone()), Some(value.clone())]);
+        }
+        rows.outcome()
+    }
+
+    pub(super) fn reset(&mut self, key: Option<(String, Position)>) -> Result<Outcome, SqlError> {
+        let Some((key, _)) = key else {
+            self.options = self.initial.clone();
+            return Ok(DONE);
+        };
+        match self.initial.0.get(&key) {
+            Some(value) => self.options.0.insert(key, value.clone()),
+            None => self.options.0.remove(&key),
+        };
+        Ok(DONE)
+    }
+
+    pub(super) fn use_catalog(&mut self, name: &Name) -> Result<Outcome, SqlError> {
+        let catalog = self.catalogs.get_catalog(name.last()).map_err(|error| error.at(name.position))?;
+        let default = catalog.databases.contains_key(DEFAULT_DATABASE).then(|| DEFAULT_DATABASE.to_owned());
+        self.catalogs.current_database = default;
+        self.catalogs.current_catalog = name.last().to_owned();
+        Ok(DONE)
+    }
+
+    pub(super) fn use_database(&mut self, name: &Name) -> Result<Outcome, SqlError> {
+        let (catalog, database) = self.catalogs.resolve_database(name)?;
+        self.catalogs.get_database(&catalog, &database).map_err(|error| error.at(name.position))?;
+        self.catalogs.current_catalog = catalog;
+        self.catalogs.current_database = Some(database);
+        Ok(DONE)
+    }
+}
+
+/// Scripts written for Flink set many options that mean nothing here, so an unknown one is kept, but said.
+fn unknown_option(key: &str) -> String {
+    match nearest(key) {
+        Some(meant) => format!("option `{key}` is not known and has no effect: did you mean `{meant}`?"),
+        None => format!("option `{key}` is not known and has no effect"),
+    }
+}
