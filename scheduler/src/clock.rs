@@ -12,6 +12,12 @@ use tokio::time::Instant;
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
+    /// The wall clock's time, for what is shown to people. Decisions read a [`Clock`].
+    pub fn wall() -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(since_epoch.as_millis() as u64)
+    }
+
     /// This time and a while.
     pub fn after(self, duration: Duration) -> Timestamp {
         Timestamp(self.0.saturating_add(duration.as_millis().try_into().unwrap_or(u64::MAX)))
@@ -33,8 +39,7 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts at the wall clock's time.
     pub fn start() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_ms: since_epoch.as_millis() as u64 }
+        Self { started: Instant::now(), started_ms: Timestamp::wall().0 }
     }
 
     /// The time now.

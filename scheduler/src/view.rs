@@ -144,6 +144,8 @@ pub struct SubtaskDetails {
     pub state: TaskState,
     /// The worker that runs or ran it.
     pub worker: Option<WorkerId>,
+    /// That worker's data port, `host:port`.
+    pub endpoint: Option<String>,
     /// When it was deployed.
     pub started: Option<Timestamp>,
     /// When it ended.

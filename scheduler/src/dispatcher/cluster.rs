@@ -14,10 +14,10 @@ use thalweg_rpc::{Registration, ToLeader, ToWorker};
 use super::Error;
 use crate::{
     clock::Timestamp,
-    job_master::{self, Event, JobMaster, SinkOutput},
+    job_master::{self, Event, ExecutionGraph, JobMaster, SinkOutput},
     quorum::{self, Command, JobRecord, KeyRecord, PlannedLater, Refusal},
     resource_manager::{self, ResourceManager},
-    view::{JobDetails, JobEnd},
+    view::{JobDetails, JobEnd, SubtaskDetails},
 };
 
 /// Tasks in one message to a worker, so that the first start while the others are still on their way.
@@ -52,6 +52,13 @@ pub enum Effect {
     Forgotten(JobId),
 }
 
+/// What is kept for readers of a job that has ended.
+pub(super) struct Archived {
+    pub(super) details: Arc<JobDetails>,
+    /// In the order of the vertices.
+    pub(super) subtasks: Vec<Vec<SubtaskDetails>>,
+}
+
 /// How workers are watched, told to them when they register.
 pub type WorkerSettings = resource_manager::Settings;
 
@@ -62,7 +69,7 @@ pub struct Cluster {
     pub(super) resources: ResourceManager,
     pub(super) masters: BTreeMap<JobId, JobMaster>,
     /// What is shown of jobs that have ended.
-    pub(super) archive: BTreeMap<JobId, Arc<JobDetails>>,
+    pub(super) archive: BTreeMap<JobId, Archived>,
     /// Plans in Flink's shape, made when first asked for.
     pub(super) plans: BTreeMap<JobId, Arc<serde_json::Value>>,
     sessions: BTreeMap<WorkerId, SessionId>,
@@ -355,7 +362,9 @@ impl Cluster {
         ended.expect("a job ends once");
         if let Some(mut details) = self.details(job) {
             details.plan = plan.unwrap_or_default();
-            self.archive.insert(job, Arc::new(details));
+            let execution = self.masters.get(&job).map(JobMaster::execution);
+            let subtasks = execution.map(ExecutionGraph::all_subtask_details).unwrap_or_default();
+            self.archive.insert(job, Archived { details: Arc::new(details), subtasks });
         }
         self.plans.remove(&job);
         self.masters.remove(&job);

@@ -23,8 +23,8 @@ impl Cluster {
     }
 
     fn summary(&self, job: JobId, record: &JobRecord) -> JobSummary {
-        if let Some(details) = self.archive.get(&job) {
-            return details.summary.clone();
+        if let Some(archived) = self.archive.get(&job) {
+            return archived.details.summary.clone();
         }
         let master = self.masters.get(&job);
         let mut tasks = TaskCounts::default();
@@ -79,8 +79,8 @@ impl Cluster {
 
     /// All about a job.
     pub fn job(&mut self, job: JobId) -> Result<Arc<JobDetails>, Error> {
-        if let Some(details) = self.archive.get(&job) {
-            return Ok(details.clone());
+        if let Some(archived) = self.archive.get(&job) {
+            return Ok(archived.details.clone());
         }
         let plan = self.plan(job).unwrap_or_default();
         let details = self.details(job).ok_or(Error::UnknownJob(job))?;
@@ -104,16 +104,16 @@ impl Cluster {
         record.failure().or_else(|| self.masters.get(&job)?.failure()).cloned()
     }
 
-    /// One vertex with its subtasks; of a job that has ended without them.
+    /// One vertex with its subtasks.
     pub fn vertex(
         &self,
         job: JobId,
         vertex: VertexId,
     ) -> Result<(VertexDetails, Vec<SubtaskDetails>), Error> {
         let unknown = Error::UnknownVertex { job, vertex };
-        if let Some(details) = self.archive.get(&job) {
-            let vertex = details.vertices.get(vertex.index()).cloned();
-            return vertex.map(|vertex| (vertex, Vec::new())).ok_or(unknown);
+        if let Some(archived) = self.archive.get(&job) {
+            let details = archived.details.vertices.get(vertex.index()).cloned();
+            return details.zip(archived.subtasks.get(vertex.index()).cloned()).ok_or(unknown);
         }
         self.state.job(job).ok_or(Error::UnknownJob(job))?;
         let execution = self.masters.get(&job).map(JobMaster::execution).ok_or(unknown.clone())?;
@@ -126,8 +126,8 @@ impl Cluster {
     /// How far a job is.
     pub fn progress(&self, job: JobId) -> Result<JobProgress, Error> {
         let record = self.state.job(job).ok_or(Error::UnknownJob(job))?;
-        if let Some(details) = self.archive.get(&job) {
-            return Ok(archived_progress(details));
+        if let Some(archived) = self.archive.get(&job) {
+            return Ok(archived_progress(&archived.details));
         }
         let master = self.masters.get(&job);
         let execution = master.map(JobMaster::execution);

@@ -27,7 +27,7 @@ pub struct ScriptRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<u32>,
     /// The same key again gives the same answer and runs nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, alias = "idempotency_key", skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
 
@@ -42,6 +42,7 @@ pub struct ScriptAccepted {
 
 /// One job of a script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ScriptJob {
     /// Its id.
     pub jobid: JobId,

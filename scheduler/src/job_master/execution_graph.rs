@@ -214,6 +214,11 @@ impl ExecutionGraph {
         }
     }
 
+    /// Every vertex's subtasks for readers.
+    pub fn all_subtask_details(&self) -> Vec<Vec<SubtaskDetails>> {
+        self.vertices.iter().map(|vertex| self.subtask_details(vertex.id)).collect()
+    }
+
     /// A vertex's subtasks for readers.
     pub fn subtask_details(&self, vertex: VertexId) -> Vec<SubtaskDetails> {
         let subtasks = self.vertices[vertex.index()].subtasks.iter().enumerate();
@@ -223,6 +228,7 @@ impl ExecutionGraph {
                 attempt: subtask.attempt,
                 state: subtask.state(),
                 worker: subtask.location().map(|location| location.worker.clone()),
+                endpoint: subtask.location().map(|location| location.data_address.clone()),
                 started: subtask.started,
                 ended: subtask.ended,
                 metrics: subtask.metrics,

@@ -1,0 +1,50 @@
+//! Ids in paths. One that is none is the client's mistake: 400, not 404.
+
+use std::str::FromStr;
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+use serde::Deserialize;
+use thalweg_graph::{JobId, VertexId};
+
+use super::error::ApiError;
+
+#[derive(Deserialize)]
+struct Ids {
+    jobid: String,
+    vertexid: Option<String>,
+}
+
+/// `{jobid}`.
+pub struct JobPath(pub JobId);
+
+/// `{jobid}` and `{vertexid}`.
+pub struct VertexPath(pub JobId, pub VertexId);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(JobPath(parse(&ids(parts, state).await?.jobid)?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for VertexPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Ids { jobid, vertexid } = ids(parts, state).await?;
+        Ok(VertexPath(parse(&jobid)?, parse(&vertexid.unwrap_or_default())?))
+    }
+}
+
+async fn ids<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Ids, ApiError> {
+    let path = Path::<Ids>::from_request_parts(parts, state).await;
+    path.map(|Path(ids)| ids).map_err(|error| ApiError::bad_request("malformed-path", error.to_string()))
+}
+
+fn parse<T: FromStr<Err: ToString>>(text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|error: T::Err| ApiError::bad_request("malformed-id", error.to_string()))
+}
