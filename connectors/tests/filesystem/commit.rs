@@ -7,6 +7,11 @@ use crate::{
     write::batch,
 };
 
+/// The name of a file of job 1.
+fn part(n: u32) -> String {
+    format!("part-{}-0-0-{n}.json", &job(1).to_string()[..16])
+}
+
 #[tokio::test]
 async fn a_second_commit_changes_nothing() {
     let options = [("format", "json"), ("sink.partition-commit.policy.kind", "success-file")];
@@ -28,10 +33,10 @@ async fn a_commit_that_died_midway_is_finished_by_the_next() {
     let rows: Vec<_> = (0..5).map(|n| batch(&[(n, None)])).collect();
     let staged = [t.stage(&sink, attempt(job(1), 0, 0), &rows).await.unwrap()];
     // A file in the way of the third makes the first commit fail after its decision.
-    let third = "part-00000000-0-0-2.json";
+    let third = &part(2);
     t.file(third, "{\"a\":100}\n");
     let error = commit::commit(&t.connectors, job(1), &sink, &staged).await.unwrap_err();
-    assert!(error.to_string().contains(third), "{error}");
+    assert!(error.to_string().contains(third.as_str()), "{error}");
     std::fs::remove_file(t.path().join(third)).unwrap();
     commit::commit(&t.connectors, job(1), &sink, &staged).await.unwrap();
     assert_eq!(t.query("SELECT count(*) AS n, sum(a) AS s FROM t").await.unwrap(), ["5|10"]);
@@ -43,7 +48,7 @@ async fn a_decided_commit_is_not_aborted_halfway() {
     let t = fixture(&["a INT", "b STRING"], &[], &[("format", "json"), ("sink.rolling-policy.file-size", "1b")]);
     let sink = t.sink();
     let staged = [t.stage(&sink, attempt(job(1), 0, 0), &[batch(&[(1, None)]), batch(&[(2, None)])]).await.unwrap()];
-    let second = "part-00000000-0-0-1.json";
+    let second = &part(1);
     t.file(second, "{\"a\":100}\n");
     commit::commit(&t.connectors, job(1), &sink, &staged).await.unwrap_err();
     std::fs::remove_file(t.path().join(second)).unwrap();

@@ -1,9 +1,16 @@
 //! Reading: formats, partitions, patterns, statistics.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::{
-    common::stats::Precision, datasource::file_format::file_compression_type::FileCompressionType,
+    common::{Statistics, stats::Precision},
+    datasource::file_format::file_compression_type::FileCompressionType,
     parquet::arrow::ArrowWriter,
+    physical_plan::{
+        ExecutionPlan,
+        statistics::{StatisticsArgs, StatisticsContext},
+    },
 };
 use futures::{StreamExt, TryStreamExt};
 use thalweg_plan::Connectors;
@@ -18,8 +25,12 @@ fn parquet(batch: &RecordBatch) -> Vec<u8> {
     bytes
 }
 
+fn statistics(plan: &Arc<dyn ExecutionPlan>) -> Arc<Statistics> {
+    StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new()).unwrap()
+}
+
 fn ints(name: &str, values: Vec<i32>) -> RecordBatch {
-    RecordBatch::try_from_iter([(name, std::sync::Arc::new(Int32Array::from(values)) as ArrayRef)]).unwrap()
+    RecordBatch::try_from_iter([(name, Arc::new(Int32Array::from(values)) as ArrayRef)]).unwrap()
 }
 
 #[tokio::test]
@@ -69,11 +80,11 @@ async fn parquet_gives_the_planner_exact_statistics() {
     t.file("p=x/1.parquet", parquet(&ints("a", vec![1, 2, 3])));
     t.file("p=y/2.parquet", parquet(&ints("a", vec![7])));
     let plan = t.plan("SELECT a, p FROM t").await.unwrap();
-    let statistics = plan.partition_statistics(None).unwrap();
-    assert_eq!(statistics.num_rows, Precision::Exact(4));
-    assert_eq!(statistics.column_statistics[0].max_value, Precision::Exact(7i32.into()));
+    let found = statistics(&plan);
+    assert_eq!(found.num_rows, Precision::Exact(4));
+    assert_eq!(found.column_statistics[0].max_value, Precision::Exact(7i32.into()));
     let one = t.plan("SELECT a FROM t WHERE p = 'y'").await.unwrap();
-    assert_eq!(one.partition_statistics(None).unwrap().num_rows, Precision::Exact(1));
+    assert_eq!(statistics(&one).num_rows, Precision::Exact(1));
     assert_eq!(t.query("SELECT p, max(a) AS a FROM t GROUP BY p ORDER BY p").await.unwrap(), ["x|3", "y|7"]);
     let explained = t.explain("SELECT a FROM t WHERE a > 5").await;
     assert!(explained.contains("predicate=a@0 > 5"), "{explained}");
@@ -83,8 +94,8 @@ async fn parquet_gives_the_planner_exact_statistics() {
 async fn narrower_files_are_widened_and_missing_columns_are_null() {
     let t = fixture(&["a BIGINT", "b STRING"], &[], &[("format", "parquet")]);
     t.file("1.parquet", parquet(&ints("a", vec![1])));
-    let wide: ArrayRef = std::sync::Arc::new(Int64Array::from(vec![1i64 << 40]));
-    let text: ArrayRef = std::sync::Arc::new(StringArray::from(vec!["x"]));
+    let wide: ArrayRef = Arc::new(Int64Array::from(vec![1i64 << 40]));
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
     t.file("2.parquet", parquet(&RecordBatch::try_from_iter([("b", text), ("a", wide)]).unwrap()));
     assert_eq!(t.query("SELECT a, b FROM t ORDER BY a").await.unwrap(), ["1|", "1099511627776|x"]);
     assert_eq!(t.query("SELECT a FROM t WHERE a < 100").await.unwrap(), ["1"]);

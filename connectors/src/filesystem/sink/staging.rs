@@ -23,5 +23,5 @@ pub fn of_writer(table_path: &str, attempt: Attempt, partition: u32) -> String {
 /// them is committed.
 pub fn file_name(attempt: Attempt, partition: u32, n: u32, extension: &str) -> String {
     let job = attempt.job.to_string();
-    format!("part-{}-{}-{partition}-{n}.{extension}", &job[..8], attempt.subtask.vertex.0)
+    format!("part-{}-{}-{partition}-{n}.{extension}", &job[..16], attempt.subtask.vertex.0)
 }
