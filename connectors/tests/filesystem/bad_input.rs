@@ -34,8 +34,14 @@ async fn option_error(options: &[(&str, &str)]) -> String {
 #[tokio::test]
 async fn options_are_checked_by_name_and_value() {
     assert!(option_error(&[("format", "parqet")]).await.contains("did you mean `parquet`"));
-    assert!(option_error(&[("format", "csv"), ("csv.field-delimeter", ";")]).await.contains("`csv.field-delimiter`"));
-    assert!(option_error(&[("format", "csv"), ("csv.field-delimiter", ";;")]).await.contains("one character"));
+    assert!(
+        option_error(&[("format", "csv"), ("csv.field-delimeter", ";")])
+            .await
+            .contains("`csv.field-delimiter`")
+    );
+    assert!(
+        option_error(&[("format", "csv"), ("csv.field-delimiter", ";;")]).await.contains("one character")
+    );
     assert!(option_error(&[("format", "json"), ("csv.header", "true")]).await.contains("`csv.header`"));
     let metastore = [("format", "csv"), ("sink.partition-commit.policy.kind", "metastore,success-file")];
     assert!(option_error(&metastore).await.contains("`metastore` is not supported"));
@@ -63,7 +69,9 @@ async fn an_empty_folder_has_no_rows_and_no_columns() {
 #[tokio::test]
 async fn corrupt_and_truncated_parquet_is_named() {
     let whole = parquet("a", numbers(10_000));
-    for (what, bytes) in [("text", b"PAR1 this is no parquet".to_vec()), ("cut", whole[..whole.len() - 9].to_vec())] {
+    for (what, bytes) in
+        [("text", b"PAR1 this is no parquet".to_vec()), ("cut", whole[..whole.len() - 9].to_vec())]
+    {
         let t = fixture(&["a INT"], &[], &[("format", "parquet")]);
         t.file("good.parquet", &whole);
         t.file("bad.parquet", bytes);
@@ -159,9 +167,16 @@ async fn what_cannot_be_written_is_refused_when_planned() {
         let schema = thalweg_plan::sql_type::schema(&t.table.columns).unwrap();
         t.connectors.validate_sink(&t.sink(), &schema).unwrap_err().to_string()
     };
-    assert!(check(&fixture(&["a INT"], &[], &[("format", "orc")])).contains("can be read and not be written"));
-    assert!(check(&fixture(&["a ARRAY<INT>"], &[], &[("format", "csv")])).contains("column `a` of type ARRAY<INT>"));
-    assert!(check(&fixture(&["a INT"], &["a"], &[("format", "csv")])).contains("partitioned by all its columns"));
+    assert!(
+        check(&fixture(&["a INT"], &[], &[("format", "orc")])).contains("can be read and not be written")
+    );
+    assert!(
+        check(&fixture(&["a ARRAY<INT>"], &[], &[("format", "csv")]))
+            .contains("column `a` of type ARRAY<INT>")
+    );
+    assert!(
+        check(&fixture(&["a INT"], &["a"], &[("format", "csv")])).contains("partitioned by all its columns")
+    );
     let pattern = fixture(&["a INT"], &[], &[("format", "csv"), ("path", "/tmp/*")]);
     assert!(check(&pattern).contains("is a pattern"));
 }

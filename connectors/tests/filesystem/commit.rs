@@ -17,7 +17,8 @@ async fn a_second_commit_changes_nothing() {
     let options = [("format", "json"), ("sink.partition-commit.policy.kind", "success-file")];
     let t = fixture(&["a INT", "b STRING"], &["b"], &options);
     let sink = t.sink();
-    let staged = [t.stage(&sink, attempt(job(1), 0, 0), &[batch(&[(1, Some("x")), (2, Some("y"))])]).await.unwrap()];
+    let staged =
+        [t.stage(&sink, attempt(job(1), 0, 0), &[batch(&[(1, Some("x")), (2, Some("y"))])]).await.unwrap()];
     let first = commit::commit(&t.connectors, job(1), &sink, &staged).await.unwrap();
     let files = t.files();
     assert_eq!(files.iter().filter(|file| file.ends_with("/_SUCCESS")).count(), 2);
@@ -28,7 +29,8 @@ async fn a_second_commit_changes_nothing() {
 /// A commit whose process dies midway has its manifest and has moved some files.
 #[tokio::test]
 async fn a_commit_that_died_midway_is_finished_by_the_next() {
-    let t = fixture(&["a INT", "b STRING"], &[], &[("format", "json"), ("sink.rolling-policy.file-size", "1b")]);
+    let t =
+        fixture(&["a INT", "b STRING"], &[], &[("format", "json"), ("sink.rolling-policy.file-size", "1b")]);
     let sink = t.sink();
     let rows: Vec<_> = (0..5).map(|n| batch(&[(n, None)])).collect();
     let staged = [t.stage(&sink, attempt(job(1), 0, 0), &rows).await.unwrap()];
@@ -45,9 +47,11 @@ async fn a_commit_that_died_midway_is_finished_by_the_next() {
 
 #[tokio::test]
 async fn a_decided_commit_is_not_aborted_halfway() {
-    let t = fixture(&["a INT", "b STRING"], &[], &[("format", "json"), ("sink.rolling-policy.file-size", "1b")]);
+    let t =
+        fixture(&["a INT", "b STRING"], &[], &[("format", "json"), ("sink.rolling-policy.file-size", "1b")]);
     let sink = t.sink();
-    let staged = [t.stage(&sink, attempt(job(1), 0, 0), &[batch(&[(1, None)]), batch(&[(2, None)])]).await.unwrap()];
+    let staged =
+        [t.stage(&sink, attempt(job(1), 0, 0), &[batch(&[(1, None)]), batch(&[(2, None)])]).await.unwrap()];
     let second = &part(1);
     t.file(second, "{\"a\":100}\n");
     commit::commit(&t.connectors, job(1), &sink, &staged).await.unwrap_err();

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use arrow::{
-    array::RecordBatch,
-    util::pretty::pretty_format_batches,
-};
+use arrow::{array::RecordBatch, util::pretty::pretty_format_batches};
 use datafusion::{
     common::DataFusionError,
     physical_plan::{ExecutionPlan, collect, displayable},
@@ -39,7 +36,8 @@ pub fn fixture(columns: &[&str], partition_keys: &[&str], options: &[(&str, &str
         };
         Column { name: name.to_owned(), data_type: data_type.to_owned(), nullable }
     };
-    let mut all = BTreeMap::from([("connector".to_owned(), "filesystem".to_owned()), ("path".to_owned(), path)]);
+    let mut all =
+        BTreeMap::from([("connector".to_owned(), "filesystem".to_owned()), ("path".to_owned(), path)]);
     all.extend(options.iter().map(|(name, value)| (name.to_string(), value.to_string())));
     let name = |text: &str| text.to_owned();
     Fixture {
@@ -91,7 +89,8 @@ impl Fixture {
                 found.push(folder);
             }
         }
-        let relative = |path: &std::path::PathBuf| path.strip_prefix(self.path()).unwrap().display().to_string();
+        let relative =
+            |path: &std::path::PathBuf| path.strip_prefix(self.path()).unwrap().display().to_string();
         let mut names: Vec<String> = found.iter().map(relative).collect();
         names.sort();
         names

@@ -55,7 +55,10 @@ async fn large_files_are_split_and_every_row_is_read_once() {
     let sums = t.query("SELECT count(*) AS n, sum(a) AS s, count(DISTINCT a) AS d FROM t").await.unwrap();
     assert_eq!(sums, ["200000|19999900000|200000"]);
     let t = fixture(&["a BIGINT"], &[], &[("format", "json")]);
-    t.file("1.json", (0..300_000).map(|n| format!("{{\"a\":{n},\"pad\":\"0123456789\"}}\n")).collect::<String>());
+    t.file(
+        "1.json",
+        (0..300_000).map(|n| format!("{{\"a\":{n},\"pad\":\"0123456789\"}}\n")).collect::<String>(),
+    );
     let sums = t.query("SELECT count(*) AS n, count(DISTINCT a) AS d FROM t").await.unwrap();
     assert_eq!(sums, ["300000|300000"]);
 }
@@ -106,14 +109,18 @@ async fn columns_are_inferred_from_files() {
     let mut t = fixture(&[], &["p"], &[("format", "parquet")]);
     t.file("p=x/1.parquet", parquet(&ints("a", vec![1])));
     let columns = t.connectors.infer_columns(&t.table).await.unwrap();
-    let columns: Vec<_> = columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect();
+    let columns: Vec<_> =
+        columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect();
     assert_eq!(columns, ["a INT", "p STRING"]);
 
-    t.table.options.extend([("format".to_owned(), "csv".to_owned()), ("csv.header".to_owned(), "true".to_owned())]);
+    t.table
+        .options
+        .extend([("format".to_owned(), "csv".to_owned()), ("csv.header".to_owned(), "true".to_owned())]);
     std::fs::remove_file(t.path().join("p=x/1.parquet")).unwrap();
     t.file("p=x/1.csv", "n,d\n1,2024-01-01\n");
     let columns = t.connectors.infer_columns(&t.table).await.unwrap();
-    let columns: Vec<_> = columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect();
+    let columns: Vec<_> =
+        columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect();
     assert_eq!(columns, ["n BIGINT", "d DATE", "p STRING"]);
 }
 

@@ -29,7 +29,9 @@ async fn what_is_written_is_read_in_every_format() {
 
 #[tokio::test]
 async fn times_survive_text() {
-    for options in [vec![("format", "csv")], vec![("format", "json"), ("json.timestamp-format.standard", "ISO-8601")]] {
+    for options in
+        [vec![("format", "csv")], vec![("format", "json"), ("json.timestamp-format.standard", "ISO-8601")]]
+    {
         let t = fixture(&["a TIMESTAMP(3)"], &[], &options);
         let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1_704_164_645_678]));
         t.insert(&t.sink(), job(1), &[RecordBatch::try_from_iter([("a", times)]).unwrap()]).await;
