@@ -222,7 +222,8 @@ pub enum Bytes<'a> {
 }
 
 impl<'a> Bytes<'a> {
-    fn of(array: &'a ArrayRef) -> Result<Self> {
+    /// The bytes of a column.
+    pub fn of(array: &'a ArrayRef) -> Result<Self> {
         Ok(match array.data_type() {
             DataType::Binary => Bytes::Binary(as_binary_array(array)?),
             DataType::LargeBinary => Bytes::Large(as_large_binary_array(array)?),

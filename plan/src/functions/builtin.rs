@@ -8,10 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use arrow::{array::ArrayRef, datatypes::DataType};
+use arrow::{
+    array::ArrayRef,
+    datatypes::{DataType, Field, FieldRef},
+};
 use datafusion::{
     common::{Result, ScalarValue, plan_err},
-    logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
+    logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
 };
 
 use super::argument::{Call, Kind};
@@ -65,6 +68,9 @@ pub type Kernel = fn(&Call) -> Result<ArrayRef>;
 /// Works out types from the types of the arguments.
 pub type Typing<T> = fn(&[DataType]) -> Result<T>;
 
+/// Works out the type of the result from the arguments, constants among them.
+pub type FieldTyping = fn(&ReturnFieldArgs) -> Result<DataType>;
+
 #[derive(Debug, Clone)]
 enum Takes {
     Kinds { kinds: Vec<Kind>, required: usize, last_repeats: bool },
@@ -75,6 +81,7 @@ enum Takes {
 enum Returns {
     Always(DataType),
     Depends(Typing<DataType>),
+    Field(FieldTyping),
 }
 
 /// A scalar function of ours.
@@ -154,6 +161,12 @@ impl Builtin {
         self
     }
 
+    /// Returns values of a type that depends on the arguments, constants among them.
+    pub fn returns_field(mut self, typing: FieldTyping) -> Self {
+        self.returns = Returns::Field(typing);
+        self
+    }
+
     /// Gives another answer at each call.
     pub fn volatile(mut self) -> Self {
         self.signature = Signature::user_defined(Volatility::Volatile);
@@ -228,7 +241,19 @@ impl ScalarUDFImpl for Builtin {
         match &self.returns {
             Returns::Always(data_type) => Ok(data_type.clone()),
             Returns::Depends(typing) => typing(arguments),
+            Returns::Field(_) => plan_err!("the type of {} depends on the values of its arguments", self.name),
         }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let data_type = match &self.returns {
+            Returns::Field(typing) => typing(&args)?,
+            _ => {
+                let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+                self.return_type(&types)?
+            }
+        };
+        Ok(Arc::new(Field::new(self.name, data_type, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

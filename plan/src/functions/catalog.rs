@@ -1,13 +1,26 @@
 //! Every function there is: registration and the list that `SHOW FUNCTIONS` and the documentation show.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+};
 
-use datafusion::{common::Result, execution::FunctionRegistry};
+use datafusion::{
+    common::Result,
+    execution::FunctionRegistry,
+    functions::core::planner::CoreFunctionPlanner,
+    functions_nested::planner::{FieldAccessPlanner, NestedFunctionPlanner},
+    logical_expr::planner::ExprPlanner,
+};
 
 use super::{
     builtin::{Builtin, Family},
+    conditional,
+    conversion::{self, CastRewrite},
+    hash, math,
+    operators::{self, FlinkOperators},
     reuse::Reused,
-    string,
+    string, temporal,
 };
 
 /// What is documented of a function.
@@ -31,38 +44,49 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     datafusion::functions_nested::register_all(registry)?;
     datafusion::functions_aggregate::register_all(registry)?;
     datafusion::functions_window::register_all(registry)?;
-    for (_, functions) in reused() {
-        for function in functions {
-            registry.register_udf(function.into_udf())?;
-        }
+    for function in reused().into_iter().flat_map(|(_, functions)| functions) {
+        registry.register_udf(function.into_udf())?;
     }
-    for (_, functions) in builtins() {
-        for function in functions {
-            registry.register_udf(function.into_udf())?;
-        }
+    for function in builtins().into_iter().flat_map(|(_, functions)| functions).chain(operators::functions()) {
+        registry.register_udf(function.into_udf())?;
     }
-    Ok(())
+    for function in temporal::clock_functions() {
+        registry.register_udf(function.into_udf())?;
+    }
+    for function in conditional::functions() {
+        registry.register_udf(function.into_udf())?;
+    }
+    registry.register_function_rewrite(Arc::new(CastRewrite))?;
+    expr_planners().into_iter().try_for_each(|planner| registry.register_expr_planner(planner))
+}
+
+/// The planners of operators, accesses and constructors; the first that knows an expression plans it.
+pub fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
+    vec![
+        Arc::new(FlinkOperators),
+        Arc::new(CoreFunctionPlanner::default()),
+        Arc::new(NestedFunctionPlanner),
+        Arc::new(FieldAccessPlanner),
+    ]
 }
 
 /// Lists the functions that users may call, sorted by family and name.
 pub fn names() -> Vec<FunctionDoc> {
-    let own = builtins().into_iter().flat_map(|(family, functions)| {
-        let public = functions.into_iter().filter(Builtin::is_public);
-        public.flat_map(move |function| {
-            let (signature, doc) = (function.usage, function.doc);
-            let names: Vec<String> = function.names().map(str::to_uppercase).collect();
-            names.into_iter().map(move |name| FunctionDoc { name, family, signature, doc })
-        })
-    });
-    let reused = reused().into_iter().flat_map(|(family, functions)| {
-        functions.into_iter().map(move |function| FunctionDoc {
-            name: function.name.to_uppercase(),
-            family,
-            signature: function.usage,
-            doc: function.doc,
-        })
-    });
-    let mut all: Vec<FunctionDoc> = own.chain(reused).collect();
+    let doc = |family, name: &str, signature, doc| FunctionDoc { name: name.to_uppercase(), family, signature, doc };
+    let mut all = vec![];
+    for (family, functions) in builtins() {
+        for function in functions.iter().filter(|function| function.is_public()) {
+            all.extend(function.names().map(|name| doc(family, name, function.usage, function.doc)));
+        }
+    }
+    for (family, functions) in reused() {
+        all.extend(functions.iter().map(|function| doc(family, function.name, function.usage, function.doc)));
+    }
+    let clock = temporal::clock_functions();
+    let clock = clock.iter().filter(|function| !function.usage.is_empty());
+    all.extend(clock.map(|function| doc(Family::Temporal, function.name, function.usage, function.doc)));
+    let choices = conditional::functions();
+    all.extend(choices.iter().map(|function| doc(Family::Conditional, function.name, function.usage, function.doc)));
     all.sort_by(|a, b| (a.family, &a.name).cmp(&(b.family, &b.name)));
     all
 }
@@ -75,9 +99,19 @@ pub fn is_flink_function(name: &str) -> bool {
 }
 
 fn builtins() -> Vec<(Family, Vec<Builtin>)> {
-    vec![(Family::String, string::functions())]
+    vec![
+        (Family::String, string::functions()),
+        (Family::Math, math::functions()),
+        (Family::Temporal, temporal::functions()),
+        (Family::Conversion, conversion::functions()),
+        (Family::Hash, hash::functions()),
+    ]
 }
 
 fn reused() -> Vec<(Family, Vec<Reused>)> {
-    vec![(Family::String, string::reused())]
+    vec![
+        (Family::String, string::reused()),
+        (Family::Math, math::reused()),
+        (Family::Conditional, conditional::reused()),
+    ]
 }

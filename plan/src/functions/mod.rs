@@ -9,9 +9,18 @@
 pub mod argument;
 pub mod builtin;
 pub mod reuse;
+pub mod zone;
+pub mod moment;
+pub mod conversion;
 pub mod string;
+pub mod temporal;
+pub mod math;
+pub mod conditional;
+pub mod hash;
+pub mod operators;
+pub mod syntax;
 
 mod catalog;
 
 pub use builtin::Family;
-pub use catalog::{FunctionDoc, is_flink_function, names, register};
+pub use catalog::{FunctionDoc, expr_planners, is_flink_function, names, register};
