@@ -44,7 +44,12 @@ impl Dialect for TestDialect {
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         syntax::parse_prefix(parser)
     }
-    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        expr: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
         syntax::parse_infix(parser, expr)
     }
 }
@@ -60,23 +65,29 @@ fn state(zone: &str) -> SessionState {
 }
 
 async fn frame(state: &SessionState, sql: &str) -> Result<DataFrame, String> {
-    let mut statements = Parser::parse_sql(&TestDialect(GenericDialect), sql).map_err(|error| error.to_string())?;
+    let mut statements =
+        Parser::parse_sql(&TestDialect(GenericDialect), sql).map_err(|error| error.to_string())?;
     let mut statement = statements.remove(0);
     syntax::rewrite(&mut statement);
     let statement = Statement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(statement).await.map_err(|error| error.to_string())?;
-    Ok(SessionContext::new_with_state(state.clone()).execute_logical_plan(plan).await.map_err(|error| error.to_string())?)
+    Ok(SessionContext::new_with_state(state.clone())
+        .execute_logical_plan(plan)
+        .await
+        .map_err(|error| error.to_string())?)
 }
 
 async fn answer(state: &SessionState, expression: &str) -> Result<String, String> {
     let typed = frame(state, &format!("SELECT {expression}")).await?;
-    let data_type = SqlType::from_arrow(typed.schema().field(0).data_type()).map_err(|error| error.to_string())?;
+    let data_type =
+        SqlType::from_arrow(typed.schema().field(0).data_type()).map_err(|error| error.to_string())?;
     let text = frame(state, &format!("SELECT CAST({expression} AS STRING)")).await?;
     let schema = Arc::new(text.schema().as_arrow().clone());
     let batches = text.collect().await.map_err(|error| error.to_string())?;
     let batch = concat_batches(batches.first().map_or(&schema, |batch| batch.schema_ref()), &batches);
     let batch = batch.map_err(|error| error.to_string())?;
-    let column = datafusion::arrow::compute::cast(batch.column(0), &datafusion::arrow::datatypes::DataType::Utf8);
+    let column =
+        datafusion::arrow::compute::cast(batch.column(0), &datafusion::arrow::datatypes::DataType::Utf8);
     let column = column.map_err(|error| error.to_string())?;
     let value = column.as_string::<i32>().iter().next().flatten().unwrap_or("NULL").to_owned();
     Ok(format!("{data_type} | {value}"))
@@ -104,7 +115,8 @@ async fn check(file: &str) {
             Err(_) => expected.contains("ERROR"),
         };
         if !right {
-            let given = given.unwrap_or_else(|error| format!("ERROR {}", error.lines().next().unwrap_or_default()));
+            let given =
+                given.unwrap_or_else(|error| format!("ERROR {}", error.lines().next().unwrap_or_default()));
             let _ = writeln!(wrong, "{expression}\n    => {expected}\n    !! {given}");
         }
     }

@@ -14,7 +14,9 @@ use arrow::{
 };
 use datafusion::{
     common::{Result, ScalarValue, plan_err},
-    logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
+    logical_expr::{
+        ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    },
 };
 
 use super::argument::{Call, Kind};
@@ -241,7 +243,9 @@ impl ScalarUDFImpl for Builtin {
         match &self.returns {
             Returns::Always(data_type) => Ok(data_type.clone()),
             Returns::Depends(typing) => typing(arguments),
-            Returns::Field(_) => plan_err!("the type of {} depends on the values of its arguments", self.name),
+            Returns::Field(_) => {
+                plan_err!("the type of {} depends on the values of its arguments", self.name)
+            }
         }
     }
 
@@ -249,7 +253,8 @@ impl ScalarUDFImpl for Builtin {
         let data_type = match &self.returns {
             Returns::Field(typing) => typing(&args)?,
             _ => {
-                let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+                let types: Vec<DataType> =
+                    args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
                 self.return_type(&types)?
             }
         };

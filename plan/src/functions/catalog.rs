@@ -47,7 +47,8 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in reused().into_iter().flat_map(|(_, functions)| functions) {
         registry.register_udf(function.into_udf())?;
     }
-    for function in builtins().into_iter().flat_map(|(_, functions)| functions).chain(operators::functions()) {
+    for function in builtins().into_iter().flat_map(|(_, functions)| functions).chain(operators::functions())
+    {
         registry.register_udf(function.into_udf())?;
     }
     for function in temporal::clock_functions() {
@@ -72,7 +73,12 @@ pub fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
 
 /// Lists the functions that users may call, sorted by family and name.
 pub fn names() -> Vec<FunctionDoc> {
-    let doc = |family, name: &str, signature, doc| FunctionDoc { name: name.to_uppercase(), family, signature, doc };
+    let doc = |family, name: &str, signature, doc| FunctionDoc {
+        name: name.to_uppercase(),
+        family,
+        signature,
+        doc,
+    };
     let mut all = vec![];
     for (family, functions) in builtins() {
         for function in functions.iter().filter(|function| function.is_public()) {
@@ -86,7 +92,9 @@ pub fn names() -> Vec<FunctionDoc> {
     let clock = clock.iter().filter(|function| !function.usage.is_empty());
     all.extend(clock.map(|function| doc(Family::Temporal, function.name, function.usage, function.doc)));
     let choices = conditional::functions();
-    all.extend(choices.iter().map(|function| doc(Family::Conditional, function.name, function.usage, function.doc)));
+    all.extend(
+        choices.iter().map(|function| doc(Family::Conditional, function.name, function.usage, function.doc)),
+    );
     all.sort_by(|a, b| (a.family, &a.name).cmp(&(b.family, &b.name)));
     all
 }

@@ -4,7 +4,10 @@ use std::{fmt::Write, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, Int64Array, PrimitiveArray},
-    datatypes::{DataType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType},
+    datatypes::{
+        DataType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+        TimestampSecondType,
+    },
 };
 use chrono::{DateTime, Datelike, NaiveDateTime, Timelike};
 use datafusion::common::{Result, cast::as_int64_array, exec_datafusion_err, plan_err};
@@ -24,7 +27,9 @@ impl Moments {
     pub fn of(column: &ArrayRef, zone: Zone) -> Result<Self> {
         let per_second = match column.data_type() {
             DataType::Date32 => None,
-            DataType::Timestamp(unit, _) | DataType::Time32(unit) | DataType::Time64(unit) => Some(per_second(*unit)),
+            DataType::Timestamp(unit, _) | DataType::Time32(unit) | DataType::Time64(unit) => {
+                Some(per_second(*unit))
+            }
             other => return plan_err!("{} is no date, time or timestamp", type_name(other)),
         };
         let zoned = matches!(column.data_type(), DataType::Timestamp(_, Some(_)));
@@ -96,13 +101,15 @@ pub fn timestamps(
     });
     let counts: Int64Array = counts.collect::<Result<_>>()?;
     Ok(match unit {
-        TimeUnit::Second => Arc::new(counts.reinterpret_cast::<TimestampSecondType>().with_timezone_opt(zone_name.clone())),
-        TimeUnit::Millisecond => {
-            Arc::new(counts.reinterpret_cast::<TimestampMillisecondType>().with_timezone_opt(zone_name.clone()))
+        TimeUnit::Second => {
+            Arc::new(counts.reinterpret_cast::<TimestampSecondType>().with_timezone_opt(zone_name.clone()))
         }
-        TimeUnit::Microsecond => {
-            Arc::new(counts.reinterpret_cast::<TimestampMicrosecondType>().with_timezone_opt(zone_name.clone()))
-        }
+        TimeUnit::Millisecond => Arc::new(
+            counts.reinterpret_cast::<TimestampMillisecondType>().with_timezone_opt(zone_name.clone()),
+        ),
+        TimeUnit::Microsecond => Arc::new(
+            counts.reinterpret_cast::<TimestampMicrosecondType>().with_timezone_opt(zone_name.clone()),
+        ),
         TimeUnit::Nanosecond => {
             let counts: PrimitiveArray<TimestampNanosecondType> = counts.reinterpret_cast();
             Arc::new(counts.with_timezone_opt(zone_name.clone()))

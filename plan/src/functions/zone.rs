@@ -73,7 +73,9 @@ impl Zone {
 
     /// The instant (in UTC) at which the clocks of the zone show this: the earlier of two; in a gap as if it had not begun.
     pub fn instant(self, local: NaiveDateTime) -> NaiveDateTime {
-        let Zone::Region(region) = self else { return local - TimeDelta::seconds(self.offset_at(local).into()) };
+        let Zone::Region(region) = self else {
+            return local - TimeDelta::seconds(self.offset_at(local).into());
+        };
         match region.from_local_datetime(&local) {
             LocalResult::Single(instant) | LocalResult::Ambiguous(instant, _) => instant.naive_utc(),
             LocalResult::None => {
@@ -139,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_time_that_is_skipped_is_taken_before_the_skip() {
-        let skipped = NaiveDate::from_ymd_opt(2021, 3, 14).and_then(|day| day.and_hms_opt(2, 30, 0)).expect("a time");
+        let skipped =
+            NaiveDate::from_ymd_opt(2021, 3, 14).and_then(|day| day.and_hms_opt(2, 30, 0)).expect("a time");
         let zone = Zone::named("America/Los_Angeles").expect("a zone");
         assert_eq!(zone.local(zone.instant(skipped)).to_string(), "2021-03-14 03:30:00");
     }

@@ -6,7 +6,10 @@ use arrow::{
     array::{ArrayRef, AsArray, BooleanArray, Datum},
     compute::{
         is_null,
-        kernels::{cmp::{gt_eq, lt_eq}, zip::zip},
+        kernels::{
+            cmp::{gt_eq, lt_eq},
+            zip::zip,
+        },
         nullif, prep_null_mask_filter,
     },
     datatypes::DataType,
@@ -27,9 +30,19 @@ use super::{argument::type_name, reuse::Reused};
 /// DataFusion's conditional functions that mean what Flink's do.
 pub fn reused() -> Vec<Reused> {
     vec![
-        Reused::new("nullif", "NULLIF(value1, value2)", "NULL if the values are equal, otherwise the first.", df::nullif()),
+        Reused::new(
+            "nullif",
+            "NULLIF(value1, value2)",
+            "NULL if the values are equal, otherwise the first.",
+            df::nullif(),
+        ),
         Reused::new("coalesce", "COALESCE(value, ...)", "The first value that is not NULL.", df::coalesce()),
-        Reused::new("ifnull", "IFNULL(value, replacement)", "The value, or the replacement if it is NULL.", df::nvl()),
+        Reused::new(
+            "ifnull",
+            "IFNULL(value, replacement)",
+            "The value, or the replacement if it is NULL.",
+            df::nvl(),
+        ),
     ]
 }
 
@@ -63,8 +76,18 @@ pub fn functions() -> Vec<Choice> {
         signature: Signature::user_defined(Volatility::Immutable),
     };
     vec![
-        choice("if", "IF(condition, value, other)", "`value` if the condition is true, otherwise `other`.", Kind::If),
-        choice("greatest", "GREATEST(value, ...)", "The greatest value; NULL if one is NULL.", Kind::Greatest),
+        choice(
+            "if",
+            "IF(condition, value, other)",
+            "`value` if the condition is true, otherwise `other`.",
+            Kind::If,
+        ),
+        choice(
+            "greatest",
+            "GREATEST(value, ...)",
+            "The greatest value; NULL if one is NULL.",
+            Kind::Greatest,
+        ),
         choice("least", "LEAST(value, ...)", "The least value; NULL if one is NULL.", Kind::Least),
     ]
 }
@@ -100,7 +123,12 @@ impl ScalarUDFImpl for Choice {
             }
             _ => {
                 let given: Vec<String> = given.iter().map(type_name).collect();
-                plan_err!("{} was given ({}); it is called as {}", self.name.to_uppercase(), given.join(", "), self.usage)
+                plan_err!(
+                    "{} was given ({}); it is called as {}",
+                    self.name.to_uppercase(),
+                    given.join(", "),
+                    self.usage
+                )
             }
         }
     }
@@ -134,9 +162,15 @@ impl ScalarUDFImpl for Choice {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
         let column = match (self.kind, &columns[..]) {
-            (Kind::If, [condition, value, other]) => zip(&prep_null_mask_filter(condition.as_boolean()), value, other)?,
-            (Kind::Greatest, [first, rest @ ..]) => rest.iter().try_fold(first.clone(), |best, next| better(&best, next, gt_eq))?,
-            (Kind::Least, [first, rest @ ..]) => rest.iter().try_fold(first.clone(), |best, next| better(&best, next, lt_eq))?,
+            (Kind::If, [condition, value, other]) => {
+                zip(&prep_null_mask_filter(condition.as_boolean()), value, other)?
+            }
+            (Kind::Greatest, [first, rest @ ..]) => {
+                rest.iter().try_fold(first.clone(), |best, next| better(&best, next, gt_eq))?
+            }
+            (Kind::Least, [first, rest @ ..]) => {
+                rest.iter().try_fold(first.clone(), |best, next| better(&best, next, lt_eq))?
+            }
             _ => return exec_err!("{} is called as {}", self.name.to_uppercase(), self.usage),
         };
         Ok(ColumnarValue::Array(column))

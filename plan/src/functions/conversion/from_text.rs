@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::{
     array::{ArrayRef, Decimal128Array},
     datatypes::{
-        DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
+        DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+        Time32MillisecondType,
     },
 };
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, Timelike};
@@ -35,7 +36,9 @@ pub fn cast(column: &ArrayRef, target: &DataType, session: &Session) -> Result<A
         DataType::Int16 => read!(numbers::<Int16Type>, parse_whole::<i16>),
         DataType::Int32 => read!(numbers::<Int32Type>, parse_whole::<i32>),
         DataType::Int64 => read!(numbers::<Int64Type>, parse_whole::<i64>),
-        DataType::Float32 => read!(numbers::<Float32Type>, |text| parse_double(text).map(|value| value as f32)),
+        DataType::Float32 => {
+            read!(numbers::<Float32Type>, |text| parse_double(text).map(|value| value as f32))
+        }
         DataType::Float64 => read!(numbers::<Float64Type>, parse_double),
         DataType::Date32 => read!(numbers::<Date32Type>, |text: &str| parse_date(text).map(days_of)),
         DataType::Time32(_) | DataType::Time64(_) => {
@@ -100,7 +103,8 @@ pub fn parse_date(text: &str) -> Option<NaiveDateTime> {
     let text = text.trim();
     let date = text.split([' ', 'T']).next()?;
     let mut parts = date.splitn(3, '-').map(|part| digits(part, 4));
-    let (year, month, day) = (parts.next()??, parts.next().unwrap_or(Some(1))?, parts.next().unwrap_or(Some(1))?);
+    let (year, month, day) =
+        (parts.next()??, parts.next().unwrap_or(Some(1))?, parts.next().unwrap_or(Some(1))?);
     NaiveDate::from_ymd_opt(year as i32, month, day)?.and_hms_opt(0, 0, 0)
 }
 
@@ -108,7 +112,8 @@ pub fn parse_date(text: &str) -> Option<NaiveDateTime> {
 fn parse_time(text: &str) -> Option<NaiveTime> {
     let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
     let mut parts = clock.splitn(3, ':').map(|part| digits(part, 2));
-    let (hour, minute, second) = (parts.next()??, parts.next().unwrap_or(Some(0))?, parts.next().unwrap_or(Some(0))?);
+    let (hour, minute, second) =
+        (parts.next()??, parts.next().unwrap_or(Some(0))?, parts.next().unwrap_or(Some(0))?);
     NaiveTime::from_hms_nano_opt(hour, minute, second, parse_fraction(fraction)?)
 }
 
@@ -118,7 +123,12 @@ pub fn parse_timestamp(text: &str) -> Option<NaiveDateTime> {
     let (date, time) = text.split_once(' ').unwrap_or((text, "0:0:0"));
     let mut parts = date.splitn(3, '-').map(|part| digits(part, 4));
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    let last_day = || (28..=30).rev().filter(|_| (29..=31).contains(&day)).find_map(|day| NaiveDate::from_ymd_opt(year as i32, month, day));
+    let last_day = || {
+        (28..=30)
+            .rev()
+            .filter(|_| (29..=31).contains(&day))
+            .find_map(|day| NaiveDate::from_ymd_opt(year as i32, month, day))
+    };
     let date = NaiveDate::from_ymd_opt(year as i32, month, day).or_else(last_day)?;
     let time = time.trim_start();
     (time.matches(':').count() == 2).then(|| parse_time(time)).flatten().map(|time| date.and_time(time))

@@ -108,7 +108,12 @@ pub fn cast(column: &ArrayRef, target: &DataType, session: &Session) -> Result<A
         (DataType::List(_), DataType::List(field)) => {
             let lists = column.as_list::<i32>();
             let values = cast(lists.values(), field.data_type(), session)?;
-            let lists = ListArray::try_new(Arc::clone(field), lists.offsets().clone(), values, lists.nulls().cloned())?;
+            let lists = ListArray::try_new(
+                Arc::clone(field),
+                lists.offsets().clone(),
+                values,
+                lists.nulls().cloned(),
+            )?;
             Ok(Arc::new(lists))
         }
         (DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Time64(_), _) => {
@@ -165,11 +170,19 @@ fn cast_varchar(call: &Call) -> Result<ArrayRef> {
 pub fn check_allowed(source: &DataType, target: &DataType) -> Result<()> {
     let refused = match (source, target) {
         (DataType::Timestamp(..), _) if target.is_numeric() => "use UNIX_TIMESTAMP(CAST(value AS STRING))",
-        (_, DataType::Timestamp(..)) if source.is_numeric() => "use TO_TIMESTAMP_LTZ(value, 3), or TO_TIMESTAMP(FROM_UNIXTIME(value))",
-        (DataType::Date32 | DataType::Time32(_) | DataType::Time64(_), _) if target.is_numeric() => "use EXTRACT or TIMESTAMPDIFF",
-        (_, DataType::Date32 | DataType::Time32(_) | DataType::Time64(_)) if source.is_numeric() => "use TO_DATE(FROM_UNIXTIME(value))",
+        (_, DataType::Timestamp(..)) if source.is_numeric() => {
+            "use TO_TIMESTAMP_LTZ(value, 3), or TO_TIMESTAMP(FROM_UNIXTIME(value))"
+        }
+        (DataType::Date32 | DataType::Time32(_) | DataType::Time64(_), _) if target.is_numeric() => {
+            "use EXTRACT or TIMESTAMPDIFF"
+        }
+        (_, DataType::Date32 | DataType::Time32(_) | DataType::Time64(_)) if source.is_numeric() => {
+            "use TO_DATE(FROM_UNIXTIME(value))"
+        }
         _ => return Ok(()),
     };
-    let name = |data_type| SqlType::from_arrow(data_type).map_or_else(|_| data_type.to_string(), |name| name.to_string());
+    let name = |data_type| {
+        SqlType::from_arrow(data_type).map_or_else(|_| data_type.to_string(), |name| name.to_string())
+    };
     plan_err!("there is no cast from {} to {}; {refused}", name(source), name(target))
 }

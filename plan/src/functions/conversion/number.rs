@@ -31,7 +31,9 @@ pub fn cast(column: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
 
 fn decimals(column: &ArrayRef) -> Result<Decimal128Array> {
     let scale = match column.data_type() {
-        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => *scale,
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
+            *scale
+        }
         _ => 0,
     };
     let wide = arrow::compute::cast(column, &DataType::Decimal128(38, scale))?;
@@ -74,7 +76,10 @@ fn to_decimal(column: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
         // By way of the shortest decimal text, as Java's BigDecimal.valueOf.
         let doubles = arrow::compute::cast(column, &DataType::Float64)?;
         let doubles = doubles.as_primitive::<Float64Type>();
-        doubles.iter().map(|value| value.and_then(|value| super::parse_decimal(&value.to_string(), precision, scale))).collect()
+        doubles
+            .iter()
+            .map(|value| value.and_then(|value| super::parse_decimal(&value.to_string(), precision, scale)))
+            .collect()
     } else {
         let column = match column.data_type() {
             DataType::Boolean => &arrow::compute::cast(column, &DataType::Int8)?,
@@ -83,7 +88,8 @@ fn to_decimal(column: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
         let decimals = decimals(column)?;
         let up = i32::from(scale) - i32::from(decimals.scale());
         let unit = 10_i128.pow(up.unsigned_abs());
-        let rescale = |value: i128| if up >= 0 { value.checked_mul(unit) } else { Some(divide_half_up(value, unit)) };
+        let rescale =
+            |value: i128| if up >= 0 { value.checked_mul(unit) } else { Some(divide_half_up(value, unit)) };
         decimals.iter().map(|value| value.and_then(rescale).and_then(fitting)).collect()
     };
     Ok(Arc::new(result.with_precision_and_scale(precision, scale)?))

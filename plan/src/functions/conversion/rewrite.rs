@@ -37,7 +37,8 @@ impl FunctionRewrite for CastRewrite {
         };
         let (source, target) = (inner.get_type(schema)?, field.data_type());
         check_allowed(&source, target)?;
-        if let (Expr::Literal(ScalarValue::Int64(Some(value)), metadata), DataType::Int32) = (&**inner, target)
+        if let (Expr::Literal(ScalarValue::Int64(Some(value)), metadata), DataType::Int32) =
+            (&**inner, target)
             && let Ok(value) = i32::try_from(*value)
         {
             return Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata.clone())));
@@ -69,13 +70,18 @@ pub fn needs_own(source: &DataType, target: &DataType) -> bool {
         _ if source.is_floating() && target.is_decimal() => true,
         _ if source.is_numeric() && target.is_decimal() => !widens(source, target),
         (Timestamp(_, from), Timestamp(_, to)) => from.is_some() != to.is_some(),
-        (Timestamp(_, Some(_)), _) | (Time32(_) | Time64(_), Timestamp(..)) | (Date32, Timestamp(_, Some(_))) => true,
+        (Timestamp(_, Some(_)), _)
+        | (Time32(_) | Time64(_), Timestamp(..))
+        | (Date32, Timestamp(_, Some(_))) => true,
         _ => false,
     }
 }
 
 fn is_binary(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_))
+    matches!(
+        data_type,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
+    )
 }
 
 fn widens(source: &DataType, target: &DataType) -> bool {

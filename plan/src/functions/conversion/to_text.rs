@@ -5,8 +5,8 @@ use std::fmt::Write;
 use arrow::{
     array::{Array, ArrayRef, AsArray, Decimal128Array, Float32Array, Float64Array, MapArray, StructArray},
     datatypes::{
-        DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-        IntervalYearMonthType, TimeUnit,
+        DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+        IntervalUnit, IntervalYearMonthType, TimeUnit,
     },
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -84,7 +84,9 @@ impl Writer {
     /// Appends the text of a row that is not NULL.
     pub fn write(&self, row: usize, out: &mut String) -> Result<()> {
         match &self.shape {
-            Shape::Boolean => out.push_str(if self.column.as_boolean().value(row) { "TRUE" } else { "FALSE" }),
+            Shape::Boolean => {
+                out.push_str(if self.column.as_boolean().value(row) { "TRUE" } else { "FALSE" })
+            }
             Shape::Whole => {
                 let formatter = ArrayFormatter::try_new(&self.column, &FormatOptions::new())?;
                 let _ = write!(out, "{}", formatter.value(row));
@@ -117,24 +119,38 @@ impl Writer {
             Shape::Timestamp(moments, digits) => {
                 moments.get(row)?.into_iter().for_each(|moment| write_timestamp(moment, *digits, out));
             }
-            Shape::Months => write_months(self.column.as_primitive::<IntervalYearMonthType>().value(row), out),
-            Shape::Interval => write_interval(self.column.as_primitive::<IntervalMonthDayNanoType>().value(row), out)?,
+            Shape::Months => {
+                write_months(self.column.as_primitive::<IntervalYearMonthType>().value(row), out)
+            }
+            Shape::Interval => {
+                write_interval(self.column.as_primitive::<IntervalMonthDayNanoType>().value(row), out)?
+            }
             Shape::List(items) => {
                 let offsets = self.column.as_list::<i32>().value_offsets();
-                write_joined(['[', ']'], offsets[row] as usize..offsets[row + 1] as usize, out, |item, out| {
-                    items.write_or_null(item, out)
-                })?;
+                write_joined(
+                    ['[', ']'],
+                    offsets[row] as usize..offsets[row + 1] as usize,
+                    out,
+                    |item, out| items.write_or_null(item, out),
+                )?;
             }
             Shape::Map(keys, values) => {
                 let offsets = self.column.as_map().value_offsets();
-                write_joined(['{', '}'], offsets[row] as usize..offsets[row + 1] as usize, out, |item, out| {
-                    keys.write_or_null(item, out)?;
-                    out.push('=');
-                    values.write_or_null(item, out)
-                })?;
+                write_joined(
+                    ['{', '}'],
+                    offsets[row] as usize..offsets[row + 1] as usize,
+                    out,
+                    |item, out| {
+                        keys.write_or_null(item, out)?;
+                        out.push('=');
+                        values.write_or_null(item, out)
+                    },
+                )?;
             }
             Shape::Row(fields) => {
-                write_joined(['(', ')'], 0..fields.len(), out, |field, out| fields[field].write_or_null(row, out))?;
+                write_joined(['(', ')'], 0..fields.len(), out, |field, out| {
+                    fields[field].write_or_null(row, out)
+                })?;
             }
         }
         Ok(())
@@ -178,12 +194,24 @@ fn digits(unit: TimeUnit) -> usize {
 
 /// Writes a number as Java's `Double.toString` does: `1.0`, `1.0E20`.
 pub fn write_double(value: f64, out: &mut String) {
-    write_real(value, value.abs() == 0.0 || (1e-3..1e7).contains(&value.abs()), &format!("{value}"), &format!("{value:e}"), out);
+    write_real(
+        value,
+        value.abs() == 0.0 || (1e-3..1e7).contains(&value.abs()),
+        &format!("{value}"),
+        &format!("{value:e}"),
+        out,
+    );
 }
 
 /// Writes a number as Java's `Float.toString` does.
 pub fn write_float(value: f32, out: &mut String) {
-    write_real(value.into(), value == 0.0 || (1e-3..1e7).contains(&value.abs()), &format!("{value}"), &format!("{value:e}"), out);
+    write_real(
+        value.into(),
+        value == 0.0 || (1e-3..1e7).contains(&value.abs()),
+        &format!("{value}"),
+        &format!("{value:e}"),
+        out,
+    );
 }
 
 fn write_real(value: f64, plainly: bool, plain: &str, scientific: &str, out: &mut String) {
@@ -221,6 +249,7 @@ fn write_interval(interval: IntervalMonthDayNano, out: &mut String) -> Result<()
     let (sign, millis) = (if millis < 0 { '-' } else { '+' }, millis.unsigned_abs());
     let (seconds, fraction) = (millis / 1000, millis % 1000);
     let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
-    let _ = write!(out, "{sign}{} {hours:02}:{minutes:02}:{:02}.{fraction:03}", seconds / 86_400, seconds % 60);
+    let _ =
+        write!(out, "{sign}{} {hours:02}:{minutes:02}:{:02}.{fraction:03}", seconds / 86_400, seconds % 60);
     Ok(())
 }

@@ -122,16 +122,25 @@ fn cut(call: &Call, mode: Mode) -> Result<ArrayRef> {
         DataType::Decimal128(_, scale) => {
             let values = column.as_primitive::<Decimal128Type>();
             let scale = i32::from(*scale);
-            decimals(call, |row| {
-                let both = arrow::array::Array::is_valid(values, row).then(|| values.value(row)).zip(digits_at(row));
-                both.and_then(|(value, digits)| mode.keep(value, scale, digits))
-            }, scale)
+            decimals(
+                call,
+                |row| {
+                    let both = arrow::array::Array::is_valid(values, row)
+                        .then(|| values.value(row))
+                        .zip(digits_at(row));
+                    both.and_then(|(value, digits)| mode.keep(value, scale, digits))
+                },
+                scale,
+            )
         }
         DataType::Float32 | DataType::Float64 => {
             let doubles = arrow::compute::cast(&column, &DataType::Float64)?;
-            let (doubles, single) = (doubles.as_primitive::<Float64Type>(), column.data_type() == &DataType::Float32);
+            let (doubles, single) =
+                (doubles.as_primitive::<Float64Type>(), column.data_type() == &DataType::Float32);
             let rounded = numbers::<Float64Type>(call.rows, |row| {
-                let both = arrow::array::Array::is_valid(doubles, row).then(|| doubles.value(row)).zip(digits_at(row));
+                let both = arrow::array::Array::is_valid(doubles, row)
+                    .then(|| doubles.value(row))
+                    .zip(digits_at(row));
                 Ok(both.map(|(value, digits)| round_floating(value, single, digits, mode)))
             })?;
             Ok(arrow::compute::cast(&rounded, call.return_type)?)
@@ -140,10 +149,17 @@ fn cut(call: &Call, mode: Mode) -> Result<ArrayRef> {
             let wide = arrow::compute::cast(&column, &DataType::Int64)?;
             let wide = wide.as_primitive::<Int64Type>();
             let rounded = numbers::<Int64Type>(call.rows, |row| {
-                let both = arrow::array::Array::is_valid(wide, row).then(|| wide.value(row)).zip(digits_at(row));
-                Ok(both.and_then(|(value, digits)| mode.keep(value.into(), 0, digits)).map(|value| value as i64))
+                let both =
+                    arrow::array::Array::is_valid(wide, row).then(|| wide.value(row)).zip(digits_at(row));
+                Ok(both
+                    .and_then(|(value, digits)| mode.keep(value.into(), 0, digits))
+                    .map(|value| value as i64))
             })?;
-            conversion::cast(&rounded, call.return_type, &conversion::Session { zone: Zone::UTC, lenient: false })
+            conversion::cast(
+                &rounded,
+                call.return_type,
+                &conversion::Session { zone: Zone::UTC, lenient: false },
+            )
         }
         other => plan_err!("cannot round {}", type_name(other)),
     }
@@ -156,7 +172,8 @@ fn round_floating(value: f64, single: bool, digits: i64, mode: Mode) -> f64 {
     }
     let text = if single { (value as f32).to_string() } else { value.to_string() };
     let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len() as i32);
-    let rounded = conversion::parse_decimal(&text, 38, scale.min(38) as i8).and_then(|number| mode.keep(number, scale, digits));
+    let rounded = conversion::parse_decimal(&text, 38, scale.min(38) as i8)
+        .and_then(|number| mode.keep(number, scale, digits));
     match rounded {
         Some(number) if scale <= 38 => format!("{number}e-{scale}").parse().unwrap_or(value),
         _ => value,
@@ -169,10 +186,14 @@ fn whole(call: &Call, mode: Mode, floating: fn(f64) -> f64) -> Result<ArrayRef> 
         DataType::Decimal128(_, scale) => {
             let values = column.as_primitive::<Decimal128Type>();
             let scale = i32::from(*scale);
-            return decimals(call, |row| {
-                let value = arrow::array::Array::is_valid(values, row).then(|| values.value(row));
-                value.and_then(|value| mode.keep(value, scale, 0))
-            }, scale);
+            return decimals(
+                call,
+                |row| {
+                    let value = arrow::array::Array::is_valid(values, row).then(|| values.value(row));
+                    value.and_then(|value| mode.keep(value, scale, 0))
+                },
+                scale,
+            );
         }
         DataType::Float64 => Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(floating)),
         DataType::Float32 => {

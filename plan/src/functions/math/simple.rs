@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, AsArray, Float64Array},
-    datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type},
+    datatypes::{
+        DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    },
 };
 use datafusion::common::{Result, plan_err};
 
@@ -37,7 +39,9 @@ fn each(call: &Call, function: fn(f64) -> f64) -> Result<ArrayRef> {
 /// `POWER(base, exponent)`
 pub fn power(call: &Call) -> Result<ArrayRef> {
     let (bases, exponents) = (call.doubles(0)?, call.doubles(1)?);
-    numbers::<Float64Type>(call.rows, |row| Ok(bases.get(row).zip(exponents.get(row)).map(|(base, by)| base.powf(by))))
+    numbers::<Float64Type>(call.rows, |row| {
+        Ok(bases.get(row).zip(exponents.get(row)).map(|(base, by)| base.powf(by)))
+    })
 }
 
 /// `E()`
@@ -50,13 +54,20 @@ pub fn abs(call: &Call) -> Result<ArrayRef> {
     let column = call.column(0)?;
     Ok(match column.data_type() {
         DataType::Int8 => Arc::new(column.as_primitive::<Int8Type>().unary::<_, Int8Type>(i8::wrapping_abs)),
-        DataType::Int16 => Arc::new(column.as_primitive::<Int16Type>().unary::<_, Int16Type>(i16::wrapping_abs)),
-        DataType::Int32 => Arc::new(column.as_primitive::<Int32Type>().unary::<_, Int32Type>(i32::wrapping_abs)),
-        DataType::Int64 => Arc::new(column.as_primitive::<Int64Type>().unary::<_, Int64Type>(i64::wrapping_abs)),
+        DataType::Int16 => {
+            Arc::new(column.as_primitive::<Int16Type>().unary::<_, Int16Type>(i16::wrapping_abs))
+        }
+        DataType::Int32 => {
+            Arc::new(column.as_primitive::<Int32Type>().unary::<_, Int32Type>(i32::wrapping_abs))
+        }
+        DataType::Int64 => {
+            Arc::new(column.as_primitive::<Int64Type>().unary::<_, Int64Type>(i64::wrapping_abs))
+        }
         DataType::Float32 => Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::abs)),
         DataType::Float64 => Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::abs)),
         DataType::Decimal128(precision, scale) => {
-            let values = column.as_primitive::<Decimal128Type>().unary::<_, Decimal128Type>(i128::wrapping_abs);
+            let values =
+                column.as_primitive::<Decimal128Type>().unary::<_, Decimal128Type>(i128::wrapping_abs);
             Arc::new(values.with_precision_and_scale(*precision, *scale)?)
         }
         other => return plan_err!("ABS of {} is not supported", type_name(other)),

@@ -41,24 +41,36 @@ pub fn product_type(types: &[DataType]) -> Result<DataType> {
 
 /// `left / right`; NULL if the quotient has too many digits.
 pub fn divide(call: &Call) -> Result<ArrayRef> {
-    each(call, |left, right, up| {
-        if right == i256::ZERO {
-            return exec_err!("division by zero");
-        }
-        // up: the digits by which the dividend must be longer than the divisor.
-        Ok(match up {
-            0.. => power_of_ten(up).and_then(|unit| left.checked_mul(unit)).and_then(|left| rounded(left, right)),
-            _ => power_of_ten(-up).and_then(|unit| right.checked_mul(unit)).and_then(|right| rounded(left, right)),
-        })
-    }, |s1, s2, scale| scale - s1 + s2)
+    each(
+        call,
+        |left, right, up| {
+            if right == i256::ZERO {
+                return exec_err!("division by zero");
+            }
+            // up: the digits by which the dividend must be longer than the divisor.
+            Ok(match up {
+                0.. => power_of_ten(up)
+                    .and_then(|unit| left.checked_mul(unit))
+                    .and_then(|left| rounded(left, right)),
+                _ => power_of_ten(-up)
+                    .and_then(|unit| right.checked_mul(unit))
+                    .and_then(|right| rounded(left, right)),
+            })
+        },
+        |s1, s2, scale| scale - s1 + s2,
+    )
 }
 
 /// `left * right`; NULL if the product has too many digits.
 pub fn multiply(call: &Call) -> Result<ArrayRef> {
-    each(call, |left, right, down| {
-        let product = left.checked_mul(right);
-        Ok(product.zip(power_of_ten(down)).and_then(|(product, unit)| rounded(product, unit)))
-    }, |s1, s2, scale| (s1 + s2 - scale).max(0))
+    each(
+        call,
+        |left, right, down| {
+            let product = left.checked_mul(right);
+            Ok(product.zip(power_of_ten(down)).and_then(|(product, unit)| rounded(product, unit)))
+        },
+        |s1, s2, scale| (s1 + s2 - scale).max(0),
+    )
 }
 
 fn each(

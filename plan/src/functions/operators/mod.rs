@@ -15,18 +15,16 @@ use datafusion::{
 };
 use sqlparser::ast::BinaryOperator;
 
-use super::{
-    argument::Kind,
-    builtin::Builtin,
-    temporal,
-};
+use super::{argument::Kind, builtin::Builtin, temporal};
 
 /// The functions that operators become.
 pub fn functions() -> Vec<Builtin> {
     let two = [Kind::Number, Kind::Number];
     vec![
         Builtin::internal("decimal_divide", decimal::divide).takes(&two).returns_by(decimal::quotient_type),
-        Builtin::internal("decimal_multiply", decimal::multiply).takes(&two).returns_by(decimal::product_type),
+        Builtin::internal("decimal_multiply", decimal::multiply)
+            .takes(&two)
+            .returns_by(decimal::product_type),
     ]
 }
 

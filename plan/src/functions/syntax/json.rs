@@ -25,7 +25,12 @@ pub fn parse_call(parser: &mut Parser, name: &str) -> Result<Expr, ParserError> 
 /// `json_exists(json, path, on_error)`
 fn exists(parser: &mut Parser) -> Result<Expr, ParserError> {
     let (json, path) = json_and_path(parser)?;
-    let on_error = match parser.parse_one_of_keywords(&[Keyword::TRUE, Keyword::FALSE, Keyword::UNKNOWN, Keyword::ERROR]) {
+    let on_error = match parser.parse_one_of_keywords(&[
+        Keyword::TRUE,
+        Keyword::FALSE,
+        Keyword::UNKNOWN,
+        Keyword::ERROR,
+    ]) {
         Some(keyword) => {
             parser.expect_keywords(&[Keyword::ON, Keyword::ERROR])?;
             format!("{keyword:?}")
@@ -90,7 +95,11 @@ fn query(parser: &mut Parser) -> Result<Expr, ParserError> {
             "ERROR"
         } else {
             expect_word(parser, "EMPTY")?;
-            if parser.parse_keyword(Keyword::ARRAY) { "ARRAY" } else { expect_word(parser, "OBJECT").map(|()| "OBJECT")? }
+            if parser.parse_keyword(Keyword::ARRAY) {
+                "ARRAY"
+            } else {
+                expect_word(parser, "OBJECT").map(|()| "OBJECT")?
+            }
         };
         match on_empty_or_error(parser)? {
             Event::Empty => on_empty = behaviour,
@@ -172,7 +181,10 @@ fn key_and_value(parser: &mut Parser) -> Result<(Expr, Expr), ParserError> {
 
 fn null_clause(parser: &mut Parser) -> Result<Option<&'static str>, ParserError> {
     let clauses = [(Keyword::NULL, "NULL"), (Keyword::ABSENT, "ABSENT")];
-    Ok(clauses.into_iter().find(|(first, _)| parser.parse_keywords(&[*first, Keyword::ON, Keyword::NULL])).map(|(_, name)| name))
+    Ok(clauses
+        .into_iter()
+        .find(|(first, _)| parser.parse_keywords(&[*first, Keyword::ON, Keyword::NULL]))
+        .map(|(_, name)| name))
 }
 
 enum Event {
@@ -190,7 +202,8 @@ fn on_empty_or_error(parser: &mut Parser) -> Result<Event, ParserError> {
 
 /// Takes the next token if it is this word, keyword or not.
 pub fn word(parser: &mut Parser, expected: &str) -> bool {
-    let found = matches!(&parser.peek_token().token, Token::Word(word) if word.value.eq_ignore_ascii_case(expected));
+    let found =
+        matches!(&parser.peek_token().token, Token::Word(word) if word.value.eq_ignore_ascii_case(expected));
     if found {
         parser.advance_token();
     }

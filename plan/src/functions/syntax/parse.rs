@@ -9,8 +9,15 @@ use sqlparser::{
 
 use super::{call, json, text};
 
-const JSON_FUNCTIONS: [&str; 7] =
-    ["JSON_EXISTS", "JSON_VALUE", "JSON_QUERY", "JSON_OBJECT", "JSON_ARRAY", "JSON_OBJECTAGG", "JSON_ARRAYAGG"];
+const JSON_FUNCTIONS: [&str; 7] = [
+    "JSON_EXISTS",
+    "JSON_VALUE",
+    "JSON_QUERY",
+    "JSON_OBJECT",
+    "JSON_ARRAY",
+    "JSON_OBJECTAGG",
+    "JSON_ARRAYAGG",
+];
 
 /// Parses an expression that starts with a word of Flink's own: a SQL/JSON function, or `MAP[...]`.
 pub fn parse_prefix(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
@@ -36,7 +43,11 @@ pub fn parse_prefix(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
 /// Parses `value IS [NOT] JSON [VALUE | SCALAR | ARRAY | OBJECT]`.
 pub fn parse_infix(parser: &mut Parser, value: &Expr) -> Option<Result<Expr, ParserError>> {
     let negated = match parser.peek_tokens::<3>() {
-        [Token::Word(is), Token::Word(json), _] if is.keyword == Keyword::IS && json.keyword == Keyword::JSON => false,
+        [Token::Word(is), Token::Word(json), _]
+            if is.keyword == Keyword::IS && json.keyword == Keyword::JSON =>
+        {
+            false
+        }
         [Token::Word(is), Token::Word(not), Token::Word(json)]
             if is.keyword == Keyword::IS && not.keyword == Keyword::NOT && json.keyword == Keyword::JSON =>
         {

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, CastKind, CeilFloorKind, CharacterLength, DataType, DateTimeField, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderByKind, Query, Select,
-    TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowType,
+    FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
+    OrderByKind, Query, Select, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    WindowType,
 };
 
 use super::{as_text, call, interval, literal, text};
@@ -63,7 +64,9 @@ impl VisitorMut for Rewriter {
         }
         let fetched = query.fetch.iter_mut().filter_map(|fetch| fetch.quantity.as_mut());
         fetched.for_each(literal::untype_number);
-        if let Some(OrderByKind::Expressions(keys)) = query.order_by.as_mut().map(|order_by| &mut order_by.kind) {
+        if let Some(OrderByKind::Expressions(keys)) =
+            query.order_by.as_mut().map(|order_by| &mut order_by.kind)
+        {
             keys.iter_mut().for_each(|key| literal::untype_number(&mut key.expr));
         }
         ControlFlow::Continue(())
@@ -161,10 +164,14 @@ fn rewrite_like(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) {
 /// SQL forms with words between their arguments, as plain calls.
 fn as_function(expr: &Expr) -> Option<Expr> {
     let call = match expr {
-        Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(unit) } if *unit != DateTimeField::NoDateTime => {
+        Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(unit) }
+            if *unit != DateTimeField::NoDateTime =>
+        {
             call("ceil_time", [(**expr).clone(), text(unit.to_string())])
         }
-        Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) } if *unit != DateTimeField::NoDateTime => {
+        Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) }
+            if *unit != DateTimeField::NoDateTime =>
+        {
             call("floor_time", [(**expr).clone(), text(unit.to_string())])
         }
         Expr::Extract { field, expr, .. } => call("extract", [text(field.to_string()), (**expr).clone()]),
@@ -183,7 +190,10 @@ fn as_function(expr: &Expr) -> Option<Expr> {
                 Some(TrimWhereField::Trailing) => "rtrim",
                 Some(TrimWhereField::Both) | None => "btrim",
             };
-            call(function, [Some(expr), trim_what.as_ref()].into_iter().flatten().map(|argument| (**argument).clone()))
+            call(
+                function,
+                [Some(expr), trim_what.as_ref()].into_iter().flatten().map(|argument| (**argument).clone()),
+            )
         }
         Expr::SimilarTo { negated, expr, pattern, escape_char: None } => {
             let test = call("similar_to", [(**expr).clone(), (**pattern).clone()]);
@@ -193,9 +203,10 @@ fn as_function(expr: &Expr) -> Option<Expr> {
             }
         }
         Expr::BinaryOp { left, op: BinaryOperator::Overlaps, right } => match (&**left, &**right) {
-            (Expr::Tuple(first), Expr::Tuple(second)) if first.len() == 2 && second.len() == 2 => {
-                call("overlaps", [first, second].into_iter().flat_map(|period| [period[0].clone(), end_of(period)]))
-            }
+            (Expr::Tuple(first), Expr::Tuple(second)) if first.len() == 2 && second.len() == 2 => call(
+                "overlaps",
+                [first, second].into_iter().flat_map(|period| [period[0].clone(), end_of(period)]),
+            ),
             _ => return None,
         },
         _ => return None,

@@ -22,7 +22,8 @@ pub fn timestampadd(call: &Call) -> Result<ArrayRef> {
     let zone = Zone::of_session(call.config);
     let moments = Moments::of(&call.column(2)?, zone)?;
     let later = |row: usize| {
-        let (Some(unit), Some(count), Some(moment)) = (units.get(row), counts.get(row), moments.get(row)?) else {
+        let (Some(unit), Some(count), Some(moment)) = (units.get(row), counts.get(row), moments.get(row)?)
+        else {
             return Ok(None);
         };
         let unit = Unit::named(unit)?;
@@ -42,11 +43,17 @@ pub fn add(moment: NaiveDateTime, unit: Unit, count: i64) -> Option<NaiveDateTim
     if let Some(months) = unit.months() {
         let months = count.checked_mul(months.into())?;
         let distance = Months::new(u32::try_from(months.unsigned_abs()).ok()?);
-        return if months < 0 { moment.checked_sub_months(distance) } else { moment.checked_add_months(distance) };
+        return if months < 0 {
+            moment.checked_sub_months(distance)
+        } else {
+            moment.checked_add_months(distance)
+        };
     }
     // In whole seconds where possible, since nanoseconds reach only 292 years.
     let delta = match unit.nanos()? {
-        nanos if nanos % 1_000_000_000 == 0 => TimeDelta::try_seconds(count.checked_mul(nanos / 1_000_000_000)?)?,
+        nanos if nanos % 1_000_000_000 == 0 => {
+            TimeDelta::try_seconds(count.checked_mul(nanos / 1_000_000_000)?)?
+        }
         nanos => TimeDelta::nanoseconds(count.checked_mul(nanos)?),
     };
     moment.checked_add_signed(delta)

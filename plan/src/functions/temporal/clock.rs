@@ -53,9 +53,24 @@ pub fn functions() -> Vec<QueryTime> {
     vec![
         function("current_timestamp", "CURRENT_TIMESTAMP", instant, Value::Instant),
         function("now", "NOW()", instant, Value::Instant),
-        function("localtimestamp", "LOCALTIMESTAMP", "The same in the session's zone, as TIMESTAMP(3).", Value::LocalTimestamp),
-        function("current_date", "CURRENT_DATE", "The date at which the query started, in the session's zone.", Value::LocalDate),
-        function("current_time", "CURRENT_TIME", "The time of day at which the query started, in the session's zone.", Value::LocalTime),
+        function(
+            "localtimestamp",
+            "LOCALTIMESTAMP",
+            "The same in the session's zone, as TIMESTAMP(3).",
+            Value::LocalTimestamp,
+        ),
+        function(
+            "current_date",
+            "CURRENT_DATE",
+            "The date at which the query started, in the session's zone.",
+            Value::LocalDate,
+        ),
+        function(
+            "current_time",
+            "CURRENT_TIME",
+            "The time of day at which the query started, in the session's zone.",
+            Value::LocalTime,
+        ),
         function("localtime", "LOCALTIME", "The same as CURRENT_TIME.", Value::LocalTime),
         function("current_unix_timestamp", "", "", Value::UnixSeconds),
     ]
@@ -65,9 +80,14 @@ pub fn functions() -> Vec<QueryTime> {
 pub fn row_functions() -> Vec<Builtin> {
     let ltz = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
     vec![
-        Builtin::new("current_row_timestamp", "CURRENT_ROW_TIMESTAMP()", "The time at which the row is worked on.", row_timestamp)
-            .returns(ltz)
-            .volatile(),
+        Builtin::new(
+            "current_row_timestamp",
+            "CURRENT_ROW_TIMESTAMP()",
+            "The time at which the row is worked on.",
+            row_timestamp,
+        )
+        .returns(ltz)
+        .volatile(),
     ]
 }
 
@@ -85,8 +105,12 @@ impl QueryTime {
     fn at(&self, start: DateTime<Utc>, zone: Zone) -> ScalarValue {
         let local = zone.local(start.naive_utc());
         match self.value {
-            Value::Instant => ScalarValue::TimestampMillisecond(Some(start.timestamp_millis()), Some("UTC".into())),
-            Value::LocalTimestamp => ScalarValue::TimestampMillisecond(Some(local.and_utc().timestamp_millis()), None),
+            Value::Instant => {
+                ScalarValue::TimestampMillisecond(Some(start.timestamp_millis()), Some("UTC".into()))
+            }
+            Value::LocalTimestamp => {
+                ScalarValue::TimestampMillisecond(Some(local.and_utc().timestamp_millis()), None)
+            }
             Value::LocalDate => ScalarValue::Date32(Some(days_of(local))),
             Value::LocalTime => {
                 let seconds = (local.time() - NaiveTime::MIN).num_seconds();
@@ -111,7 +135,9 @@ impl ScalarUDFImpl for QueryTime {
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        let Some(start) = info.query_execution_start_time() else { return Ok(ExprSimplifyResult::Original(args)) };
+        let Some(start) = info.query_execution_start_time() else {
+            return Ok(ExprSimplifyResult::Original(args));
+        };
         let zone = Zone::of_session(info.config_options());
         Ok(ExprSimplifyResult::Simplified(Expr::Literal(self.at(start, zone), None)))
     }

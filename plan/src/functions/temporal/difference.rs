@@ -4,10 +4,7 @@ use arrow::{array::ArrayRef, datatypes::Int32Type};
 use chrono::{Datelike, NaiveDateTime};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
-use super::{
-    add::add,
-    unit::Unit,
-};
+use super::{add::add, unit::Unit};
 use crate::functions::{
     argument::{Call, booleans, numbers},
     moment::Moments,
@@ -20,14 +17,20 @@ pub fn timestampdiff(call: &Call) -> Result<ArrayRef> {
     let zone = Zone::of_session(call.config);
     let (from, to) = (Moments::of(&call.column(1)?, zone)?, Moments::of(&call.column(2)?, zone)?);
     numbers::<Int32Type>(call.rows, |row| {
-        let (Some(unit), Some(from), Some(to)) = (units.get(row), from.get(row)?, to.get(row)?) else { return Ok(None) };
+        let (Some(unit), Some(from), Some(to)) = (units.get(row), from.get(row)?, to.get(row)?) else {
+            return Ok(None);
+        };
         let unit = Unit::named(unit)?;
         let difference = match (unit.months(), unit.nanos()) {
             (Some(months), _) => months_between(from, to) / i64::from(months),
-            (None, Some(nanos)) if nanos % 1_000_000_000 == 0 => seconds_between(from, to) / (nanos / 1_000_000_000),
+            (None, Some(nanos)) if nanos % 1_000_000_000 == 0 => {
+                seconds_between(from, to) / (nanos / 1_000_000_000)
+            }
             (None, Some(nanos)) => {
                 let between = to.signed_duration_since(from).num_nanoseconds();
-                between.ok_or_else(|| exec_datafusion_err!("`{from}` and `{to}` are too far apart for {unit:?}"))? / nanos
+                between.ok_or_else(|| {
+                    exec_datafusion_err!("`{from}` and `{to}` are too far apart for {unit:?}")
+                })? / nanos
             }
             (None, None) => return exec_err!("TIMESTAMPDIFF cannot count in {unit:?}"),
         };

@@ -5,13 +5,20 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int64Array},
     compute::{DatePart, date_part},
-    datatypes::{DataType, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType},
+    datatypes::{
+        DataType, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+        IntervalYearMonthType,
+    },
 };
 use chrono::{Datelike, NaiveDateTime, Timelike};
 use datafusion::common::{Result, exec_err};
 
 use super::unit::Unit;
-use crate::functions::{argument::{Call, Text, numbers}, moment::Moments, zone::Zone};
+use crate::functions::{
+    argument::{Call, Text, numbers},
+    moment::Moments,
+    zone::Zone,
+};
 
 /// `EXTRACT(unit FROM temporal)`
 pub fn extract(call: &Call) -> Result<ArrayRef> {
@@ -118,7 +125,8 @@ fn of_interval(column: &ArrayRef, unit: Unit) -> Result<ArrayRef> {
             return Ok(None);
         }
         let interval = column.value(row);
-        let (days, nanos) = (i64::from(interval.days) + interval.nanoseconds / 86_400_000_000_000, interval.nanoseconds);
+        let (days, nanos) =
+            (i64::from(interval.days) + interval.nanoseconds / 86_400_000_000_000, interval.nanoseconds);
         Ok(Some(match unit {
             Unit::Year => (interval.months / 12).into(),
             Unit::Month => (interval.months % 12).into(),

@@ -47,7 +47,8 @@ pub fn from_unixtime(call: &Call) -> Result<ArrayRef> {
         };
         let Some(pattern) = pattern else { return Ok(None) };
         let instant = DateTime::from_timestamp(seconds, 0);
-        let instant = instant.ok_or_else(|| exec_datafusion_err!("FROM_UNIXTIME: {seconds} seconds are out of range"))?;
+        let instant = instant
+            .ok_or_else(|| exec_datafusion_err!("FROM_UNIXTIME: {seconds} seconds are out of range"))?;
         pattern.format(zone.local(instant.naive_utc()), Some(zone), out).map(Some)
     })
 }
@@ -56,7 +57,9 @@ pub fn from_unixtime(call: &Call) -> Result<ArrayRef> {
 pub fn convert_tz(call: &Call) -> Result<ArrayRef> {
     let (text, from, to) = (call.text(0)?, call.text(1)?, call.text(2)?);
     texts(call.rows, |row, out| {
-        let (Some(text), Some(from), Some(to)) = (text.get(row), from.get(row), to.get(row)) else { return Ok(None) };
+        let (Some(text), Some(from), Some(to)) = (text.get(row), from.get(row), to.get(row)) else {
+            return Ok(None);
+        };
         let zone = |name| Zone::named(name).unwrap_or(Zone::UTC);
         let moment = parse_timestamp(text).map(|local| zone(to).local(zone(from).instant(local)));
         Ok(moment.map(|moment| write_timestamp(moment, 0, out)))

@@ -14,7 +14,18 @@ use crate::functions::{
 };
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
@@ -149,7 +160,13 @@ fn literal(text: String, items: &mut Vec<Item>) {
     }
 }
 
-fn write_field(letter: char, count: usize, moment: NaiveDateTime, zone: Option<Zone>, out: &mut String) -> Result<()> {
+fn write_field(
+    letter: char,
+    count: usize,
+    moment: NaiveDateTime,
+    zone: Option<Zone>,
+    out: &mut String,
+) -> Result<()> {
     let weekday = moment.weekday().num_days_from_monday() as usize;
     let number: i64 = match letter {
         'y' | 'u' | 'Y' => {
@@ -157,7 +174,9 @@ fn write_field(letter: char, count: usize, moment: NaiveDateTime, zone: Option<Z
             return write_year(year, count, out);
         }
         'M' | 'L' if count >= 3 => return write_name(MONTHS[moment.month0() as usize], count, out),
-        'E' | 'e' | 'c' if count >= 3 || letter == 'E' => return write_name(WEEKDAYS[weekday], count.max(3), out),
+        'E' | 'e' | 'c' if count >= 3 || letter == 'E' => {
+            return write_name(WEEKDAYS[weekday], count.max(3), out);
+        }
         'a' => return push(if moment.hour() < 12 { "AM" } else { "PM" }, out),
         'G' => return push("AD", out),
         'Q' | 'q' if count >= 3 => return push(&format!("Q{}", moment.month0() / 3 + 1), out),
@@ -176,7 +195,9 @@ fn write_field(letter: char, count: usize, moment: NaiveDateTime, zone: Option<Z
         'h' => (if moment.hour() % 12 == 0 { 12 } else { moment.hour() % 12 }).into(),
         'm' => moment.minute().into(),
         's' => moment.second().into(),
-        'A' => i64::from(moment.num_seconds_from_midnight()) * 1000 + i64::from(moment.nanosecond()) / 1_000_000,
+        'A' => {
+            i64::from(moment.num_seconds_from_midnight()) * 1000 + i64::from(moment.nanosecond()) / 1_000_000
+        }
         'n' => moment.nanosecond().into(),
         'N' => i64::from(moment.num_seconds_from_midnight()) * 1_000_000_000 + i64::from(moment.nanosecond()),
         'Q' | 'q' => (moment.month0() / 3 + 1).into(),
@@ -203,15 +224,26 @@ fn write_year(year: i32, count: usize, out: &mut String) -> Result<()> {
 }
 
 fn write_name(name: &str, count: usize, out: &mut String) -> Result<()> {
-    push(match count {
-        3 => &name[..3],
-        4 => name,
-        _ => &name[..1],
-    }, out)
+    push(
+        match count {
+            3 => &name[..3],
+            4 => name,
+            _ => &name[..1],
+        },
+        out,
+    )
 }
 
-fn write_zone(letter: char, count: usize, local: NaiveDateTime, zone: Option<Zone>, out: &mut String) -> Result<()> {
-    let Some(zone) = zone else { return exec_err!("a timestamp without a zone has nothing for `{letter}` in a date pattern") };
+fn write_zone(
+    letter: char,
+    count: usize,
+    local: NaiveDateTime,
+    zone: Option<Zone>,
+    out: &mut String,
+) -> Result<()> {
+    let Some(zone) = zone else {
+        return exec_err!("a timestamp without a zone has nothing for `{letter}` in a date pattern");
+    };
     let instant = zone.instant(local);
     if letter == 'z' || letter == 'V' {
         return push(&zone.abbreviation(instant), out);
@@ -296,7 +328,9 @@ impl Reader<'_> {
             _ => {
                 let widest = if adjacent { count } else { 9 };
                 let digits = take_digits(&mut self.rest, widest)?;
-                if (adjacent && digits.len() != count) || digits.len() > count.max(2).max(if count >= 3 { 4 } else { 2 }) && count != 1 {
+                if (adjacent && digits.len() != count)
+                    || digits.len() > count.max(2).max(if count >= 3 { 4 } else { 2 }) && count != 1
+                {
                     return None;
                 }
                 fields.set(letter, count, digits.parse().ok()?)?;
@@ -383,7 +417,8 @@ mod tests {
     #[test]
     fn writes_every_letter() {
         let mut out = String::new();
-        let pattern = Pattern::parse("K k h D w W F e Q QQQ G YYYY EEE EEEE MMM 'o''clock' S").expect("a pattern");
+        let pattern =
+            Pattern::parse("K k h D w W F e Q QQQ G YYYY EEE EEEE MMM 'o''clock' S").expect("a pattern");
         pattern.format(moment("2020-05-07T00:08:07.123"), None, &mut out).expect("all letters");
         assert_eq!(out, "0 24 12 128 19 2 1 5 2 Q2 AD 2020 Thu Thursday May o'clock 1");
     }

@@ -26,11 +26,18 @@ pub fn functions() -> Vec<Builtin> {
 }
 
 fn fields() -> Vec<Builtin> {
-    let field = |name, usage, doc, kernel| Builtin::new(name, usage, doc, kernel).takes(&[Any]).returns(DataType::Int64);
+    let field = |name, usage, doc, kernel| {
+        Builtin::new(name, usage, doc, kernel).takes(&[Any]).returns(DataType::Int64)
+    };
     vec![
-        Builtin::new("extract", "EXTRACT(unit FROM temporal)", "One field of a date, time, timestamp or interval, as BIGINT.", extract::extract)
-            .takes(&[Text, Any])
-            .returns(DataType::Int64),
+        Builtin::new(
+            "extract",
+            "EXTRACT(unit FROM temporal)",
+            "One field of a date, time, timestamp or interval, as BIGINT.",
+            extract::extract,
+        )
+        .takes(&[Text, Any])
+        .returns(DataType::Int64),
         field("year", "YEAR(date)", "The year.", extract::year),
         field("quarter", "QUARTER(date)", "The quarter, 1 to 4.", extract::quarter),
         field("month", "MONTH(date)", "The month, 1 to 12.", extract::month),
@@ -48,14 +55,28 @@ fn fields() -> Vec<Builtin> {
 
 fn arithmetic() -> Vec<Builtin> {
     vec![
-        Builtin::new("timestampadd", "TIMESTAMPADD(unit, n, timepoint)", "The timepoint `n` units later.", add::timestampadd)
+        Builtin::new(
+            "timestampadd",
+            "TIMESTAMPADD(unit, n, timepoint)",
+            "The timepoint `n` units later.",
+            add::timestampadd,
+        )
+        .takes(&[Text, Integer, Any])
+        .returns_by(third),
+        Builtin::internal("timestampadd_time", add::timestampadd)
             .takes(&[Text, Integer, Any])
-            .returns_by(third),
-        Builtin::internal("timestampadd_time", add::timestampadd).takes(&[Text, Integer, Any]).returns_by(third_as_timestamp),
-        Builtin::new("timestampdiff", "TIMESTAMPDIFF(unit, from, to)", "Whole units between two timepoints.", difference::timestampdiff)
-            .takes(&[Text, Any, Any])
-            .returns(DataType::Int32),
-        Builtin::internal("overlaps", difference::overlaps).takes(&[Any, Any, Any, Any]).returns(DataType::Boolean),
+            .returns_by(third_as_timestamp),
+        Builtin::new(
+            "timestampdiff",
+            "TIMESTAMPDIFF(unit, from, to)",
+            "Whole units between two timepoints.",
+            difference::timestampdiff,
+        )
+        .takes(&[Text, Any, Any])
+        .returns(DataType::Int32),
+        Builtin::internal("overlaps", difference::overlaps)
+            .takes(&[Any, Any, Any, Any])
+            .returns(DataType::Boolean),
         Builtin::internal("time_plus", add::time_plus).takes(&[Any, Any]).returns_by(first),
         Builtin::internal("time_minus", add::time_minus).takes(&[Any, Any]).returns_by(first),
     ]

@@ -46,7 +46,9 @@ pub fn unix_timestamp(call: &Call) -> Result<ArrayRef> {
 /// What [`to_timestamp_ltz`] takes.
 pub fn to_timestamp_ltz_arguments(given: &[DataType]) -> Result<Vec<DataType>> {
     let kinds: &[Kind] = match given {
-        [first, ..] if first.is_numeric() => &[if first.is_integer() { Kind::Integer } else { Kind::Double }, Kind::Integer],
+        [first, ..] if first.is_numeric() => {
+            &[if first.is_integer() { Kind::Integer } else { Kind::Double }, Kind::Integer]
+        }
         _ => &[Kind::Text, Kind::Text, Kind::Text],
     };
     let coerced: Option<Vec<_>> = given.iter().zip(kinds).map(|(given, kind)| kind.coerce(given)).collect();
@@ -63,18 +65,23 @@ pub fn to_timestamp_ltz(call: &Call) -> Result<ArrayRef> {
     }
     let counts = arrow::compute::cast(&call.column(0)?, &DataType::Float64)?;
     let whole = arrow::compute::cast(&call.column(0)?, &DataType::Int64)?;
-    let (counts, whole) = (counts.as_primitive::<arrow::datatypes::Float64Type>(), whole.as_primitive::<Int64Type>());
+    let (counts, whole) =
+        (counts.as_primitive::<arrow::datatypes::Float64Type>(), whole.as_primitive::<Int64Type>());
     let is_whole = call.arguments[0].data_type().is_integer();
     let precision = call.has(1).then(|| call.integers(1)).transpose()?;
     let millis = (0..call.rows).map(|row| {
         let precision = precision.as_ref().map_or(Some(3), |precision| precision.get(row));
-        let (Some(precision), true) = (precision, arrow::array::Array::is_valid(counts, row)) else { return Ok(None) };
+        let (Some(precision), true) = (precision, arrow::array::Array::is_valid(counts, row)) else {
+            return Ok(None);
+        };
         match (precision, is_whole) {
             (0, true) => Ok(whole.value(row).checked_mul(1000)),
             (3, true) => Ok(Some(whole.value(row))),
             (0, false) => Ok(Some((counts.value(row) * 1000.0) as i64)),
             (3, false) => Ok(Some(counts.value(row) as i64)),
-            _ => exec_err!("TO_TIMESTAMP_LTZ takes 0 (seconds) or 3 (milliseconds) as precision, not {precision}"),
+            _ => exec_err!(
+                "TO_TIMESTAMP_LTZ takes 0 (seconds) or 3 (milliseconds) as precision, not {precision}"
+            ),
         }
     });
     let millis: TimestampMillisecondArray = millis.collect::<Result<_>>()?;

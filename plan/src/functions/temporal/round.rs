@@ -66,7 +66,8 @@ fn floor_moment(moment: NaiveDateTime, unit: Unit) -> Option<NaiveDateTime> {
 }
 
 fn floor_clock(moment: NaiveDateTime, unit: Unit) -> Option<NaiveDateTime> {
-    let nanos = i64::from(moment.num_seconds_from_midnight()) * 1_000_000_000 + i64::from(moment.nanosecond());
+    let nanos =
+        i64::from(moment.num_seconds_from_midnight()) * 1_000_000_000 + i64::from(moment.nanosecond());
     moment.checked_sub_signed(TimeDelta::nanoseconds(nanos % unit.nanos()?))
 }
 

@@ -51,7 +51,11 @@ impl Unit {
             "MICROSECOND" | "MICROSECONDS" | "FRAC_SECOND" => Unit::Microsecond,
             "NANOSECOND" | "NANOSECONDS" => Unit::Nanosecond,
             "EPOCH" => Unit::Epoch,
-            _ => return exec_err!("`{name}` is no unit of time; common ones are SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, YEAR"),
+            _ => {
+                return exec_err!(
+                    "`{name}` is no unit of time; common ones are SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, YEAR"
+                );
+            }
         })
     }
 
