@@ -51,7 +51,7 @@ enum Stored {
         queues: Vec<Option<QueueReader>>,
         same: bool,
     },
-    Blocking(Arc<ShuffleFile>),
+    Blocking { file: Arc<ShuffleFile>, same: bool },
 }
 
 /// What a consumer gets.
@@ -96,9 +96,14 @@ impl PartitionStore {
         self.register(id, Stored::Pipelined { queues: queues.into_iter().map(Some).collect(), same })
     }
 
-    /// Offers the file of a producer that finished.
-    pub fn register_file(&self, id: ResultPartitionId, file: ShuffleFile) -> Result<(), JobOver> {
-        self.register(id, Stored::Blocking(Arc::new(file)))
+    /// Offers the file of a producer that finished. Where all consumers read the `same` rows, the file holds them once.
+    pub fn register_file(
+        &self,
+        id: ResultPartitionId,
+        file: ShuffleFile,
+        same: bool,
+    ) -> Result<(), JobOver> {
+        self.register(id, Stored::Blocking { file: Arc::new(file), same })
     }
 
     fn register(&self, id: ResultPartitionId, stored: Stored) -> Result<(), JobOver> {
@@ -131,7 +136,7 @@ impl PartitionStore {
     /// The finished files held: what a worker tells a new leader.
     pub fn files(&self) -> Vec<ResultPartitionId> {
         let state = self.state.lock();
-        let is_file = |stored: &Stored| matches!(stored, Stored::Blocking(_));
+        let is_file = |stored: &Stored| matches!(stored, Stored::Blocking { .. });
         state.partitions.iter().filter(|(_, stored)| is_file(stored)).map(|(id, _)| *id).collect()
     }
 
@@ -169,8 +174,9 @@ impl PartitionStore {
         let mut state = self.state.lock();
         let subpartition = request.subpartition as usize;
         match state.partitions.get_mut(&request.partition)? {
-            Stored::Blocking(file) => {
+            Stored::Blocking { file, same } => {
                 let file = Arc::clone(file);
+                let subpartition = if *same { 0 } else { subpartition };
                 drop(state);
                 Some(match ShuffleReader::open(file, subpartition) {
                     Ok(Some(reader)) => Ok(Taken::File(reader)),

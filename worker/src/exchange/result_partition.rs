@@ -113,7 +113,8 @@ impl ResultPartition {
             }
             Target::File(writer) => {
                 let file = writer.into_inner().finish().map_err(external)?;
-                self.exchange.store.register_file(self.descriptor.id, file).map_err(external)
+                let same = self.descriptor.partitioning == Partitioning::Broadcast;
+                self.exchange.store.register_file(self.descriptor.id, file, same).map_err(external)
             }
         }
     }

@@ -1,0 +1,11 @@
+//! Real workers driven by a hand-made leader: plans made by DataFusion in, rows and reports out.
+
+mod leader;
+mod plans;
+
+mod exchange;
+mod failures;
+mod link;
+mod memory;
+mod results;
+mod sinks;
