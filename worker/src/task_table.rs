@@ -170,8 +170,8 @@ impl TaskTable {
             Err(Ended::Canceled) => "its task was cancelled".to_owned(),
             Err(Ended::Failed { message, .. }) => format!("its task failed: {message}"),
         };
-        given_up.iter().for_each(|output| output.fail(&why));
         self.exchange.store.release_attempt(attempt);
+        given_up.iter().for_each(|output| output.fail(&why));
     }
 
     async fn running(&self, attempt: Attempt) {

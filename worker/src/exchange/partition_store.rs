@@ -51,7 +51,12 @@ enum Stored {
         queues: Vec<Option<QueueReader>>,
         same: bool,
     },
-    Blocking { file: Arc<ShuffleFile>, same: bool },
+    Blocking {
+        file: Arc<ShuffleFile>,
+        same: bool,
+    },
+    /// Nothing, and why: a consumer that comes late need not wait to learn it.
+    GivenUp(String),
 }
 
 /// What a consumer gets.
@@ -97,13 +102,13 @@ impl PartitionStore {
     }
 
     /// Offers the file of a producer that finished. Where all consumers read the `same` rows, the file holds them once.
-    pub fn register_file(
-        &self,
-        id: ResultPartitionId,
-        file: ShuffleFile,
-        same: bool,
-    ) -> Result<(), JobOver> {
+    pub fn register_file(&self, id: ResultPartitionId, file: ShuffleFile, same: bool) -> Result<(), JobOver> {
         self.register(id, Stored::Blocking { file: Arc::new(file), same })
+    }
+
+    /// Says that a partition will not be completed. Queues that are taken already must be told by their writers.
+    pub fn give_up(&self, id: ResultPartitionId, why: String) -> Result<(), JobOver> {
+        self.register(id, Stored::GivenUp(why))
     }
 
     fn register(&self, id: ResultPartitionId, stored: Stored) -> Result<(), JobOver> {
@@ -111,8 +116,9 @@ impl PartitionStore {
         if !state.jobs.contains(&id.producer.job) {
             return Err(JobOver(id.producer.job));
         }
-        state.partitions.insert(id, stored);
+        let replaced = state.partitions.insert(id, stored);
         drop(state);
+        drop(replaced);
         self.registered.notify_waiters();
         Ok(())
     }
@@ -174,6 +180,7 @@ impl PartitionStore {
         let mut state = self.state.lock();
         let subpartition = request.subpartition as usize;
         match state.partitions.get_mut(&request.partition)? {
+            Stored::GivenUp(why) => Some(Err(why.clone())),
             Stored::Blocking { file, same } => {
                 let file = Arc::clone(file);
                 let subpartition = if *same { 0 } else { subpartition };

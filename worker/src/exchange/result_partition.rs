@@ -119,11 +119,12 @@ impl ResultPartition {
         }
     }
 
-    /// Gives the output up. Consumers that read are told why, others will not find it.
+    /// Gives the output up. Consumers are told why.
     pub fn fail(&self, why: &str) {
         if let Target::Queues(queues) = &self.target {
             queues.iter().for_each(|queue| queue.fail(why.to_owned()));
-            self.exchange.store.release(self.descriptor.id);
+            // A job that is over has no consumers.
+            let _ = self.exchange.store.give_up(self.descriptor.id, why.to_owned());
         }
     }
 

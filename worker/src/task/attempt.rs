@@ -104,12 +104,17 @@ impl TaskAttempt {
         running.await;
         let committables = self.run_streams(&fragment, &environment, edges, result.as_ref()).await?;
         if let Some(result) = result.and_then(Arc::into_inner) {
-            result.finish().await?;
-        }
-        for edge in edges.drain(..) {
-            if let Some(edge) = Arc::into_inner(edge) {
-                edge.finish()?;
+            tokio::select! {
+                finished = result.finish() => finished?,
+                () = self.cancel.cancelled() => return Err(Ended::Canceled),
             }
+        }
+        // What is left here when one cannot be completed is given up.
+        while let Some(edge) = edges.pop() {
+            let alone = Arc::into_inner(edge);
+            alone
+                .ok_or_else(|| Ended::failed(FailureKind::Internal, "an output is still being written"))?
+                .finish()?;
         }
         Ok(committables)
     }

@@ -66,9 +66,10 @@ async fn two_stages(kind: ExchangeKind, partitioning: &Partitioning, consumer: &
     for (worker, index) in workers.iter_mut().zip(0..) {
         for batch in worker.rows(attempt(1, index)).await {
             let column = |at: usize| batch.column(at).as_primitive::<Int64Type>();
-            found.extend((0..batch.num_rows()).map(|row| {
-                (column(0).value(row), column(1).value(row), column(2).value(row))
-            }));
+            found.extend(
+                (0..batch.num_rows())
+                    .map(|row| (column(0).value(row), column(1).value(row), column(2).value(row))),
+            );
         }
         let metrics = worker.finished(attempt(1, index)).await;
         assert!(metrics.records_in > 0 && metrics.bytes_in > 0, "{metrics:?}");
@@ -90,7 +91,10 @@ async fn by_hash(kind: ExchangeKind) {
     for (key, (found_key, found_count, sum)) in (0..KEYS).zip(found) {
         // key + KEYS * (0..count), where the first of key 0 is KEYS itself.
         let first = if key == 0 { KEYS } else { key };
-        assert_eq!((found_key, found_count, sum), (key, count, count * first + KEYS * count * (count - 1) / 2));
+        assert_eq!(
+            (found_key, found_count, sum),
+            (key, count, count * first + KEYS * count * (count - 1) / 2)
+        );
     }
 }
 
@@ -134,7 +138,9 @@ async fn a_consumer_that_has_enough_lets_its_producer_end() {
     let producer = task(attempt(0, 0), &fragment(&endless), 1);
     workers[0].deploy([producer.writing(EDGE, ExchangeKind::Pipelined, &Partitioning::Single, 1)]).await;
     let location = workers[0].location(attempt(0, 0), EDGE);
-    workers[1].deploy([task(attempt(1, 0), &few, 1).reading(EDGE, ExchangeKind::Pipelined, &[location])]).await;
+    workers[1]
+        .deploy([task(attempt(1, 0), &few, 1).reading(EDGE, ExchangeKind::Pipelined, &[location])])
+        .await;
     let rows: usize = workers[1].rows(attempt(1, 0)).await.iter().map(|batch| batch.num_rows()).sum();
     assert_eq!(rows, 5);
     workers[0].finished(attempt(0, 0)).await;

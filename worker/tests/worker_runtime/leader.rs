@@ -195,7 +195,13 @@ pub fn task(attempt: Attempt, fragment: &Fragment, parallelism: u32) -> TaskDesc
 
 pub trait Wired {
     /// The same task, writing over an edge instead of to the client.
-    fn writing(self, edge: EdgeId, kind: ExchangeKind, partitioning: &Partitioning, subpartitions: u32) -> Self;
+    fn writing(
+        self,
+        edge: EdgeId,
+        kind: ExchangeKind,
+        partitioning: &Partitioning,
+        subpartitions: u32,
+    ) -> Self;
     /// The same task, reading over an edge.
     fn reading(self, edge: EdgeId, kind: ExchangeKind, producers: &[ResultPartitionLocation]) -> Self;
 }

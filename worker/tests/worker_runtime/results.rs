@@ -18,8 +18,10 @@ async fn all_partitions_of_an_embedded_task_reach_the_client() {
     assert_eq!(fragment.partitions, 2);
     worker.deploy([task(attempt(0, 0), &fragment, 1)]).await;
     let rows = worker.rows(attempt(0, 0)).await;
-    let sum: i64 =
-        rows.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter().sum::<i64>()).sum();
+    let sum: i64 = rows
+        .iter()
+        .map(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter().sum::<i64>())
+        .sum();
     assert_eq!(sum, 250_000 * 250_001 / 2);
     let metrics = worker.finished(attempt(0, 0)).await;
     assert_eq!((metrics.records_in, metrics.records_out), (250_000, 250_000));
@@ -30,7 +32,8 @@ async fn all_partitions_of_an_embedded_task_reach_the_client() {
 #[tokio::test]
 async fn a_result_without_rows_has_its_columns() {
     let mut worker = TestWorker::start("empty").await;
-    let fragment = fragment(&plan("SELECT value AS v FROM generate_series(1, 10) WHERE value > 10", 1, None).await);
+    let fragment =
+        fragment(&plan("SELECT value AS v FROM generate_series(1, 10) WHERE value > 10", 1, None).await);
     worker.deploy([task(attempt(0, 0), &fragment, 1)]).await;
     assert_eq!(worker.rows(attempt(0, 0)).await, []);
     worker.forget().await;
