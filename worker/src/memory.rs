@@ -7,7 +7,7 @@ use datafusion::{
     error::Result,
     execution::{
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool},
+        memory_pool::{FairSpillPool, MemoryLimit, MemoryPool, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
 };
@@ -19,11 +19,20 @@ const POOL_BYTES_MIN: u64 = 32 << 20;
 /// Consumers named in the error of a pool that is used up.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not zero");
 
-/// The pool of a worker that may use `memory_bytes` in all.
+/// The pool of a worker that may use `memory_bytes` in all. To be handed to its process's connectors.
 pub fn pool(memory_bytes: u64) -> Arc<dyn MemoryPool> {
     let bytes = memory_bytes.saturating_sub(BASE_BYTES).max(POOL_BYTES_MIN);
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED))
+}
+
+/// The pool that the connectors were given, so that sinks draw from the same one; a pool of its own for a worker whose connectors
+/// have no bound.
+pub fn shared_pool(connectors: &RuntimeEnv, memory_bytes: u64) -> Arc<dyn MemoryPool> {
+    match connectors.memory_pool.memory_limit() {
+        MemoryLimit::Finite(_) => Arc::clone(&connectors.memory_pool),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => pool(memory_bytes),
+    }
 }
 
 /// `base`'s object stores and caches with the worker's own pool and spill folders.

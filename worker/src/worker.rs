@@ -85,9 +85,10 @@ impl Worker {
         let tmp_dirs = TmpDirs::create(&config.tmp_dirs)?;
         let compute = ComputeRuntime::start(config.slots)
             .map_err(|source| Error::Threads { slots: config.slots, source })?;
-        let pool = memory::pool(config.memory_bytes);
-        let runtime_env = memory::runtime_env(&connectors.runtime_env(), Arc::clone(&pool), tmp_dirs.paths())
-            .map_err(Error::Environment)?;
+        let base = connectors.runtime_env();
+        let pool = memory::shared_pool(&base, config.memory_bytes);
+        let runtime_env =
+            memory::runtime_env(&base, Arc::clone(&pool), tmp_dirs.paths()).map_err(Error::Environment)?;
         let reservation = exchange::reservation(&pool);
         let exchange = Arc::new(Exchange {
             worker: config.id.clone(),
@@ -111,8 +112,7 @@ impl Worker {
             compute.handle().clone(),
             config.slots,
         ));
-        let announced =
-            data_address.map_or(String::new(), |address| format!("{}:{}", config.host, address.port()));
+        let announced = data_address.map_or(String::new(), |address| announce(&config.host, address));
         let registration =
             leader_link::introduction(config.id, config.host, announced, config.slots, config.memory_bytes);
         let stop = CancellationToken::new();
@@ -135,8 +135,8 @@ impl Worker {
         self.stop.cancel();
     }
 
-    /// Waits until the worker has stopped; says why it did.
-    pub async fn stopped(mut self) -> Result<String, Error> {
+    /// Waits until the worker has stopped; says why it did. A wait that was given up may be taken up again.
+    pub async fn stopped(&mut self) -> Result<String, Error> {
         match (&mut self.running).await {
             Ok(Stopped::InOrder(reason)) => Ok(reason),
             Ok(Stopped::Refused(reason)) => Err(Error::Refused { reason }),
@@ -164,6 +164,11 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// How others reach the data port: by the host's name, except that a port bound to the loopback is only found there.
+fn announce(host: &str, bound: SocketAddr) -> String {
+    if bound.ip().is_loopback() { bound.to_string() } else { format!("{host}:{}", bound.port()) }
 }
 
 async fn listen(bind: IpAddr, port: u16) -> Result<(TcpListener, SocketAddr), Error> {

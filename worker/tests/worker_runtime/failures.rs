@@ -105,7 +105,7 @@ async fn a_worker_that_cannot_be_reached_is_a_lost_producer() {
 #[tokio::test]
 async fn a_worker_that_dies_under_its_consumer_is_a_lost_producer() {
     let mut consumer = TestWorker::start("survivor").await;
-    let producer = TestWorker::start("dying").await;
+    let mut producer = TestWorker::start("dying").await;
     let endless = fragment(&plan(ENDLESS, 1, None).await);
     let produce = task(attempt(0, 0), &endless, 1);
     producer.deploy([produce.writing(EDGE, ExchangeKind::Pipelined, &Partitioning::Single, 1)]).await;
