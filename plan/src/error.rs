@@ -151,7 +151,7 @@ fn did_you_mean(name: Option<&str>) -> String {
 /// DataFusion says in a text of its own that it cannot do something.
 fn not_implemented(text: &str) -> SqlError {
     let text = strip(text);
-    let message = if text.contains("not supported") || text.contains("not implemented") {
+    let message = if text.contains("supported") || text.contains("not implemented") {
         lower_first(text)
     } else {
         format!("{} {NOT_YET}", lower_first(text))

@@ -17,14 +17,15 @@ use super::{
 };
 use crate::{
     catalog::{ColumnKind, Table},
-    error, sql,
+    error, functions, sql,
     sql_type::{self, SqlType},
 };
 
 impl Binder<'_> {
     /// Plans an expression of a table's declaration over its columns.
     pub(super) fn expression(&self, column: &str, text: &str, schema: &DFSchema) -> Result<Expr, SqlError> {
-        let planned = sql::parse_expression(text).and_then(|ast| {
+        let planned = sql::parse_expression(text).and_then(|mut ast| {
+            functions::syntax::rewrite_expr(&mut ast);
             let context = Context::new(self.state, Default::default());
             let planner = SqlToRel::new_with_options(&context, parser_options());
             planner.sql_to_expr(ast, schema, &mut PlannerContext::new()).map_err(error::from_datafusion)

@@ -6,6 +6,7 @@
 mod columns;
 mod context;
 mod insert;
+mod names;
 mod relations;
 mod tables;
 mod types;
@@ -51,8 +52,11 @@ impl<'a> Binder<'a> {
     /// Plans a query. Its columns have types that SQL knows.
     pub async fn query(&self, query: &Query) -> Result<LogicalPlan, SqlError> {
         let mut ast = query.ast.clone();
+        names::separate_duplicates(&mut ast);
+        let names = names::output_names(&ast);
         let hinted = relations::separate_hinted(&mut ast, &query.hints);
         let references = relations::references(&ast);
+        functions::syntax::rewrite(&mut ast);
         let tables = self.table_sources(references, hinted).await?;
         let context = context::Context::new(self.state, tables);
         let planner = SqlToRel::new_with_options(&context, context::parser_options());
@@ -64,7 +68,7 @@ impl<'a> Binder<'a> {
         for hint in &query.hints.joins {
             tracing::warn!(strategy = hint.strategy, tables = ?hint.tables, "the join hint is not followed: joins are chosen from statistics");
         }
-        in_sql_types(plan)
+        names::named(in_sql_types(plan)?, &names)
     }
 }
 

@@ -4,8 +4,8 @@ use std::any::TypeId;
 
 use sqlparser::{
     ast::{
-        CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-        FunctionArguments, Ident, ObjectName,
+        CastKind, CharacterLength, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+        FunctionArgumentList, FunctionArguments, Ident, ObjectName,
     },
     dialect::{Dialect, GenericDialect},
     parser::{Parser, ParserError},
@@ -13,6 +13,7 @@ use sqlparser::{
 };
 
 use crate::{
+    functions::syntax,
     sql_type::{self, SqlType},
     words::{expect_words, is_word, take_word, take_words},
 };
@@ -95,8 +96,6 @@ impl Dialect for FlinkDialect {
         let is = |name: &str| word.value.eq_ignore_ascii_case(name);
         if is("TABLE") && matches!(following, Token::Word(_)) {
             Some(table_argument(parser))
-        } else if is("MAP") && *following == Token::LBracket {
-            Some(map_constructor(parser))
         } else if is("ROW") && *following == Token::LParen {
             Some(row_constructor(parser))
         } else if is("CAST") && *following == Token::LParen {
@@ -104,8 +103,17 @@ impl Dialect for FlinkDialect {
         } else if is("TRY_CAST") && *following == Token::LParen {
             Some(cast(parser, CastKind::TryCast))
         } else {
-            None
+            syntax::parse_prefix(parser)
         }
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser<'_>,
+        left: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        syntax::parse_infix(parser, left)
     }
 }
 
@@ -135,15 +143,6 @@ fn next_is_partition_key(parser: &Parser<'_>) -> bool {
         && !matches!(after.token, Token::LParen | Token::RArrow)
 }
 
-/// `MAP[k, v, ...]`
-fn map_constructor(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
-    parser.next_token();
-    parser.expect_token(&Token::LBracket)?;
-    let entries = parser.parse_comma_separated0(Parser::parse_expr, Token::RBracket)?;
-    parser.expect_token(&Token::RBracket)?;
-    Ok(call("make_map", entries))
-}
-
 /// `ROW(a, b, ...)`
 fn row_constructor(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
     parser.next_token();
@@ -166,8 +165,15 @@ fn cast(parser: &mut Parser<'_>, kind: CastKind) -> Result<Expr, ParserError> {
     Ok(Expr::Cast { kind, expr: Box::new(expr), data_type: carried(&sql_type), array: false, format: None })
 }
 
-/// A type as an AST node: its text.
+/// A type as an AST node: its text, but for those whose length is cut to by a function.
 fn carried(sql_type: &SqlType) -> DataType {
+    let length =
+        |length: &u32| Some(CharacterLength::IntegerLength { length: u64::from(*length), unit: None });
+    match sql_type {
+        SqlType::Char(characters) => return DataType::Char(length(characters)),
+        SqlType::Varchar(characters) => return DataType::Varchar(length(characters)),
+        _ => {}
+    }
     DataType::Custom(ObjectName::from(vec![Ident::with_quote('`', sql_type.to_string())]), Vec::new())
 }
 

@@ -16,7 +16,7 @@ mod tokens;
 pub use self::{
     command::Command,
     parse::{parse, parse_expression},
-    script::{Statement, StatementKind, parse_script},
+    script::{STATEMENT_BYTES_MAX, Statement, StatementKind, parse_script},
     source::Source,
     tokens::{Tokens, tokenise},
 };

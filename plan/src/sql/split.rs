@@ -109,8 +109,11 @@ impl Scanner<'_> {
                     continue;
                 }
                 b'/' if bytes[start..].starts_with(b"/*") => {
-                    // A hint belongs to the statement; it never starts one, so it needs no own case.
                     self.skip_block_comment();
+                    // A hint is part of the statement, even at its end.
+                    if first.is_some() && bytes[start..].starts_with(b"/*+") {
+                        end = self.at;
+                    }
                     continue;
                 }
                 _ => {}
@@ -225,6 +228,8 @@ mod tests {
         assert_eq!(texts("SELECT 'a; b"), ["SELECT 'a; b"]);
         assert_eq!(texts("SELECT 1 /* a; b"), ["SELECT 1"]);
         assert_eq!(texts("EXECUTE STATEMENT SET BEGIN INSERT INTO a SELECT 1;").len(), 1);
+        assert_eq!(texts("SELECT * FROM t /*+ OPTIONS('k'=';') */ /* x */;").len(), 1);
+        assert!(texts("SELECT * FROM t /*+ OPTIONS('k'=';') */ /* x */")[0].ends_with("') */"));
         assert!(texts(" ; -- nothing\n;/* at all */").is_empty());
     }
 }
