@@ -16,7 +16,7 @@ use datafusion::{
 use parking_lot::Mutex;
 use thalweg_connectors::BuiltinConnectors;
 use thalweg_graph::{
-    Attempt, Failure, FailureKind, JobEpoch, JobId, TaskDescriptor, TaskMetrics, TaskState, Term,
+    Attempt, Failure, FailureKind, JobEpoch, JobId, Options, TaskDescriptor, TaskMetrics, TaskState, Term,
     VertexOutput, exchange::ResultPartitionId,
 };
 use thalweg_plan::session_config;
@@ -58,6 +58,8 @@ struct State {
     /// The session with the leader, while there is one.
     leader: Option<mpsc::Sender<ToLeader>>,
     jobs: HashMap<JobId, Job>,
+    /// The newest job's functions and settings: the next one's are the same, as a rule.
+    newest: Option<(Arc<Options>, Arc<TaskContext>)>,
 }
 
 struct Job {
@@ -120,10 +122,15 @@ impl TaskTable {
     pub fn deploy(self: &Arc<Self>, descriptor: Arc<TaskDescriptor>) {
         let (attempt, epoch) = (descriptor.attempt, descriptor.epoch);
         let mut state = self.state.lock();
+        let state = &mut *state;
         let Some(leader) = state.leader.clone() else { return };
         let job = match state.jobs.entry(attempt.job) {
             Entry::Occupied(job) => job.into_mut(),
-            Entry::Vacant(vacant) => vacant.insert(self.job(&descriptor)),
+            Entry::Vacant(vacant) => {
+                let context = self.context(&descriptor.options, &mut state.newest);
+                self.exchange.store.open_job(attempt.job);
+                vacant.insert(Job { epoch, context, attempts: HashMap::new() })
+            }
         };
         if epoch < job.epoch {
             return tracing::warn!(%attempt, "refused a task of an overtaken restart");
@@ -141,13 +148,19 @@ impl TaskTable {
         self.tracker.spawn_on(Arc::clone(self).run(task, environment), &self.compute);
     }
 
-    /// What all tasks of a job share: made once.
-    fn job(&self, first: &TaskDescriptor) -> Job {
-        let runtime_env = Arc::clone(&self.runtime_env);
-        let state = session_config::session_state(&first.options, runtime_env, self.slots);
-        self.exchange.store.open_job(first.attempt.job);
+    /// What all tasks with the same options share: made once.
+    fn context(
+        &self,
+        options: &Arc<Options>,
+        newest: &mut Option<(Arc<Options>, Arc<TaskContext>)>,
+    ) -> Arc<TaskContext> {
+        if let Some((_, context)) = newest.as_ref().filter(|(known, _)| known == options) {
+            return Arc::clone(context);
+        }
+        let state = session_config::session_state(options, Arc::clone(&self.runtime_env), self.slots);
         let context = SessionContext::new_with_state(state).task_ctx();
-        Job { epoch: first.epoch, context, attempts: HashMap::new() }
+        *newest = Some((Arc::clone(options), Arc::clone(&context)));
+        context
     }
 
     async fn run(self: Arc<Self>, task: Arc<TaskAttempt>, environment: TaskEnvironment) {

@@ -156,7 +156,7 @@ impl Worker {
 
     /// Outputs of tasks that it holds for other tasks.
     pub fn partitions_held(&self) -> usize {
-        self.tasks.exchange.store.len()
+        self.tasks.exchange.store.held()
     }
 }
 

@@ -31,12 +31,14 @@ use super::{
 /// Opens channels to other workers.
 pub struct DataClient {
     /// A slot for each address; locked while it is dialled, so that it is dialled once.
-    connections: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>>>,
+    connections: Mutex<HashMap<String, Arc<Slot>>>,
     /// The runtime that serves the sockets.
     io: Handle,
     /// Where received bytes are counted until they are decoded.
     memory: MemoryReservation,
 }
+
+type Slot = tokio::sync::Mutex<Option<Arc<Connection>>>;
 
 struct Connection {
     /// Unbounded, but all that goes this way are requests and credits, one for each block received at most.

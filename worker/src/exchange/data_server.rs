@@ -200,7 +200,7 @@ impl Pump {
 /// Reads the next block off the compute threads, which a slow disk must not hold up.
 pub async fn read_block(mut file: ShuffleReader) -> Result<(ShuffleReader, Option<Buffer>), String> {
     let reading = tokio::task::spawn_blocking(move || {
-        let block = file.next();
+        let block = file.next_block();
         (file, block)
     });
     let (file, block) = reading.await.map_err(|error| chain(&error))?;

@@ -147,7 +147,7 @@ impl PartitionStore {
     }
 
     /// How many partitions are held.
-    pub fn len(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.state.lock().partitions.len()
     }
 
@@ -258,7 +258,7 @@ mod tests {
             store.register_queues(request.partition, vec![queue_reader()], false)
         });
         assert!(taken.is_ok() && registered.is_ok());
-        assert_eq!(store.len(), 0, "a partition whose queues are all taken is not held");
+        assert_eq!(store.held(), 0, "a partition whose queues are all taken is not held");
 
         let failed = store.take(&request).await.err().unwrap();
         assert!(failed.to_string().contains("did not start within 20 ms"), "{failed}");
@@ -278,7 +278,7 @@ mod tests {
         assert!(store.take(&first).await.is_ok(), "any copy of a broadcast will do");
 
         store.forget_job(JOB);
-        assert_eq!(store.len(), 0);
+        assert_eq!(store.held(), 0);
         assert_eq!(store.register_queues(first.partition, vec![queue_reader()], false), Err(JobOver(JOB)));
         assert!(store.take(&request(ExchangeKind::Blocking, 0)).await.is_err());
     }

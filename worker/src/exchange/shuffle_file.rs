@@ -173,7 +173,7 @@ impl ShuffleReader {
     }
 
     /// The next block, its checksum verified; `None` after the last.
-    pub fn next(&mut self) -> Result<Option<Buffer>, Error> {
+    pub fn next_block(&mut self) -> Result<Option<Buffer>, Error> {
         let Some(entry) = self.file.subpartitions[self.subpartition].get(self.next) else { return Ok(None) };
         let mut block = MutableBuffer::from_len_zeroed(entry.length as usize);
         self.handle
@@ -228,7 +228,7 @@ mod tests {
             let mut reader = ShuffleReader::open(Arc::clone(&file), subpartition).unwrap().unwrap();
             let mut decoder = BlockDecoder::new(batch(0..0).schema());
             let mut batches = Vec::new();
-            while let Some(block) = reader.next().unwrap() {
+            while let Some(block) = reader.next_block().unwrap() {
                 batches.extend(decoder.decode(block).unwrap());
             }
             batches
@@ -248,12 +248,12 @@ mod tests {
         bytes[last] ^= 1;
         fs::write(file.path(), &bytes).unwrap();
         let mut reader = ShuffleReader::open(Arc::clone(&file), 2).unwrap().unwrap();
-        assert!(reader.next().is_ok());
-        assert!(matches!(reader.next(), Err(Error::Corrupt { .. })));
+        assert!(reader.next_block().is_ok());
+        assert!(matches!(reader.next_block(), Err(Error::Corrupt { .. })));
 
         fs::write(file.path(), &bytes[..10]).unwrap();
         let mut reader = ShuffleReader::open(file, 2).unwrap().unwrap();
-        assert!(matches!(reader.next(), Err(Error::Io { verb: "read", .. })));
+        assert!(matches!(reader.next_block(), Err(Error::Io { verb: "read", .. })));
     }
 
     #[test]

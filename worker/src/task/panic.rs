@@ -49,3 +49,18 @@ fn text(payload: &(dyn Any + Send)) -> &str {
     }
     payload.downcast_ref::<String>().map_or("(without a text)", String::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_with_its_place_even_when_another_thread_passes_it_on() {
+        note_locations();
+        let payload = std::thread::spawn(|| panic!("value {} is odd", 3)).join().unwrap_err();
+        let text = message(payload.as_ref());
+        assert!(text.starts_with(&format!("the task panicked at `{}:", file!())), "{text}");
+        assert!(text.ends_with("`: value 3 is odd"), "{text}");
+        assert_eq!(message(&"never seen"), "the task panicked: never seen");
+    }
+}

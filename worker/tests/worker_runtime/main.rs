@@ -1,5 +1,7 @@
 //! Real workers driven by a hand-made leader: plans made by DataFusion in, rows and reports out.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod leader;
 mod plans;
 
