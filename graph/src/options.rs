@@ -283,6 +283,8 @@ keys! {
     RESULT_MODE: String = "sql-client.execution.result-mode", "tableau";
     /// Most rows that the shell prints; 0 is all.
     RESULT_MAX_ROWS: u64 = "sql-client.execution.max-table-result.rows", "1000000";
+    /// Where the shell cuts the columns of a result.
+    COLUMN_WIDTH_MAX: u32 = "sql-client.display.max-column-width", "30";
     /// Whether the shell prints whole error chains.
     VERBOSE: bool = "sql-client.verbose", "false";
 }

@@ -1,0 +1,41 @@
+//! What a client needs of the place where its jobs run: this process (`embedded`) or a cluster (`remote`).
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use thalweg_graph::JobId;
+use thalweg_plan::{Session, Statement};
+use thalweg_scheduler::JobProgress;
+
+use crate::rows::Rows;
+
+/// A job's progress, again and again until it has ended.
+pub type ProgressStream = BoxStream<'static, Result<Arc<JobProgress>>>;
+
+/// Where a client's statements become jobs.
+#[async_trait]
+pub trait Backend: Send {
+    /// Starts the job of a statement that makes one.
+    async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<JobId>;
+
+    /// Takes note of a statement that changed the session.
+    fn remember(&mut self, statement: &Statement);
+
+    /// The jobs that were started here.
+    fn jobs(&self) -> Arc<dyn Jobs>;
+}
+
+/// Running jobs.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// Follows a job to its end.
+    async fn watch(&self, job: JobId) -> Result<ProgressStream>;
+
+    /// Waits until a query's rows are complete, and reads them.
+    async fn result(&self, job: JobId) -> Result<Rows>;
+
+    /// Asks a job to cancel; returns when it is asked.
+    async fn cancel(&self, job: JobId) -> Result<()>;
+}

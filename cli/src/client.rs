@@ -1,0 +1,152 @@
+//! Runs SQL statement by statement: the session's own statements here, jobs where the backend runs them. What the shell, scripts
+//! and Rust programs share.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use futures::StreamExt as _;
+use thalweg_graph::{Failure, JobId, JobStatus, Options};
+use thalweg_plan::{Outcome, Session, Statement, StatementKind};
+
+use crate::{
+    backend::{Backend, Jobs},
+    embedded::Embedded,
+    job_id,
+    remote::Remote,
+    rows::Rows,
+};
+
+/// A SQL session with a place to run its jobs.
+pub struct Client {
+    session: Session,
+    backend: Box<dyn Backend>,
+}
+
+/// What a statement came to.
+pub enum Execution {
+    /// It is done; a message for people, where there is more to say than that.
+    Done(Option<String>),
+    /// Rows that the session itself knows.
+    Listing {
+        /// Their columns.
+        schema: SchemaRef,
+        /// The rows.
+        batches: Vec<RecordBatch>,
+    },
+    /// A job was started.
+    Job {
+        /// Its id.
+        job: JobId,
+        /// Whether it returns rows.
+        is_query: bool,
+    },
+    /// The client is to end.
+    Quit,
+    /// The client is to empty its screen.
+    Clear,
+    /// The client is to show this text.
+    Help(String),
+}
+
+/// A job that did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// It failed.
+    #[error("{0}")]
+    Failed(Failure),
+    /// It was cancelled.
+    #[error("job `{0}` was cancelled")]
+    Canceled(JobId),
+}
+
+impl Client {
+    /// Runs everything in this process, on threads of its own; opens no ports. Must be called inside a tokio runtime of several threads.
+    pub async fn embedded(options: Options) -> Result<Client> {
+        let embedded = Embedded::start(&options).await?;
+        Ok(Client { session: embedded.session(options), backend: Box::new(embedded) })
+    }
+
+    /// Runs jobs on the cluster whose JobManager is at `address` (`host:port`).
+    pub async fn remote(address: &str, options: Options) -> Result<Client> {
+        let remote = Remote::connect(address).await?;
+        Ok(Client { session: remote.session(options)?, backend: Box::new(remote) })
+    }
+
+    /// Runs one statement; a job is started, not waited for.
+    pub async fn execute(&mut self, statement: &Statement) -> Result<Execution> {
+        if statement.kind().makes_job() {
+            let job = self.backend.start(&mut self.session, statement).await?;
+            return Ok(Execution::Job { job, is_query: statement.kind() == StatementKind::Query });
+        }
+        let outcome = self.session.execute(statement, job_id::random()).await?;
+        Ok(match outcome {
+            Outcome::Ok { message } => {
+                self.backend.remember(statement);
+                Execution::Done(message)
+            }
+            Outcome::Rows { schema, batches } => Execution::Listing { schema, batches },
+            Outcome::Quit => Execution::Quit,
+            Outcome::Clear => Execution::Clear,
+            Outcome::Help(text) => Execution::Help(text),
+            Outcome::Job(graph) => bail!("`{}` made a job without being known for it", graph.statement),
+        })
+    }
+
+    /// Runs a script to its end, each job before the next statement, and returns the rows of its last statement that has any.
+    pub async fn sql(&mut self, script: &str) -> Result<Vec<RecordBatch>> {
+        let mut rows = Vec::new();
+        for statement in Session::parse(script)? {
+            match self.execute(&statement).await? {
+                Execution::Listing { batches, .. } => rows = batches,
+                Execution::Job { job, is_query } => {
+                    self.wait(job).await?;
+                    if is_query {
+                        rows = self.rows(job).await?.collect().await?;
+                    }
+                }
+                Execution::Quit => break,
+                Execution::Done(_) | Execution::Clear | Execution::Help(_) => {}
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Waits until a job has finished; fails if it came to another end.
+    pub async fn wait(&self, job: JobId) -> Result<()> {
+        let mut progress = self.jobs().watch(job).await?;
+        let mut last = None;
+        while let Some(now) = progress.next().await {
+            last = Some(now?);
+        }
+        match last {
+            Some(last) => ended(job, last.status, last.failure.clone()),
+            None => bail!("nothing is known of job `{job}`"),
+        }
+    }
+
+    /// The rows of a query that was started.
+    pub async fn rows(&self, job: JobId) -> Result<Rows> {
+        self.jobs().result(job).await
+    }
+
+    /// The jobs that were started here.
+    pub fn jobs(&self) -> Arc<dyn Jobs> {
+        self.backend.jobs()
+    }
+
+    /// The SQL session: its options and names.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// Whether a job's end is a good one.
+pub fn ended(job: JobId, status: JobStatus, failure: Option<Failure>) -> Result<()> {
+    match (status, failure) {
+        (JobStatus::Finished, _) => Ok(()),
+        (JobStatus::Canceled, _) => Err(JobError::Canceled(job).into()),
+        (_, Some(failure)) => Err(JobError::Failed(failure).into()),
+        (status, None) => bail!("job `{job}` ended as {status} without saying why"),
+    }
+}

@@ -1,0 +1,55 @@
+//! Where the JobManager is: `-m host:port`, else `rest.address` and `rest.port`.
+
+use anyhow::{Result, bail};
+use thalweg_graph::Options;
+use thalweg_graph::options;
+
+/// The JobManager's `host:port`, as given or else as configured.
+pub fn jobmanager(given: Option<&str>, configured: &Options) -> Result<String> {
+    match given {
+        Some(address) => parse(address),
+        None => Ok(format!(
+            "{}:{}",
+            configured.get(&options::REST_ADDRESS)?,
+            configured.get(&options::REST_PORT)?
+        )),
+    }
+}
+
+/// Takes `host:port`, `host` and `http://host:port/`.
+fn parse(address: &str) -> Result<String> {
+    if address.starts_with("https://") {
+        bail!("`{address}`: TLS to the JobManager is not supported yet; use `http://` or `host:port`");
+    }
+    let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    let is_ipv6 = address.starts_with('[');
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !is_ipv6 || host.ends_with(']') => (host, port),
+        _ => (address, options::REST_PORT.default),
+    };
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        bail!("`{address}` is not an address: expected `host:port`");
+    }
+    Ok(format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        assert_eq!(parse("node:9000").unwrap(), "node:9000");
+        assert_eq!(parse("http://node:9000/").unwrap(), "node:9000");
+        assert_eq!(parse("node").unwrap(), "node:8081");
+        assert_eq!(parse("[::1]:9000").unwrap(), "[::1]:9000");
+        assert_eq!(parse("[::1]").unwrap(), "[::1]:8081");
+        assert!(parse("node:http").is_err() && parse(":1").is_err() && parse("https://node").is_err());
+    }
+
+    #[test]
+    fn the_configuration_holds_where_nothing_is_said() {
+        let options = [("rest.address", "jm"), ("rest.port", "1")].into_iter().collect();
+        assert_eq!(jobmanager(None, &options).unwrap(), "jm:1");
+    }
+}

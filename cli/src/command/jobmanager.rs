@@ -1,0 +1,87 @@
+//! `thalweg jobmanager`: the process that plans, schedules and commits. One control port.
+
+use std::{
+    io::{self, Write as _},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result, bail};
+use thalweg_graph::{Options, options};
+use thalweg_scheduler::{JobManager, JobManagerConfig};
+use tokio::net::TcpListener;
+
+use super::warn;
+use crate::{
+    config::{self, ConfigArgs},
+    connectors,
+    interrupt::Shutdown,
+    script_planner::ScriptPlanner,
+    table_committer::TableCommitter,
+};
+
+/// Starts a JobManager: accepts scripts over REST, plans them, and runs them on the workers that register with it
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Bind an address that others can reach, though whoever reaches it can run jobs: there is no login yet
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Runs the command until a signal ends it.
+pub async fn run(args: Args) -> Result<()> {
+    let config = config::load(&args.config)?;
+    warn(&config.warnings);
+    let address = bind_address(&config.options, args.insecure)?;
+    let mut shutdown = Shutdown::listen()?;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot bind the control port {address}"))?;
+    let connectors = connectors::open()?;
+    let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
+    let committer = Arc::new(TableCommitter::new(connectors));
+    let job_manager = JobManager::start(JobManagerConfig { options: config.options }, planner, committer).await?;
+    // One line that whoever started this process can wait for.
+    writeln!(io::stdout(), "JobManager ready at http://{}", listener.local_addr()?)?;
+    tokio::select! {
+        served = job_manager.serve(listener) => served.context("the control port failed")?,
+        signal = shutdown.requested() => tracing::info!(signal, "stopping"),
+    }
+    job_manager.stop().await;
+    Ok(())
+}
+
+/// Where the control port binds; only loopback without `--insecure`.
+fn bind_address(options: &Options, insecure: bool) -> Result<SocketAddr> {
+    let host = options.get(&options::REST_BIND_ADDRESS)?;
+    let name = options::REST_BIND_ADDRESS.name;
+    let ip: IpAddr = match host.as_str() {
+        "localhost" => IpAddr::from([127, 0, 0, 1]),
+        host => host.parse().ok().with_context(|| format!("option `{name}` cannot be `{host}`: expected an IP address"))?,
+    };
+    if !ip.is_loopback() && !insecure {
+        bail!(
+            "`{name}` is `{ip}`: whoever reaches that address could run jobs, since there is no login yet; \
+             use a loopback address, or `--insecure` on a network that you trust"
+        );
+    }
+    let port = options.get(&options::REST_PORT)?;
+    let port = u16::try_from(port).ok().with_context(|| format!("`{}` cannot be `{port}`", options::REST_PORT.name))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_binds_without_being_told() {
+        let options = |host: &str| Options::from_iter([("rest.bind-address", host), ("rest.port", "0")]);
+        assert!(bind_address(&options("127.0.0.1"), false).is_ok());
+        assert!(bind_address(&options("::1"), false).is_ok());
+        assert!(bind_address(&options("0.0.0.0"), false).unwrap_err().to_string().contains("--insecure"));
+        assert!(bind_address(&options("0.0.0.0"), true).is_ok());
+        assert!(bind_address(&options("nowhere"), true).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! `thalweg list`: the jobs of a cluster, as `flink list` prints them.
+
+use anyhow::Result;
+use chrono::{DateTime, Local};
+use std::io::{self, Write};
+
+use super::{address, warn};
+use crate::{
+    config::{self, ConfigArgs},
+    remote::{JobLine, Rest},
+};
+
+/// Lists the jobs of a cluster: running and scheduled ones where nothing else is said
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// The JobManager [default: rest.address and rest.port]
+    #[arg(short = 'm', long, value_name = "HOST:PORT")]
+    jobmanager: Option<String>,
+
+    /// Only running jobs
+    #[arg(short, long)]
+    running: bool,
+
+    /// Only scheduled jobs
+    #[arg(short, long)]
+    scheduled: bool,
+
+    /// Also jobs that have ended
+    #[arg(short, long)]
+    all: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: Args) -> Result<()> {
+    let config = config::load(&args.config)?;
+    warn(&config.warnings);
+    let rest = Rest::new(&address::jobmanager(args.jobmanager.as_deref(), &config.options)?)?;
+    eprintln!("Waiting for response...");
+    let jobs = rest.jobs().await?;
+    let neither = !args.running && !args.scheduled;
+    let (scheduled, rest): (Vec<_>, Vec<_>) =
+        jobs.into_iter().partition(|job| matches!(job.state.as_str(), "CREATED" | "INITIALIZING"));
+    let (ended, running): (Vec<_>, Vec<_>) =
+        rest.into_iter().partition(|job| matches!(job.state.as_str(), "FINISHED" | "FAILED" | "CANCELED"));
+    let mut out = io::stdout().lock();
+    if args.running || args.all || neither {
+        print(&mut out, "Running/Restarting Jobs", Some("No running jobs."), running)?;
+    }
+    if args.scheduled || args.all || neither {
+        print(&mut out, "Scheduled/Initializing Jobs", Some("No scheduled jobs."), scheduled)?;
+    }
+    if args.all {
+        print(&mut out, "Terminated Jobs", None, ended)?;
+    }
+    Ok(())
+}
+
+fn print(out: &mut impl Write, title: &str, none: Option<&str>, mut jobs: Vec<JobLine>) -> io::Result<()> {
+    if jobs.is_empty() {
+        return none.map_or(Ok(()), |none| writeln!(out, "{none}"));
+    }
+    jobs.sort_by_key(|job| job.start_time);
+    writeln!(out, "{:-^62}", format!(" {title} "))?;
+    for job in jobs {
+        let started = DateTime::from_timestamp_millis(job.start_time).unwrap_or_default().with_timezone(&Local);
+        writeln!(out, "{} : {} : {} ({})", started.format("%d.%m.%Y %H:%M:%S"), job.jid, job.name, job.state)?;
+    }
+    writeln!(out, "{:-^62}", "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_look_like_flinks() {
+        let job = JobLine { jid: "ab".to_owned(), name: "etl".to_owned(), state: "RUNNING".to_owned(), start_time: 0 };
+        let mut out = Vec::new();
+        print(&mut out, "Running/Restarting Jobs", Some("No running jobs."), vec![job]).unwrap();
+        print(&mut out, "Scheduled/Initializing Jobs", Some("No scheduled jobs."), vec![]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "------------------ Running/Restarting Jobs -------------------");
+        assert!(lines[1].ends_with(" : ab : etl (RUNNING)"));
+        assert_eq!(lines[3], "No scheduled jobs.");
+    }
+}

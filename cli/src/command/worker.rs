@@ -1,0 +1,66 @@
+//! `thalweg worker`: the process that runs tasks.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+};
+
+use anyhow::{Context as _, Result};
+use thalweg_graph::options;
+use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
+
+use super::{address, warn};
+use crate::{
+    config::{self, ConfigArgs},
+    connectors,
+    interrupt::Shutdown,
+};
+
+/// Starts a worker: registers with a JobManager and runs the tasks that it is given
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// The JobManager [default: rest.address and rest.port]
+    #[arg(short = 'm', long, value_name = "HOST:PORT")]
+    jobmanager: Option<String>,
+
+    /// Slots to offer: tasks that run at once [default: taskmanager.numberOfTaskSlots]
+    #[arg(long, value_name = "N")]
+    slots: Option<u32>,
+}
+
+/// Runs the command until a signal or the JobManager ends it.
+pub async fn run(args: Args) -> Result<()> {
+    let mut config = config::load(&args.config)?;
+    warn(&config.warnings);
+    if let Some(slots) = args.slots {
+        config.options.0.insert(options::TASK_SLOTS.name.to_owned(), slots.to_string());
+    }
+    let address = address::jobmanager(args.jobmanager.as_deref(), &config.options)?;
+    let mut shutdown = Shutdown::listen()?;
+    let config = WorkerConfig::from_options(&config.options, &host_name())?;
+    let (id, slots) = (config.id.clone(), config.slots);
+    let mut worker = Worker::start(config, connectors::open()?, LeaderLink::Remote { address: address.clone() }).await?;
+    // One line that whoever started this process can wait for.
+    writeln!(io::stdout(), "Worker {id} ready with {slots} slots for the JobManager at {address}")?;
+    let reason = tokio::select! {
+        reason = worker.stopped() => reason,
+        signal = shutdown.requested() => {
+            tracing::info!(signal, "stopping");
+            worker.stop();
+            worker.stopped().await
+        }
+    };
+    let reason = reason.context("the worker stopped")?;
+    tracing::info!(reason, "stopped");
+    Ok(())
+}
+
+/// This machine's name, by which block locations are matched.
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}

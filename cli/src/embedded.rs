@@ -1,0 +1,125 @@
+//! The whole engine in one process: the dispatcher and one worker, joined by a pair of channels. No ports.
+
+use std::{num::NonZero, sync::Arc, thread};
+
+use anyhow::{Context as _, Result, bail};
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use thalweg_connectors::BuiltinConnectors;
+use thalweg_graph::{
+    JobId, Options, WorkerId,
+    options::{self, MemorySize},
+};
+use thalweg_plan::{Outcome, Session, Statement, Target};
+use thalweg_rpc::Session as RpcSession;
+use thalweg_scheduler::{DispatcherHandle, JobManager, JobManagerConfig};
+use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
+use tokio_stream::wrappers::WatchStream;
+
+use crate::{
+    backend::{Backend, Jobs, ProgressStream},
+    connectors,
+    job_id,
+    memory,
+    rows::Rows,
+    script_planner::ScriptPlanner,
+    table_committer::TableCommitter,
+};
+
+/// The host of the one worker; it has no port and no neighbours.
+const HOST: &str = "localhost";
+
+/// A JobManager and a worker in this process.
+pub struct Embedded {
+    job_manager: JobManager,
+    worker: Worker,
+    connectors: Arc<BuiltinConnectors>,
+    threads: u32,
+}
+
+impl Embedded {
+    /// Starts both. Takes all cores and half of the memory where the options do not say otherwise.
+    pub async fn start(options: &Options) -> Result<Embedded> {
+        let threads = threads(options)?;
+        let config = WorkerConfig {
+            id: WorkerId(format!("{HOST}:{}", std::process::id())),
+            host: HOST.to_owned(),
+            bind: None,
+            data_port: 0,
+            slots: threads,
+            memory_bytes: memory_bytes(options)?,
+            ..WorkerConfig::from_options(options, HOST)?
+        };
+        let connectors = connectors::open()?;
+        let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
+        let committer = Arc::new(TableCommitter::new(connectors.clone()));
+        let job_manager = JobManager::start(JobManagerConfig { options: options.clone() }, planner, committer)
+            .await
+            .context("cannot start the JobManager")?;
+        let (to_worker, to_leader) = RpcSession::pair();
+        job_manager.attach_worker(to_worker);
+        let worker = Worker::start(config, connectors.clone(), LeaderLink::InProcess(to_leader)).await?;
+        Ok(Embedded { job_manager, worker, connectors, threads })
+    }
+
+    /// A SQL session whose jobs run here.
+    pub fn session(&self, options: Options) -> Session {
+        Session::new(self.connectors.clone(), options, Target::Embedded { threads: self.threads })
+    }
+}
+
+fn threads(options: &Options) -> Result<u32> {
+    let asked = options.get(&options::PARALLELISM_DEFAULT)?;
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    Ok(if asked > 0 { asked } else { u32::try_from(cores)? })
+}
+
+fn memory_bytes(options: &Options) -> Result<u64> {
+    if let Some(MemorySize(bytes)) = options.get_optional(&options::PROCESS_MEMORY)? {
+        return Ok(bytes);
+    }
+    match memory::available_bytes() {
+        Some(bytes) => Ok(bytes / 2),
+        None => Ok(options.get(&options::PROCESS_MEMORY)?.0),
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.worker.stop();
+    }
+}
+
+#[async_trait]
+impl Backend for Embedded {
+    async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<JobId> {
+        match session.execute(statement, job_id::random()).await? {
+            Outcome::Job(graph) => Ok(self.job_manager.dispatcher().submit(*graph).await?),
+            _ => bail!("`{}` was known to make a job and made none", statement.text()),
+        }
+    }
+
+    fn remember(&mut self, _statement: &Statement) {}
+
+    fn jobs(&self) -> Arc<dyn Jobs> {
+        Arc::new(Dispatched(self.job_manager.dispatcher()))
+    }
+}
+
+/// The jobs of a dispatcher in this process.
+struct Dispatched(DispatcherHandle);
+
+#[async_trait]
+impl Jobs for Dispatched {
+    async fn watch(&self, job: JobId) -> Result<ProgressStream> {
+        Ok(WatchStream::new(self.0.watch(job).await?).map(Ok).boxed())
+    }
+
+    async fn result(&self, job: JobId) -> Result<Rows> {
+        Rows::open(self.0.result(job).await?).await
+    }
+
+    async fn cancel(&self, job: JobId) -> Result<()> {
+        Ok(self.0.cancel(job).await?)
+    }
+}

@@ -1,0 +1,94 @@
+//! Rows on stdout, in the format that the user chose. Everything else that a command says goes to stderr.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use clap::ValueEnum;
+
+mod cell;
+mod csv;
+mod json;
+mod table;
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: a table as Flink's `tableau` mode draws it.
+    Table,
+    /// Comma-separated with a header, quoted as in RFC 4180.
+    Csv,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What rows look like, besides the format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Style {
+    /// The time zone in which `TIMESTAMP_LTZ` is shown.
+    pub time_zone: chrono_tz::Tz,
+    /// Where a table cuts a column.
+    pub column_width_max: usize,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { time_zone: chrono_tz::UTC, column_width_max: 30 }
+    }
+}
+
+/// Prints the rows of one result as they come.
+pub struct RowPrinter<W> {
+    out: W,
+    printer: Printer,
+    rows: u64,
+}
+
+enum Printer {
+    Table(table::Table),
+    Csv(csv::Csv),
+    Json,
+}
+
+impl<W: Write> RowPrinter<W> {
+    /// A printer of rows of one schema.
+    pub fn new(format: Format, schema: SchemaRef, style: Style, out: W) -> Self {
+        let printer = match format {
+            Format::Table => Printer::Table(table::Table::new(schema, style)),
+            Format::Csv => Printer::Csv(csv::Csv::new(schema, style)),
+            Format::Json => Printer::Json,
+        };
+        Self { out, printer, rows: 0 }
+    }
+
+    /// Prints some rows; a table may keep the first of them back until it knows how wide its columns are.
+    pub fn write(&mut self, batch: &RecordBatch) -> io::Result<()> {
+        self.rows += batch.num_rows() as u64;
+        match &mut self.printer {
+            Printer::Table(table) => table.write(batch, &mut self.out),
+            Printer::Csv(csv) => csv.write(batch, &mut self.out),
+            Printer::Json => json::write(batch, &mut self.out),
+        }
+    }
+
+    /// Prints what is kept back and what ends the result, with the time it took if that is given; returns the number of rows.
+    pub fn finish(mut self, took: Option<Duration>) -> io::Result<u64> {
+        match &mut self.printer {
+            Printer::Table(table) => table.finish(took, &mut self.out)?,
+            Printer::Csv(csv) => csv.finish(&mut self.out)?,
+            Printer::Json => {}
+        }
+        self.out.flush()?;
+        Ok(self.rows)
+    }
+}
+
+/// Whether an error says that nobody reads stdout any more, as `| head` does; that ends a command quietly.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,174 @@
+//! A table for people, as Flink's `tableau` mode draws it: right-aligned columns, `<NULL>`, long values cut.
+//!
+//! The widths come from the first rows, which are kept back until then; later rows go out as they come, so that a long result
+//! takes no memory.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use super::{Style, cell::Column};
+
+/// Rows that the widths are taken from.
+const SAMPLE_ROWS: usize = 1_000;
+/// What a cut value ends with.
+const CUT: &str = "...";
+
+/// Prints one result.
+pub struct Table {
+    schema: SchemaRef,
+    style: Style,
+    /// Kept back, as text.
+    sample: Vec<Vec<String>>,
+    /// Known once the header is printed.
+    widths: Option<Vec<usize>>,
+    rows: u64,
+}
+
+impl Table {
+    pub fn new(schema: SchemaRef, style: Style) -> Self {
+        Self { schema, style, sample: Vec::new(), widths: None, rows: 0 }
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch, out: &mut impl Write) -> io::Result<()> {
+        self.rows += batch.num_rows() as u64;
+        let columns = batch.columns().iter().map(|column| Column::new(column.as_ref(), self.style.time_zone));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+        for row in 0..batch.num_rows() {
+            let cells = columns.iter().map(|column| text(column, row)).collect();
+            match &self.widths {
+                Some(widths) => print_row(widths, &cells, out)?,
+                None => self.sample.push(cells),
+            }
+            if self.sample.len() == SAMPLE_ROWS {
+                self.print_sample(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn finish(&mut self, took: Option<Duration>, out: &mut impl Write) -> io::Result<()> {
+        let took = took.map(|took| format!(" ({:.2} seconds)", took.as_secs_f64())).unwrap_or_default();
+        if self.rows == 0 {
+            return writeln!(out, "Empty set{took}");
+        }
+        let widths = self.print_sample(out)?;
+        print_border(&widths, out)?;
+        writeln!(out, "{} {} in set{took}", self.rows, if self.rows == 1 { "row" } else { "rows" })
+    }
+
+    /// Prints the header and the rows that were kept back, unless that is done.
+    fn print_sample(&mut self, out: &mut impl Write) -> io::Result<Vec<usize>> {
+        if let Some(widths) = &self.widths {
+            return Ok(widths.clone());
+        }
+        let names: Vec<String> = self.schema.fields().iter().map(|field| clean(field.name())).collect();
+        let width = |column: usize| {
+            let values = self.sample.iter().map(|row| row[column].width()).max().unwrap_or(0);
+            names[column].width().max(values.min(self.style.column_width_max))
+        };
+        let widths: Vec<usize> = (0..names.len()).map(width).collect();
+        print_border(&widths, out)?;
+        print_row(&widths, &names, out)?;
+        print_border(&widths, out)?;
+        for row in std::mem::take(&mut self.sample) {
+            print_row(&widths, &row, out)?;
+        }
+        self.widths = Some(widths.clone());
+        Ok(widths)
+    }
+}
+
+fn text(column: &Column<'_>, row: usize) -> String {
+    let mut text = String::new();
+    column.append(row, "<NULL>", &mut text);
+    clean(&text)
+}
+
+/// A line break or a terminal's control sequence in a value must not break the table.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn print_border(widths: &[usize], out: &mut impl Write) -> io::Result<()> {
+    let line: String = widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect();
+    writeln!(out, "{line}+")
+}
+
+fn print_row(widths: &[usize], cells: &Vec<String>, out: &mut impl Write) -> io::Result<()> {
+    let mut line = String::new();
+    for (width, cell) in widths.iter().zip(cells) {
+        let cell = cut(cell, *width);
+        line.push_str("| ");
+        line.push_str(&" ".repeat(width.saturating_sub(cell.width())));
+        line.push_str(&cell);
+        line.push(' ');
+    }
+    writeln!(out, "{line}|")
+}
+
+fn cut(cell: &str, width: usize) -> String {
+    if cell.width() <= width {
+        return cell.to_owned();
+    }
+    let mut kept = String::new();
+    for c in cell.chars() {
+        if kept.width() + c.width().unwrap_or(0) + CUT.len() > width {
+            break;
+        }
+        kept.push(c);
+    }
+    kept + CUT
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int32Array, StringArray};
+
+    use super::*;
+
+    fn printed(batch: &RecordBatch) -> String {
+        let mut table = Table::new(batch.schema(), Style { column_width_max: 8, ..Style::default() });
+        let mut out = Vec::new();
+        table.write(batch, &mut out).unwrap();
+        table.finish(None, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn batch(ids: Vec<i32>, names: Vec<Option<&str>>) -> RecordBatch {
+        let ids: ArrayRef = Arc::new(Int32Array::from(ids));
+        let names: ArrayRef = Arc::new(StringArray::from(names));
+        RecordBatch::try_from_iter([("id", ids), ("str", names)]).unwrap()
+    }
+
+    #[test]
+    fn columns_are_right_aligned_and_long_values_cut() {
+        let batch = batch(vec![1, 2, 30], vec![Some("Hello World"), None, Some("日本\n語")]);
+        let expected = "\
++----+----------+
+| id |      str |
++----+----------+
+|  1 | Hello... |
+|  2 |   <NULL> |
+| 30 |  日本 語 |
++----+----------+
+3 rows in set
+";
+        assert_eq!(printed(&batch), expected);
+    }
+
+    #[test]
+    fn no_row_and_many_rows() {
+        assert_eq!(printed(&batch(vec![], vec![])), "Empty set\n");
+        let many = batch((0..2500).collect(), vec![Some("x"); 2500]);
+        let text = printed(&many);
+        assert_eq!(text.lines().count(), 2500 + 5);
+        assert!(text.ends_with("2500 rows in set\n"));
+    }
+}

@@ -1,0 +1,288 @@
+//! The JobManager's REST API, as far as the command line uses it.
+
+use std::{io, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow};
+use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
+use reqwest::{Method, Response};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use thalweg_graph::{
+    Failure, FailureKind, JobId, JobStatus, Options, SqlError, TaskMetrics,
+    sql_error::{Position, SqlErrorCode},
+};
+use thalweg_scheduler::{JobProgress, view::VertexProgress};
+use tokio::time::sleep;
+
+use crate::{
+    backend::{Jobs, ProgressStream},
+    rows::Rows,
+};
+
+/// Time for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence of the JobManager after which a call is given up.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// How soon a job is looked at again, and how seldom at last.
+const POLL_FIRST: Duration = Duration::from_millis(5);
+const POLL_LAST: Duration = Duration::from_millis(500);
+
+/// A JobManager.
+#[derive(Clone)]
+pub struct Rest {
+    address: String,
+    http: reqwest::Client,
+}
+
+/// A job in `GET /jobs/overview`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct JobLine {
+    /// Its id.
+    pub jid: String,
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub state: String,
+    /// When it was accepted, in milliseconds since the Unix epoch.
+    pub start_time: i64,
+}
+
+/// A job of a script that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScriptJob {
+    /// Its id.
+    pub jobid: JobId,
+    /// Whether it returns rows.
+    #[serde(alias = "is_query")]
+    pub is_query: bool,
+}
+
+/// A job in `GET /jobs/:id`.
+#[derive(Deserialize)]
+struct JobBody {
+    jid: JobId,
+    state: JobStatus,
+    #[serde(default)]
+    waiting: Option<String>,
+    #[serde(default)]
+    failure: Option<Failure>,
+    #[serde(default)]
+    vertices: Vec<VertexBody>,
+}
+
+#[derive(Deserialize)]
+struct VertexBody {
+    name: String,
+    parallelism: u32,
+    #[serde(default)]
+    tasks: std::collections::BTreeMap<String, u32>,
+    #[serde(default)]
+    metrics: MetricsBody,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct MetricsBody {
+    read_bytes: u64,
+    write_bytes: u64,
+    read_records: u64,
+    write_records: u64,
+}
+
+/// A refusal's body. `errors` is Flink's, the rest ours.
+#[derive(Default, Deserialize)]
+struct ErrorBody {
+    #[serde(default)]
+    errors: Vec<String>,
+    code: Option<String>,
+    line: Option<u64>,
+    column: Option<u64>,
+}
+
+impl Rest {
+    /// The JobManager at `address` (`host:port`); nothing is sent yet.
+    pub fn new(address: &str) -> Result<Rest> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .tcp_nodelay(true)
+            // A JobManager is inside the cluster's network; a proxy is for the world outside.
+            .no_proxy()
+            .build()
+            .context("cannot make an HTTP client")?;
+        Ok(Rest { address: address.to_owned(), http })
+    }
+
+    /// The slots of the cluster.
+    pub async fn slots(&self) -> Result<u32> {
+        let overview: Value = self.get("/overview").await?;
+        let slots = overview["slots-total"].as_u64().context("the JobManager's overview has no `slots-total`")?;
+        Ok(u32::try_from(slots)?)
+    }
+
+    /// All jobs that the JobManager remembers.
+    pub async fn jobs(&self) -> Result<Vec<JobLine>> {
+        #[derive(Deserialize)]
+        struct Overview {
+            jobs: Vec<JobLine>,
+        }
+        Ok(self.get::<Overview>("/jobs/overview").await?.jobs)
+    }
+
+    /// Submits a script; its jobs, in order.
+    pub async fn submit(
+        &self,
+        script: &str,
+        name: Option<&str>,
+        options: &Options,
+        parallelism: Option<u32>,
+    ) -> Result<Vec<ScriptJob>> {
+        #[derive(Deserialize)]
+        struct Accepted {
+            jobs: Vec<ScriptJob>,
+        }
+        let mut body = json!({ "script": script, "configuration": options });
+        if let Some(name) = name {
+            body["name"] = json!(name);
+        }
+        if let Some(parallelism) = parallelism {
+            body["parallelism"] = json!(parallelism);
+        }
+        let response = self.send(Method::POST, "/sql/jobs", Some(&body)).await?;
+        Ok(self.body::<Accepted>(response).await?.jobs)
+    }
+
+    async fn progress(&self, job: JobId) -> Result<JobProgress> {
+        let body: JobBody = self.get(&format!("/jobs/{job}")).await?;
+        let mut failure = body.failure;
+        if failure.is_none() && body.state == JobStatus::Failed {
+            failure = Some(self.root_failure(job).await?);
+        }
+        let vertices = body.vertices.into_iter().map(vertex).collect();
+        let (job, status, waiting) = (body.jid, body.state, body.waiting);
+        Ok(JobProgress { job, status, waiting, failure, restarts: 0, vertices })
+    }
+
+    async fn root_failure(&self, job: JobId) -> Result<Failure> {
+        let exceptions: Value = self.get(&format!("/jobs/{job}/exceptions")).await?;
+        let text = exceptions["root-exception"].as_str().unwrap_or("the JobManager does not say why");
+        Ok(Failure::new(FailureKind::Internal, text))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let response = self.send(Method::GET, path, None).await?;
+        self.body(response).await
+    }
+
+    async fn body<T: DeserializeOwned>(&self, response: Response) -> Result<T> {
+        let path = response.url().path().to_owned();
+        let bytes = response.bytes().await.with_context(|| self.broken())?;
+        serde_json::from_slice(&bytes).with_context(|| format!("`{}{path}` gave an answer of another version", self.address))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response> {
+        let mut request = self.http.request(method, format!("http://{}/v1{path}", self.address));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = response.bytes().await.unwrap_or_default();
+        Err(refusal(status.as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        // reqwest's own text repeats the address; the last cause is what happened.
+        let cause = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).last();
+        let cause = cause.map(ToString::to_string).unwrap_or_default();
+        anyhow!("cannot reach the JobManager at `{}`: {cause}", self.address)
+    }
+
+    fn broken(&self) -> String {
+        format!("the connection to the JobManager at `{}` broke", self.address)
+    }
+}
+
+#[async_trait]
+impl Jobs for Rest {
+    async fn watch(&self, job: JobId) -> Result<ProgressStream> {
+        let first = self.progress(job).await?;
+        let polls = stream::unfold((self.clone(), Some(first), POLL_FIRST), move |(rest, first, wait)| async move {
+            // `None` after the end.
+            let now = first?;
+            let ended = now.status.is_terminal();
+            let item = Arc::new(now);
+            if ended {
+                return Some((Ok(item), (rest, None, wait)));
+            }
+            sleep(wait).await;
+            match rest.progress(job).await {
+                Ok(next) => Some((Ok(item), (rest, Some(next), (wait * 2).min(POLL_LAST)))),
+                Err(error) => Some((Err(error), (rest, None, wait))),
+            }
+        });
+        Ok(polls.boxed())
+    }
+
+    async fn result(&self, job: JobId) -> Result<Rows> {
+        let response = self.send(Method::GET, &format!("/sql/jobs/{job}/result?format=arrow"), None).await?;
+        Rows::open(response.bytes_stream().map(|bytes| bytes.map_err(io::Error::other))).await
+    }
+
+    async fn cancel(&self, job: JobId) -> Result<()> {
+        self.send(Method::PATCH, &format!("/jobs/{job}?mode=cancel"), None).await?;
+        Ok(())
+    }
+}
+
+fn vertex(body: VertexBody) -> VertexProgress {
+    let count = |state: &str| body.tasks.get(state).copied().unwrap_or(0);
+    let metrics = &body.metrics;
+    VertexProgress {
+        running: count("RUNNING"),
+        finished: count("FINISHED"),
+        parallelism: body.parallelism,
+        metrics: TaskMetrics {
+            records_in: metrics.read_records,
+            records_out: metrics.write_records,
+            bytes_in: metrics.read_bytes,
+            bytes_out: metrics.write_bytes,
+            ..TaskMetrics::default()
+        },
+        name: body.name,
+    }
+}
+
+/// A refusal of SQL keeps its place, for the caret.
+fn refusal(status: u16, body: ErrorBody) -> anyhow::Error {
+    let text = match body.errors.is_empty() {
+        true => format!("the JobManager answered with status {status}"),
+        false => body.errors.join("; "),
+    };
+    let code = body.code.as_deref().and_then(|code| code.strip_prefix("sql-"));
+    let Some(code) = code else { return anyhow!(text) };
+    let code = serde_json::from_value(json!(code)).unwrap_or(SqlErrorCode::Invalid);
+    let position = body.line.zip(body.column).map(|(line, column)| Position { line, column });
+    SqlError { code, message: text, position }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_sql_keep_their_place() {
+        let body = r#"{"errors":["unknown table `t`"],"code":"sql-unknown-table","line":2,"column":15}"#;
+        let error = refusal(400, serde_json::from_str(body).unwrap());
+        let sql = error.downcast_ref::<SqlError>().unwrap();
+        assert_eq!(sql.code, SqlErrorCode::UnknownTable);
+        assert_eq!(sql.position, Some(Position { line: 2, column: 15 }));
+        assert_eq!(refusal(500, ErrorBody::default()).to_string(), "the JobManager answered with status 500");
+    }
+}

@@ -1,0 +1,251 @@
+//! Runs scripts for a person or a pipe: statement by statement, rows to stdout, all else to stderr, Ctrl-C cancels the job.
+
+use std::{
+    io::{self, BufWriter, IsTerminal as _, Write as _},
+    str::FromStr as _,
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::Result;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use futures::StreamExt as _;
+use thalweg_graph::{JobId, Options, options};
+use thalweg_plan::{Session, Statement, StatementKind};
+
+use crate::{
+    backend::Jobs,
+    client::{Client, Execution, ended},
+    interrupt::Shutdown,
+    output::{Format, RowPrinter, Style},
+    progress::Bars,
+    report,
+    rows::Rows,
+};
+
+/// Runs statements and prints what they come to.
+pub struct Runner {
+    client: Client,
+    follower: Follower,
+    format: Format,
+    /// Whether a person types the statements.
+    interactive: bool,
+    /// Jobs that nobody has waited for, because `table.dml-sync` is off.
+    unwatched: Vec<JobId>,
+}
+
+/// Whether more statements are to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// They may.
+    Continue,
+    /// The user said `QUIT`.
+    Quit,
+}
+
+/// Told to end by a signal, Ctrl-C for one.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// A script that ended early; why was already said on stderr.
+#[derive(Debug, thiserror::Error)]
+#[error("a statement failed")]
+pub struct StatementFailed;
+
+impl Runner {
+    /// A runner that prints rows in a format. Must be made inside a tokio runtime.
+    pub fn new(client: Client, format: Format, interactive: bool) -> io::Result<Self> {
+        let follower = Follower::new(client.jobs())?;
+        Ok(Self { client, follower, format, interactive, unwatched: Vec::new() })
+    }
+
+    /// The client that runs the statements.
+    pub fn client_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// Runs a script up to its end or its first failure, which is reported on stderr.
+    pub async fn run_script(&mut self, script: &str) -> Result<Next> {
+        let statements = match Session::parse(script) {
+            Ok(statements) => statements,
+            Err(error) => {
+                eprintln!("{}", report::statement_error(&error.into(), script));
+                return Err(StatementFailed.into());
+            }
+        };
+        for statement in &statements {
+            match self.run_statement(statement).await {
+                Ok(Next::Continue) => {}
+                Ok(Next::Quit) => return Ok(Next::Quit),
+                // Who does not read any more, or says to stop, needs no reason.
+                Err(error) if crate::output::is_closed_pipe(&error) || error.is::<Interrupted>() => return Err(error),
+                Err(error) => {
+                    eprintln!("{}", report::statement_error(&error, script));
+                    return Err(StatementFailed.into());
+                }
+            }
+        }
+        Ok(Next::Continue)
+    }
+
+    /// Waits for the jobs that were started and not waited for.
+    pub async fn finish(&mut self) -> Result<()> {
+        for job in std::mem::take(&mut self.unwatched) {
+            self.follower.follow(job).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_statement(&mut self, statement: &Statement) -> Result<Next> {
+        let started = Instant::now();
+        let execution = tokio::select! {
+            execution = self.client.execute(statement) => execution?,
+            _ = self.follower.shutdown.requested() => return Err(Interrupted.into()),
+        };
+        match execution {
+            Execution::Done(None) => eprintln!("[INFO] Execute statement succeeded."),
+            Execution::Done(Some(message)) => eprintln!("{message}"),
+            Execution::Listing { schema, batches } => self.print_listing(schema, &batches, started)?,
+            Execution::Job { job, is_query: true } => {
+                let started = self.interactive.then_some(started);
+                self.follower.print_query(job, self.format, self.client.session().options(), started).await?;
+            }
+            Execution::Job { job, is_query: false } => self.run_insert(job, statement.kind()).await?,
+            Execution::Quit => return Ok(Next::Quit),
+            Execution::Clear => self.clear_screen()?,
+            Execution::Help(text) => eprintln!("{text}"),
+        }
+        Ok(Next::Continue)
+    }
+
+    async fn run_insert(&mut self, job: JobId, kind: StatementKind) -> Result<()> {
+        eprintln!("[INFO] SQL update statement has been successfully submitted:\nJob ID: {job}");
+        let wait = self.client.session().options().get(&options::DML_SYNC)? || kind == StatementKind::CreateTableAs;
+        if wait {
+            self.follower.follow(job).await?;
+            eprintln!("[INFO] Complete execution of the SQL update statement.");
+        } else {
+            self.unwatched.push(job);
+        }
+        Ok(())
+    }
+
+    fn print_listing(&self, schema: SchemaRef, batches: &[RecordBatch], started: Instant) -> Result<()> {
+        let stdout = BufWriter::new(io::stdout().lock());
+        let mut style = style(self.client.session().options())?;
+        // What the session itself says (`EXPLAIN`, `SHOW CREATE TABLE`) is there to be read in full.
+        style.column_width_max = usize::MAX;
+        let mut printer = RowPrinter::new(self.format, schema, style, stdout);
+        for batch in batches {
+            printer.write(batch)?;
+        }
+        printer.finish(self.interactive.then(|| started.elapsed()))?;
+        Ok(())
+    }
+
+    fn clear_screen(&self) -> io::Result<()> {
+        if !io::stdout().is_terminal() {
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(b"\x1b[2J\x1b[H").and_then(|()| stdout.flush())
+    }
+}
+
+/// Follows jobs that were started, and prints their rows.
+pub struct Follower {
+    jobs: Arc<dyn Jobs>,
+    shutdown: Shutdown,
+}
+
+impl Follower {
+    /// Listens to signals from now on. Must be made inside a tokio runtime.
+    pub fn new(jobs: Arc<dyn Jobs>) -> io::Result<Self> {
+        Ok(Self { jobs, shutdown: Shutdown::listen()? })
+    }
+
+    /// Follows a query to its end and prints its rows; with the time since `started`, if that is given.
+    pub async fn print_query(
+        &mut self,
+        job: JobId,
+        format: Format,
+        options: &Options,
+        started: Option<Instant>,
+    ) -> Result<()> {
+        self.follow(job).await?;
+        let rows = self.jobs.result(job).await?;
+        tokio::select! {
+            printed = print_rows(rows, format, options, started) => printed,
+            _ = self.shutdown.requested() => Err(Interrupted.into()),
+        }
+    }
+
+    /// Shows a job's progress until it has ended. The first signal cancels it, the second gives up waiting for that.
+    pub async fn follow(&mut self, job: JobId) -> Result<()> {
+        let mut progress = self.jobs.watch(job).await?;
+        let mut bars = io::stderr().is_terminal().then(Bars::new);
+        let mut cancelling = false;
+        let mut last = None;
+        loop {
+            tokio::select! {
+                next = progress.next() => {
+                    let Some(next) = next else { break };
+                    let next = next?;
+                    bars.iter_mut().for_each(|bars| bars.show(&next));
+                    last = Some(next);
+                }
+                _ = self.shutdown.requested() => {
+                    if cancelling {
+                        return Err(Interrupted.into());
+                    }
+                    cancelling = true;
+                    self.jobs.cancel(job).await?;
+                }
+            }
+        }
+        bars.iter_mut().for_each(Bars::clear);
+        match last {
+            Some(last) if cancelling && last.status.is_terminal() => {
+                eprintln!("[INFO] Job {job} was asked to cancel and ended as {}.", last.status);
+                Err(Interrupted.into())
+            }
+            Some(last) => ended(job, last.status, last.failure.clone()),
+            None => anyhow::bail!("nothing is known of job `{job}`"),
+        }
+    }
+}
+
+async fn print_rows(mut rows: Rows, format: Format, options: &Options, started: Option<Instant>) -> Result<()> {
+    let limit = match format {
+        Format::Table => options.get(&options::RESULT_MAX_ROWS)?,
+        // Who asks for a file wants all of it.
+        Format::Csv | Format::Json => 0,
+    };
+    let mut left = if limit == 0 { u64::MAX } else { limit };
+    let mut printer = RowPrinter::new(format, rows.schema(), style(options)?, BufWriter::new(io::stdout()));
+    let mut cut = false;
+    while let Some(batch) = rows.next().await? {
+        let shown = usize::try_from(left).map_or(batch.num_rows(), |left| left.min(batch.num_rows()));
+        cut = shown < batch.num_rows();
+        if shown > 0 {
+            printer.write(&batch.slice(0, shown))?;
+            left -= shown as u64;
+        }
+        if cut {
+            break;
+        }
+    }
+    printer.finish(started.map(|started| started.elapsed()))?;
+    if cut {
+        let key = options::RESULT_MAX_ROWS.name;
+        eprintln!("[INFO] The result has more rows; `SET '{key}' = '0';` shows all.");
+    }
+    Ok(())
+}
+
+fn style(options: &Options) -> Result<Style> {
+    let zone = options.get(&options::LOCAL_TIME_ZONE)?;
+    let time_zone = chrono_tz::Tz::from_str(&zone).unwrap_or(chrono_tz::UTC);
+    Ok(Style { time_zone, column_width_max: options.get(&options::COLUMN_WIDTH_MAX)? as usize })
+}

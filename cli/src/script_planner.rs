@@ -1,0 +1,68 @@
+//! Plans scripts for the control plane, which knows no SQL: each script gets a SQL session of its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thalweg_connectors::BuiltinConnectors;
+use thalweg_graph::{JobId, Options, SqlError, options, sql_error::SqlErrorCode};
+use thalweg_plan::{Outcome, Session, Statement, StatementKind, Target};
+use thalweg_scheduler::{Planner, Script, ScriptStatement, StatementOutcome};
+
+/// Opens scripts.
+pub struct ScriptPlanner {
+    connectors: Arc<BuiltinConnectors>,
+}
+
+impl ScriptPlanner {
+    /// A planner whose sessions reach tables through these connectors.
+    pub fn new(connectors: Arc<BuiltinConnectors>) -> Self {
+        Self { connectors }
+    }
+}
+
+impl Planner for ScriptPlanner {
+    fn open(&self, script: &str, options: &Options, slots: u32) -> Result<Box<dyn Script>, SqlError> {
+        let parallelism = options
+            .get(&options::PARALLELISM_DEFAULT)
+            .map_err(|error| SqlError::new(SqlErrorCode::InvalidOption, error.to_string()))?;
+        let target = Target::Cluster { parallelism, max_slots: slots.max(1) };
+        let parsed = Session::parse(script)?;
+        let statements = parsed.iter().map(describe).collect();
+        let session = Session::new(self.connectors.clone(), options.clone(), target);
+        Ok(Box::new(SessionScript { session, parsed, statements }))
+    }
+}
+
+fn describe(statement: &Statement) -> ScriptStatement {
+    ScriptStatement {
+        text: statement.text().to_owned(),
+        makes_job: statement.kind().makes_job(),
+        is_query: statement.kind() == StatementKind::Query,
+        line: statement.position().line,
+    }
+}
+
+struct SessionScript {
+    session: Session,
+    parsed: Vec<Statement>,
+    statements: Vec<ScriptStatement>,
+}
+
+#[async_trait]
+impl Script for SessionScript {
+    fn statements(&self) -> &[ScriptStatement] {
+        &self.statements
+    }
+
+    async fn run(&mut self, index: usize, job: JobId) -> Result<StatementOutcome, SqlError> {
+        let statement = &self.parsed[index];
+        match self.session.execute(statement, job).await? {
+            Outcome::Job(graph) => Ok(StatementOutcome::Job(graph)),
+            Outcome::Ok { message } => Ok(StatementOutcome::Done { message }),
+            // Nobody looks at a script's listings, and its end is its last statement.
+            Outcome::Rows { .. } | Outcome::Quit | Outcome::Clear | Outcome::Help(_) => {
+                Ok(StatementOutcome::Done { message: None })
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The interactive shell: a line editor around a [`Runner`], with history, completion and colours.
+
+use std::{env, fs, path::PathBuf, sync::PoisonError};
+
+use anyhow::{Context as _, Result};
+use arrow::{array::AsArray as _, datatypes::DataType};
+use reedline::{
+    ColumnarMenu, EditCommand, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder as _, Reedline,
+    ReedlineEvent, ReedlineMenu, Signal, default_emacs_keybindings,
+};
+use tokio::runtime::Runtime;
+
+use crate::{
+    client::Client,
+    runner::{Interrupted, Next, Runner, StatementFailed},
+};
+
+mod keywords;
+mod lexer;
+mod validator;
+mod highlighter;
+mod completer;
+mod prompt;
+
+use completer::{Completer, Names, SharedNames};
+
+/// Statements that the history keeps.
+const HISTORY_ENTRIES: usize = 10_000;
+/// reedline's name for the menu that Tab opens.
+const MENU: &str = "completion";
+
+/// Reads statements and runs them until the user leaves.
+pub fn run(runtime: &Runtime, runner: &mut Runner, history: Option<PathBuf>) -> Result<()> {
+    let names = SharedNames::default();
+    let mut editor = editor(names.clone(), history)?;
+    eprintln!(
+        "Thalweg {}. A statement ends with `;`. HELP; lists what there is, Ctrl-C cancels, QUIT; or Ctrl-D leaves.",
+        env!("CARGO_PKG_VERSION")
+    );
+    loop {
+        *names.lock().unwrap_or_else(PoisonError::into_inner) = runtime.block_on(known_names(runner.client_mut()));
+        match editor.read_line(&prompt::Prompt).context("cannot read from the terminal")? {
+            Signal::Success(text) => {
+                let text = with_semicolon(&text);
+                match runtime.block_on(runner.run_script(&text)) {
+                    Ok(Next::Continue) => {}
+                    Ok(Next::Quit) => break,
+                    // Said on stderr already; the session goes on.
+                    Err(error) if error.is::<StatementFailed>() || error.is::<Interrupted>() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Signal::CtrlD => break,
+            // Ctrl-C while typing drops the line.
+            _ => {}
+        }
+    }
+    runtime.block_on(runner.finish())
+}
+
+/// `quit` and the like are statements too.
+fn with_semicolon(text: &str) -> String {
+    let trimmed = text.trim_end();
+    if trimmed.is_empty() || trimmed.ends_with(';') { text.to_owned() } else { format!("{trimmed}\n;") }
+}
+
+/// What the session would list.
+async fn known_names(client: &mut Client) -> Names {
+    Names {
+        tables: first_column(client, "SHOW TABLES;").await,
+        columns: Vec::new(),
+        functions: first_column(client, "SHOW FUNCTIONS;").await,
+    }
+}
+
+/// The texts of a listing's first column; nothing where it fails, since completion is a help and no more.
+async fn first_column(client: &mut Client, script: &str) -> Vec<String> {
+    let batches = client.sql(script).await.unwrap_or_default();
+    batches
+        .iter()
+        .filter_map(|batch| arrow::compute::cast(batch.columns().first()?, &DataType::Utf8).ok())
+        .flat_map(|column| column.as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+fn editor(names: SharedNames, history: Option<PathBuf>) -> Result<Reedline> {
+    let mut bindings = default_emacs_keybindings();
+    let menu = ReedlineEvent::UntilFound(vec![ReedlineEvent::Menu(MENU.to_owned()), ReedlineEvent::MenuNext]);
+    bindings.add_binding(KeyModifiers::NONE, KeyCode::Tab, menu);
+    bindings.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
+    let newline = ReedlineEvent::Edit(vec![EditCommand::InsertNewline]);
+    bindings.add_binding(KeyModifiers::ALT, KeyCode::Enter, newline);
+    let columns = ColumnarMenu::default().with_name(MENU).with_columns(4).with_column_padding(2);
+    let editor = Reedline::create()
+        .with_edit_mode(Box::new(Emacs::new(bindings)))
+        .with_validator(Box::new(validator::Validator))
+        .with_highlighter(Box::new(highlighter::Highlighter))
+        .with_completer(Box::new(Completer::new(names)))
+        .with_menu(ReedlineMenu::EngineCompleter(Box::new(columns)))
+        .with_quick_completions(true)
+        .with_partial_completions(true)
+        .use_bracketed_paste(true);
+    let Some(path) = history.or_else(default_history) else { return Ok(editor) };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    }
+    let history = FileBackedHistory::with_file(HISTORY_ENTRIES, path.clone());
+    let history = history.with_context(|| format!("cannot open the history `{}`", path.display()))?;
+    Ok(editor.with_history(Box::new(history)))
+}
+
+/// `sql-history` in the folder that the XDG rules give to such files.
+fn default_history() -> Option<PathBuf> {
+    let given = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = given.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/state")))?;
+    Some(state.join("thalweg/sql-history"))
+}
