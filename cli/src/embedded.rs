@@ -18,9 +18,7 @@ use tokio_stream::wrappers::WatchStream;
 
 use crate::{
     backend::{Backend, Jobs, ProgressStream},
-    connectors,
-    job_id,
-    memory,
+    connectors, job_id, memory,
     rows::Rows,
     script_planner::ScriptPlanner,
     table_committer::TableCommitter,
@@ -53,9 +51,10 @@ impl Embedded {
         let connectors = connectors::open()?;
         let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
         let committer = Arc::new(TableCommitter::new(connectors.clone()));
-        let job_manager = JobManager::start(JobManagerConfig { options: options.clone() }, planner, committer)
-            .await
-            .context("cannot start the JobManager")?;
+        let job_manager =
+            JobManager::start(JobManagerConfig { options: options.clone() }, planner, committer)
+                .await
+                .context("cannot start the JobManager")?;
         let (to_worker, to_leader) = RpcSession::pair();
         job_manager.attach_worker(to_worker);
         let worker = Worker::start(config, connectors.clone(), LeaderLink::InProcess(to_leader)).await?;

@@ -5,7 +5,9 @@ use std::{fs, path::Path};
 /// Bytes of memory that this process may use; `None` where the system does not say.
 pub fn available_bytes() -> Option<u64> {
     let machine = machine_bytes();
-    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| group_limit(&text, Path::new("/sys/fs/cgroup")));
+    let group = fs::read_to_string("/proc/self/cgroup")
+        .ok()
+        .and_then(|text| group_limit(&text, Path::new("/sys/fs/cgroup")));
     machine.into_iter().chain(group).min()
 }
 
@@ -25,13 +27,18 @@ fn group_limit(membership: &str, root: &Path) -> Option<u64> {
         let (Some(controllers), Some(group)) = (parts.next(), parts.next()) else { continue };
         let (base, file) = match controllers {
             "" => (root.to_owned(), "memory.max"),
-            _ if controllers.split(',').any(|name| name == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                (root.join("memory"), "memory.limit_in_bytes")
+            }
             _ => continue,
         };
         let group = base.join(group.trim_start_matches('/'));
         let folders = group.ancestors().take_while(|folder| folder.starts_with(&base));
         // No limit is `max` in version 2 and a huge number in version 1.
-        limits.extend(folders.filter_map(|folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok()));
+        limits.extend(
+            folders
+                .filter_map(|folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok()),
+        );
     }
     limits.into_iter().min()
 }

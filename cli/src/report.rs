@@ -14,10 +14,13 @@ fn reason(error: &anyhow::Error, script: &str) -> String {
         return error.with_caret(script);
     }
     if let Some(JobError::Failed(failure)) = error.downcast_ref::<JobError>() {
-        let place = failure.worker.as_ref().map(|worker| format!("\n(on worker {worker})")).unwrap_or_default();
+        let place =
+            failure.worker.as_ref().map(|worker| format!("\n(on worker {worker})")).unwrap_or_default();
         return match failure.kind {
             // The kinds whose text says it all.
-            FailureKind::Deterministic | FailureKind::NoSlots | FailureKind::CommitFailed => failure.message.clone(),
+            FailureKind::Deterministic | FailureKind::NoSlots | FailureKind::CommitFailed => {
+                failure.message.clone()
+            }
             _ => format!("{} [{}]{place}", failure.message, failure.kind.code()),
         };
     }
@@ -35,7 +38,8 @@ mod tests {
 
     #[test]
     fn sql_errors_have_a_caret_and_chains_say_each_thing_once() {
-        let error = SqlError::new(SqlErrorCode::Syntax, "expected an expression").at(Position { line: 1, column: 8 });
+        let error =
+            SqlError::new(SqlErrorCode::Syntax, "expected an expression").at(Position { line: 1, column: 8 });
         assert_eq!(
             statement_error(&error.into(), "SELECT FROM t"),
             "[ERROR] Could not execute SQL statement. Reason:\n\

@@ -44,7 +44,8 @@ impl Rows {
             return Ok(Some(first));
         }
         loop {
-            let batch = self.decoder.decode(&mut self.buffer).context("the result is not an Arrow IPC stream")?;
+            let batch =
+                self.decoder.decode(&mut self.buffer).context("the result is not an Arrow IPC stream")?;
             if batch.is_some() {
                 return Ok(batch);
             }

@@ -79,7 +79,9 @@ impl Runner {
                 Ok(Next::Continue) => {}
                 Ok(Next::Quit) => return Ok(Next::Quit),
                 // Who does not read any more, or says to stop, needs no reason.
-                Err(error) if crate::output::is_closed_pipe(&error) || error.is::<Interrupted>() => return Err(error),
+                Err(error) if crate::output::is_closed_pipe(&error) || error.is::<Interrupted>() => {
+                    return Err(error);
+                }
                 Err(error) => {
                     eprintln!("{}", report::statement_error(&error, script));
                     return Err(StatementFailed.into());
@@ -121,7 +123,8 @@ impl Runner {
 
     async fn run_insert(&mut self, job: JobId, kind: StatementKind) -> Result<()> {
         eprintln!("[INFO] SQL update statement has been successfully submitted:\nJob ID: {job}");
-        let wait = self.client.session().options().get(&options::DML_SYNC)? || kind == StatementKind::CreateTableAs;
+        let wait =
+            self.client.session().options().get(&options::DML_SYNC)? || kind == StatementKind::CreateTableAs;
         if wait {
             self.follower.follow(job).await?;
             eprintln!("[INFO] Complete execution of the SQL update statement.");
@@ -216,7 +219,12 @@ impl Follower {
     }
 }
 
-async fn print_rows(mut rows: Rows, format: Format, options: &Options, started: Option<Instant>) -> Result<()> {
+async fn print_rows(
+    mut rows: Rows,
+    format: Format,
+    options: &Options,
+    started: Option<Instant>,
+) -> Result<()> {
     let limit = match format {
         Format::Table => options.get(&options::RESULT_MAX_ROWS)?,
         // Who asks for a file wants all of it.

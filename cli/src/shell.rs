@@ -38,7 +38,8 @@ pub fn run(runtime: &Runtime, runner: &mut Runner, history: Option<PathBuf>) -> 
         env!("CARGO_PKG_VERSION")
     );
     loop {
-        *names.lock().unwrap_or_else(PoisonError::into_inner) = runtime.block_on(known_names(runner.client_mut()));
+        *names.lock().unwrap_or_else(PoisonError::into_inner) =
+            runtime.block_on(known_names(runner.client_mut()));
         match editor.read_line(&prompt::Prompt).context("cannot read from the terminal")? {
             Signal::Success(text) => {
                 let text = with_semicolon(&text);

@@ -37,11 +37,14 @@ pub async fn run(args: Args) -> Result<()> {
     warn(&config.warnings);
     let address = bind_address(&config.options, args.insecure)?;
     let mut shutdown = Shutdown::listen()?;
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot bind the control port {address}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot bind the control port {address}"))?;
     let connectors = connectors::open()?;
     let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
     let committer = Arc::new(TableCommitter::new(connectors));
-    let job_manager = JobManager::start(JobManagerConfig { options: config.options }, planner, committer).await?;
+    let job_manager =
+        JobManager::start(JobManagerConfig { options: config.options }, planner, committer).await?;
     // One line that whoever started this process can wait for.
     writeln!(io::stdout(), "JobManager ready at http://{}", listener.local_addr()?)?;
     tokio::select! {
@@ -58,7 +61,10 @@ fn bind_address(options: &Options, insecure: bool) -> Result<SocketAddr> {
     let name = options::REST_BIND_ADDRESS.name;
     let ip: IpAddr = match host.as_str() {
         "localhost" => IpAddr::from([127, 0, 0, 1]),
-        host => host.parse().ok().with_context(|| format!("option `{name}` cannot be `{host}`: expected an IP address"))?,
+        host => host
+            .parse()
+            .ok()
+            .with_context(|| format!("option `{name}` cannot be `{host}`: expected an IP address"))?,
     };
     if !ip.is_loopback() && !insecure {
         bail!(
@@ -67,7 +73,9 @@ fn bind_address(options: &Options, insecure: bool) -> Result<SocketAddr> {
         );
     }
     let port = options.get(&options::REST_PORT)?;
-    let port = u16::try_from(port).ok().with_context(|| format!("`{}` cannot be `{port}`", options::REST_PORT.name))?;
+    let port = u16::try_from(port)
+        .ok()
+        .with_context(|| format!("`{}` cannot be `{port}`", options::REST_PORT.name))?;
     Ok(SocketAddr::new(ip, port))
 }
 

@@ -65,8 +65,16 @@ fn print(out: &mut impl Write, title: &str, none: Option<&str>, mut jobs: Vec<Jo
     jobs.sort_by_key(|job| job.start_time);
     writeln!(out, "{:-^62}", format!(" {title} "))?;
     for job in jobs {
-        let started = DateTime::from_timestamp_millis(job.start_time).unwrap_or_default().with_timezone(&Local);
-        writeln!(out, "{} : {} : {} ({})", started.format("%d.%m.%Y %H:%M:%S"), job.jid, job.name, job.state)?;
+        let started =
+            DateTime::from_timestamp_millis(job.start_time).unwrap_or_default().with_timezone(&Local);
+        writeln!(
+            out,
+            "{} : {} : {} ({})",
+            started.format("%d.%m.%Y %H:%M:%S"),
+            job.jid,
+            job.name,
+            job.state
+        )?;
     }
     writeln!(out, "{:-^62}", "")
 }
@@ -77,7 +85,12 @@ mod tests {
 
     #[test]
     fn blocks_look_like_flinks() {
-        let job = JobLine { jid: "ab".to_owned(), name: "etl".to_owned(), state: "RUNNING".to_owned(), start_time: 0 };
+        let job = JobLine {
+            jid: "ab".to_owned(),
+            name: "etl".to_owned(),
+            state: "RUNNING".to_owned(),
+            start_time: 0,
+        };
         let mut out = Vec::new();
         print(&mut out, "Running/Restarting Jobs", Some("No running jobs."), vec![job]).unwrap();
         print(&mut out, "Scheduled/Initializing Jobs", Some("No scheduled jobs."), vec![]).unwrap();

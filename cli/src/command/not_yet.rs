@@ -30,9 +30,13 @@ impl Command {
     /// Says what to use instead.
     pub fn refuse(&self) -> Result<()> {
         let (verb, instead) = match self {
-            Command::Stop(_) => ("stop", "a batch job keeps nothing to stop with; use `thalweg cancel <job>`"),
+            Command::Stop(_) => {
+                ("stop", "a batch job keeps nothing to stop with; use `thalweg cancel <job>`")
+            }
             Command::Savepoint(_) => ("savepoint", "a batch job has no state to keep; run its script again"),
-            Command::Checkpoint(_) => ("checkpoint", "a batch job recovers by running its failed parts again"),
+            Command::Checkpoint(_) => {
+                ("checkpoint", "a batch job recovers by running its failed parts again")
+            }
         };
         bail!("`{verb}` is not supported yet: {instead}")
     }

@@ -90,13 +90,19 @@ pub async fn run(args: Args) -> Result<()> {
         };
         match ended {
             Ok(()) => {}
-            Err(error) if crate::output::is_closed_pipe(&error) || error.is::<Interrupted>() => return Err(error),
+            Err(error) if crate::output::is_closed_pipe(&error) || error.is::<Interrupted>() => {
+                return Err(error);
+            }
             Err(error) => {
                 eprintln!("{}", report::statement_error(&error, &script));
                 return Err(StatementFailed.into());
             }
         }
-        eprintln!("Job with JobID {} has finished.\nJob Runtime: {} ms", job.jobid, started.elapsed().as_millis());
+        eprintln!(
+            "Job with JobID {} has finished.\nJob Runtime: {} ms",
+            job.jobid,
+            started.elapsed().as_millis()
+        );
     }
     Ok(())
 }

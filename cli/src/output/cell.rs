@@ -77,7 +77,8 @@ impl<'a> Column<'a> {
             }
             Kind::List(items) => {
                 let offsets = self.array.as_list::<i32>().value_offsets();
-                let items = (offsets[row] as usize..offsets[row + 1] as usize).map(|item| (items.as_ref(), item));
+                let items =
+                    (offsets[row] as usize..offsets[row + 1] as usize).map(|item| (items.as_ref(), item));
                 append_all(items, ("[", "]"), text);
             }
             Kind::Struct(fields) => append_all(fields.iter().map(|field| (field, row)), ("(", ")"), text),
@@ -185,7 +186,8 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        BooleanArray, Float32Array, Float64Array, Int32Array, ListArray, StringArray, TimestampMillisecondArray,
+        BooleanArray, Float32Array, Float64Array, Int32Array, ListArray, StringArray,
+        TimestampMillisecondArray,
     };
     use arrow::datatypes::{Field, Int32Type};
 
@@ -204,8 +206,19 @@ mod tests {
     #[test]
     fn numbers_are_written_as_java_does() {
         let values = [0.0, -0.0, 1.0, 0.1, 1234567.5, 1e7, 1.25e10, 1e-3, 9e-4, f64::NAN, f64::NEG_INFINITY];
-        let expected =
-            ["0.0", "-0.0", "1.0", "0.1", "1234567.5", "1.0E7", "1.25E10", "0.001", "9.0E-4", "NaN", "-Infinity"];
+        let expected = [
+            "0.0",
+            "-0.0",
+            "1.0",
+            "0.1",
+            "1234567.5",
+            "1.0E7",
+            "1.25E10",
+            "0.001",
+            "9.0E-4",
+            "NaN",
+            "-Infinity",
+        ];
         assert_eq!(texts(&Float64Array::from(values.to_vec())), expected);
         assert_eq!(texts(&Float32Array::from(vec![0.1, 16_777_216.0])), ["0.1", "1.6777216E7"]);
     }
@@ -220,11 +233,21 @@ mod tests {
 
     #[test]
     fn nested_values() {
-        let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
+        let list = ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), None]),
+            None,
+            Some(vec![]),
+        ]);
         assert_eq!(texts(&list), ["[1, NULL]", "<NULL>", "[]"]);
         let row = StructArray::from(vec![
-            (Arc::new(Field::new("a", DataType::Int32, true)), Arc::new(Int32Array::from(vec![1])) as ArrayRef),
-            (Arc::new(Field::new("b", DataType::Utf8, true)), Arc::new(StringArray::from(vec!["x"])) as ArrayRef),
+            (
+                Arc::new(Field::new("a", DataType::Int32, true)),
+                Arc::new(Int32Array::from(vec![1])) as ArrayRef,
+            ),
+            (
+                Arc::new(Field::new("b", DataType::Utf8, true)),
+                Arc::new(StringArray::from(vec!["x"])) as ArrayRef,
+            ),
         ]);
         assert_eq!(texts(&row), ["(1, x)"]);
     }

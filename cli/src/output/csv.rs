@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn fields_are_quoted_where_they_must_be() {
-        let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a,b"), Some("say \"x\""), Some(""), None]));
+        let names: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("a,b"), Some("say \"x\""), Some(""), None]));
         let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, Some(3), Some(4)]));
         let batch = RecordBatch::try_from_iter([("name", names), ("a \"b\"", numbers)]).unwrap();
         let mut csv = Csv::new(batch.schema(), Style::default());

@@ -37,7 +37,8 @@ mod tests {
         let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a\"b"), None]));
         let prices: ArrayRef =
             Arc::new(Decimal128Array::from(vec![150, 7]).with_precision_and_scale(10, 2).unwrap());
-        let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1_706_702_400_000, 1_706_702_400_120]));
+        let times: ArrayRef =
+            Arc::new(TimestampMillisecondArray::from(vec![1_706_702_400_000, 1_706_702_400_120]));
         let batch = RecordBatch::try_from_iter([("n", names), ("p", prices), ("t", times)]).unwrap();
         let mut out = Vec::new();
         write(&batch, &mut out).unwrap();

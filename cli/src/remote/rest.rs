@@ -119,7 +119,8 @@ impl Rest {
     /// The slots of the cluster.
     pub async fn slots(&self) -> Result<u32> {
         let overview: Value = self.get("/overview").await?;
-        let slots = overview["slots-total"].as_u64().context("the JobManager's overview has no `slots-total`")?;
+        let slots =
+            overview["slots-total"].as_u64().context("the JobManager's overview has no `slots-total`")?;
         Ok(u32::try_from(slots)?)
     }
 
@@ -180,7 +181,8 @@ impl Rest {
     async fn body<T: DeserializeOwned>(&self, response: Response) -> Result<T> {
         let path = response.url().path().to_owned();
         let bytes = response.bytes().await.with_context(|| self.broken())?;
-        serde_json::from_slice(&bytes).with_context(|| format!("`{}{path}` gave an answer of another version", self.address))
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("`{}{path}` gave an answer of another version", self.address))
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response> {
@@ -199,7 +201,8 @@ impl Rest {
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
         // reqwest's own text repeats the address; the last cause is what happened.
-        let cause = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).last();
+        let cause =
+            std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).last();
         let cause = cause.map(ToString::to_string).unwrap_or_default();
         anyhow!("cannot reach the JobManager at `{}`: {cause}", self.address)
     }
@@ -213,20 +216,21 @@ impl Rest {
 impl Jobs for Rest {
     async fn watch(&self, job: JobId) -> Result<ProgressStream> {
         let first = self.progress(job).await?;
-        let polls = stream::unfold((self.clone(), Some(first), POLL_FIRST), move |(rest, first, wait)| async move {
-            // `None` after the end.
-            let now = first?;
-            let ended = now.status.is_terminal();
-            let item = Arc::new(now);
-            if ended {
-                return Some((Ok(item), (rest, None, wait)));
-            }
-            sleep(wait).await;
-            match rest.progress(job).await {
-                Ok(next) => Some((Ok(item), (rest, Some(next), (wait * 2).min(POLL_LAST)))),
-                Err(error) => Some((Err(error), (rest, None, wait))),
-            }
-        });
+        let polls =
+            stream::unfold((self.clone(), Some(first), POLL_FIRST), move |(rest, first, wait)| async move {
+                // `None` after the end.
+                let now = first?;
+                let ended = now.status.is_terminal();
+                let item = Arc::new(now);
+                if ended {
+                    return Some((Ok(item), (rest, None, wait)));
+                }
+                sleep(wait).await;
+                match rest.progress(job).await {
+                    Ok(next) => Some((Ok(item), (rest, Some(next), (wait * 2).min(POLL_LAST)))),
+                    Err(error) => Some((Err(error), (rest, None, wait))),
+                }
+            });
         Ok(polls.boxed())
     }
 

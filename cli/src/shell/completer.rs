@@ -75,13 +75,17 @@ impl reedline::Completer for Completer {
 fn suggestions(text: &str, names: &Names) -> (usize, Vec<String>) {
     let tokens = tokens(text);
     let Some(last) = tokens.last() else { return (0, Vec::new()) };
-    let before: Vec<_> =
-        tokens[..tokens.len() - 1].iter().filter(|token| !matches!(token.kind, Kind::Space | Kind::Comment)).collect();
+    let before: Vec<_> = tokens[..tokens.len() - 1]
+        .iter()
+        .filter(|token| !matches!(token.kind, Kind::Space | Kind::Comment))
+        .collect();
     match last.kind {
         Kind::Text if !last.closed => (last.start + 1, option_names(&last.text[1..], &before)),
         Kind::Name if !last.closed => (last.start, quoted_names(&last.text[1..], names)),
         Kind::Word => (last.start, words(last.text, before.last().copied(), names)),
-        Kind::Space if before.last().is_some_and(|token| precedes_table(token)) => (text.len(), names.tables.clone()),
+        Kind::Space if before.last().is_some_and(|token| precedes_table(token)) => {
+            (text.len(), names.tables.clone())
+        }
         _ => (text.len(), Vec::new()),
     }
 }
@@ -109,7 +113,8 @@ fn quoted_names(prefix: &str, names: &Names) -> Vec<String> {
 }
 
 fn words(prefix: &str, before: Option<&Token<'_>>, names: &Names) -> Vec<String> {
-    let starts = |name: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let starts =
+        |name: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     let like_typed = |word: &str| match prefix.chars().all(char::is_lowercase) {
         true => word.to_ascii_lowercase(),
         false => word.to_owned(),

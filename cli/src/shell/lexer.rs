@@ -68,7 +68,9 @@ fn next(text: &str) -> (Kind, usize, bool) {
         },
         ';' => (Kind::Semicolon, 1, true),
         c if c.is_whitespace() => (Kind::Space, run(char::is_whitespace), true),
-        c if c.is_alphabetic() || c == '_' => (Kind::Word, run(|c| c.is_alphanumeric() || c == '_' || c == '$'), true),
+        c if c.is_alphabetic() || c == '_' => {
+            (Kind::Word, run(|c| c.is_alphanumeric() || c == '_' || c == '$'), true)
+        }
         c if c.is_ascii_digit() => (Kind::Number, run(|c| c.is_ascii_alphanumeric() || c == '.'), true),
         c => (Kind::Symbol, c.len_utf8(), true),
     }
@@ -94,7 +96,9 @@ mod tests {
         let text = "SELECT `a``b`, 'it''s; -- no' FROM t1 -- end;\nWHERE x >= 1.5e3 /* open ;";
         let tokens = tokens(text);
         assert_eq!(tokens.iter().map(|token| token.text).collect::<String>(), text);
-        let kinds = |kind| tokens.iter().filter(|token| token.kind == kind).map(|token| token.text).collect::<Vec<_>>();
+        let kinds = |kind| {
+            tokens.iter().filter(|token| token.kind == kind).map(|token| token.text).collect::<Vec<_>>()
+        };
         assert_eq!(kinds(Kind::Name), ["`a``b`"]);
         assert_eq!(kinds(Kind::Text), ["'it''s; -- no'"]);
         assert_eq!(kinds(Kind::Comment), ["-- end;", "/* open ;"]);
