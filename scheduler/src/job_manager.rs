@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use thalweg_graph::{
     Options,
     options::{self, InvalidValue},
@@ -11,6 +12,8 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
 };
+
+use thalweg_deploy::{Container, Deployment};
 
 use crate::{
     clock::Clock,
@@ -53,6 +56,7 @@ pub struct JobManager {
     dispatcher: DispatcherHandle,
     gateway: WorkerGateway,
     options: Arc<Options>,
+    deployments: Mutex<Vec<Arc<dyn Deployment>>>,
 }
 
 impl JobManager {
@@ -79,7 +83,7 @@ impl JobManager {
         tokio::spawn(driver.run(inbox));
         let gateway = WorkerGateway::new(inputs.clone(), results.clone());
         let dispatcher = DispatcherHandle { inputs, results };
-        Ok(JobManager { dispatcher, gateway, options: Arc::new(options) })
+        Ok(JobManager { dispatcher, gateway, options: Arc::new(options), deployments: Mutex::default() })
     }
 
     /// The way to its dispatcher.
@@ -98,8 +102,26 @@ impl JobManager {
         axum::serve(listener, routes).await
     }
 
-    /// Stops: workers' sessions are closed, waiting calls end with `Stopped`.
+    /// Has workers started that register at `leader` (`host:port`); they end when the JobManager stops.
+    pub async fn deploy(
+        &self,
+        deployment: Arc<dyn Deployment>,
+        leader: &str,
+        workers: u32,
+    ) -> Result<Vec<Container>, thalweg_deploy::Error> {
+        let started = deployment.start_workers(leader, workers).await?;
+        self.deployments.lock().push(deployment);
+        Ok(started)
+    }
+
+    /// Stops: workers' sessions are closed, those that were started from here are ended, waiting calls end with `Stopped`.
     pub async fn stop(&self) {
+        let deployments = std::mem::take(&mut *self.deployments.lock());
+        for deployment in deployments {
+            if let Err(error) = deployment.stop_all().await {
+                tracing::warn!(%error, deployment = deployment.name(), "a worker may be left behind");
+            }
+        }
         let (stopped, done) = oneshot::channel();
         if self.dispatcher.inputs.send(Input::Stop(stopped)).await.is_ok() {
             // A dispatcher that is gone already has stopped.
@@ -107,3 +129,6 @@ impl JobManager {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

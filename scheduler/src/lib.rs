@@ -4,6 +4,8 @@
 //! I/O, no randomness). The `dispatcher` runs them in one task and carries their actions out; `worker_gateway` and `rest` are
 //! its doors. Planning and committing are handed in as traits, so that this crate knows neither SQL nor file systems.
 
+#[cfg(test)]
+mod testing;
 pub mod clock;
 pub mod view;
 pub mod planner;
@@ -16,6 +18,7 @@ pub mod dispatcher;
 pub mod worker_gateway;
 pub mod rest;
 pub mod job_manager;
+pub mod bench;
 
 pub use committer::Committer;
 pub use dispatcher::{DispatcherHandle, ResultStream, ScriptAccepted, ScriptJob, ScriptRequest};

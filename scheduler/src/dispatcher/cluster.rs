@@ -120,13 +120,14 @@ impl Cluster {
     }
 
     /// Takes a planned job.
-    pub fn submit(&mut self, graph: JobGraph, now: Timestamp) -> Result<JobId, Error> {
+    pub fn submit(&mut self, mut graph: JobGraph, now: Timestamp) -> Result<JobId, Error> {
         graph.validate()?;
         if graph.build_id != BUILD_ID {
             return Err(Error::OtherBuild { planned: graph.build_id, ours: BUILD_ID.to_owned() });
         }
         job_master::Settings::read(&graph.options)?;
         let job = graph.job;
+        job_master::break_cycles(&mut graph);
         self.propose(Command::SubmitJob { graph: Arc::new(graph), at: now }, now).map_err(refused)?;
         self.settle(now);
         Ok(job)

@@ -27,6 +27,7 @@ use thalweg_rpc::TaskUpdate;
 pub use self::{
     event::{Action, Event, SinkOutput},
     execution_graph::ExecutionGraph,
+    region::break_cycles,
 };
 use self::{
     region::{Phase, Regions},
@@ -114,7 +115,7 @@ pub struct JobMaster {
 }
 
 impl JobMaster {
-    /// A master for an accepted job: its graph is valid.
+    /// A master for an accepted job: its graph is valid and without cycles of regions (see [`break_cycles`]).
     pub fn new(graph: Arc<JobGraph>, epoch: JobEpoch, settings: Settings, now: Timestamp) -> Self {
         Self {
             regions: Regions::of(&graph),

@@ -3,7 +3,10 @@
 //! Vertices that pipelined edges connect are one region: all their subtasks run at once, those of the same index in one slot. A
 //! vertex without pipelined edges falls into one region for each subtask, so that it can run in waves on few slots.
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use thalweg_graph::{JobGraph, SubtaskId, VertexId, exchange::ExchangeKind};
 
@@ -126,4 +129,66 @@ fn pipelined_groups(graph: &JobGraph) -> Vec<usize> {
         parents[source.max(target)] = source.min(target);
     }
     (0..parents.len()).map(|vertex| root(&mut parents, vertex)).collect()
+}
+
+/// Makes pipelined edges blocking where regions would wait for each other: a region that (perhaps by others) reads over a blocking
+/// edge what it makes itself could never start. Edges lead forward, so that in the end there is an order.
+pub fn break_cycles(graph: &mut JobGraph) {
+    loop {
+        let groups = pipelined_groups(graph);
+        let waiting = groups_that_wait_for_themselves(graph, &groups);
+        let edges = graph.edges.iter_mut().filter(|edge| edge.kind == ExchangeKind::Pipelined);
+        let mut changed = false;
+        for edge in edges.filter(|edge| waiting.contains(&groups[edge.source.index()])) {
+            edge.kind = ExchangeKind::Blocking;
+            changed = true;
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+fn groups_that_wait_for_themselves(graph: &JobGraph, groups: &[usize]) -> BTreeSet<usize> {
+    let mut consumers = BTreeMap::<usize, BTreeSet<usize>>::new();
+    for edge in graph.edges.iter().filter(|edge| edge.kind == ExchangeKind::Blocking) {
+        let (source, target) = (groups[edge.source.index()], groups[edge.target.index()]);
+        consumers.entry(source).or_default().insert(target);
+    }
+    let waits_for_itself = |group: &usize| {
+        let mut open = vec![*group];
+        let mut seen = BTreeSet::new();
+        while let Some(next) = open.pop() {
+            let after = consumers.get(&next).into_iter().flatten();
+            open.extend(after.copied().filter(|group| seen.insert(*group)));
+        }
+        seen.contains(group)
+    };
+    consumers.keys().copied().filter(waits_for_itself).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_graph::exchange::ExchangeKind::{Blocking, Pipelined};
+
+    use super::*;
+    use crate::testing::graph;
+
+    fn kinds(parallelisms: &[u32], edges: &[(u32, u32, ExchangeKind)]) -> Vec<ExchangeKind> {
+        let mut graph = graph(1, parallelisms, edges, &[]);
+        break_cycles(&mut graph);
+        graph.edges.iter().map(|edge| edge.kind).collect()
+    }
+
+    #[test]
+    fn regions_that_wait_for_each_other_are_cut_and_others_stay() {
+        // A region that reads over a blocking edge what it makes itself.
+        let inside = [(0, 1, Pipelined), (0, 1, Blocking), (1, 2, Pipelined)];
+        assert_eq!(kinds(&[1, 1, 1], &inside), [Blocking; 3]);
+        // By a detour over another region.
+        let detour = [(0, 2, Pipelined), (0, 1, Blocking), (1, 2, Blocking)];
+        assert_eq!(kinds(&[1, 1, 1], &detour), [Blocking; 3]);
+        let fine = [(0, 1, Pipelined), (1, 2, Blocking), (2, 3, Pipelined)];
+        assert_eq!(kinds(&[1; 4], &fine), [Pipelined, Blocking, Pipelined]);
+    }
 }

@@ -123,6 +123,3 @@ async fn wrong_method(request: Request) -> ApiError {
     let text = format!("`{}` does not take {}", request.uri().path(), request.method());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", text)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,5 @@
+//! The whole control plane, from its doors.
+
+mod fakes;
+mod jobs;
+mod rest;
