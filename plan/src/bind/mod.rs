@@ -10,6 +10,7 @@ mod names;
 mod relations;
 mod tables;
 mod types;
+mod unnest;
 
 use datafusion::{
     execution::SessionState,
@@ -68,7 +69,7 @@ impl<'a> Binder<'a> {
         for hint in &query.hints.joins {
             tracing::warn!(strategy = hint.strategy, tables = ?hint.tables, "the join hint is not followed: joins are chosen from statistics");
         }
-        names::named(in_sql_types(plan)?, &names)
+        names::named(in_sql_types(unnest::flatten(plan)?)?, &names)
     }
 }
 

@@ -101,3 +101,38 @@ async fn streaming_is_refused_by_name() {
     let error = refused(&mut session, "SET 'execution.runtime-mode' = 'STREAMING'; SELECT 1").await;
     assert_eq!(error.code, SqlErrorCode::Unsupported);
 }
+
+/// The rows of a query, run where it is planned.
+async fn rows(session: &Session, query: &str) -> String {
+    let Command::Query(query) = sql::parse(sql::Source::new(query)).unwrap() else { panic!("not a query") };
+    let state = session.state();
+    let plan = session.binder(&state).query(&query).await.unwrap();
+    let plan = state.create_physical_plan(&plan).await.unwrap();
+    let batches = datafusion::physical_plan::collect(plan, state.task_ctx()).await.unwrap();
+    pretty_format_batches(&batches).unwrap().to_string()
+}
+
+#[tokio::test]
+async fn unnest_repeats_a_row_for_every_item() {
+    let session = after(BIDS).await;
+    let items = "(VALUES (1, ARRAY['a', 'b']), (2, ARRAY['c'])) AS t (id, items)";
+    let query =
+        format!("SELECT t.id, u.item FROM {items} CROSS JOIN UNNEST(t.items) AS u (item) ORDER BY 1, 2");
+    insta::assert_snapshot!("unnest", rows(&session, &query).await);
+    let query = "SELECT auction, tag FROM bid CROSS JOIN UNNEST(bid.tags) AS u (tag) WHERE tag LIKE 'a%'";
+    assert!(!rows(&session, query).await.contains("| a"));
+}
+
+#[tokio::test]
+async fn null_sorts_as_the_smallest_value() {
+    let session = session();
+    let query = "SELECT x FROM (VALUES (1), (CAST(NULL AS INT)), (2)) AS t (x) ORDER BY x";
+    insta::assert_snapshot!("null_first", rows(&session, query).await);
+}
+
+#[tokio::test]
+async fn columns_without_a_name_get_flinks() {
+    let session = session();
+    let query = "SELECT x + 1, COUNT(*), x, x, 'a' AS s FROM (VALUES (1)) AS t (x) GROUP BY x";
+    insta::assert_snapshot!("names", rows(&session, query).await);
+}
