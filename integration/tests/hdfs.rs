@@ -1,5 +1,7 @@
 //! Against a real NameNode and two real DataNodes.
 
+mod table;
+
 use thalweg_integration::hadoop::Hdfs;
 
 #[tokio::test]
