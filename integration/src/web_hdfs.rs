@@ -115,6 +115,7 @@ impl WebHdfs {
     }
 
     async fn request(&self, method: Method, path: &str, operation: &str) -> Result<Response> {
+        let path = path.replace('%', "%25");
         let url = format!("{}/webhdfs/v1{path}?user.name={}&op={operation}", self.web, self.user);
         Ok(self.http.request(method, url).send().await?)
     }
