@@ -23,7 +23,8 @@ struct Table {
 
 impl Table {
     fn new(hdfs: &Hdfs, path: &str, format: &str, patience: Patience) -> Self {
-        let config = ConnectorsConfig { hadoop_conf_dir: Some(hdfs.conf_dir()), patience, ..Default::default() };
+        let config =
+            ConnectorsConfig { hadoop_conf_dir: Some(hdfs.conf_dir()), patience, ..Default::default() };
         let column = |name: &str, data_type: &str| Column {
             name: name.to_owned(),
             data_type: data_type.to_owned(),
@@ -77,7 +78,8 @@ impl Table {
         context.register_table("t", provider.unwrap()).unwrap();
         let rows = context.sql(sql).await.unwrap().collect().await.map_err(|error| error.to_string())?;
         let table = pretty_format_batches(&rows).unwrap().to_string();
-        let cells = |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join("|");
+        let cells =
+            |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join("|");
         Ok(table.lines().filter(|line| line.starts_with('|')).skip(1).map(cells).collect())
     }
 }
@@ -129,11 +131,8 @@ async fn block_locations_are_the_namenodes() {
     hdfs.client().put("/located/f", vec![b'\n'; 3 << 20]).await.unwrap();
     let expected = hdfs.client().block_hosts("/located/f").await.unwrap();
     let table = Table::new(hdfs, "hdfs:///located", "csv", Patience::default());
-    let range = |block: u64| FileRange {
-        url: hdfs.url_of("/located/f"),
-        start: block << 20,
-        end: (block + 1) << 20,
-    };
+    let range =
+        |block: u64| FileRange { url: hdfs.url_of("/located/f"), start: block << 20, end: (block + 1) << 20 };
     let ranges: Vec<_> = (0..3).map(range).collect();
     assert_eq!(table.connectors.locate(&ranges).await, expected);
     let missing = FileRange { url: hdfs.url_of("/located/none"), start: 0, end: 1 };
@@ -167,7 +166,10 @@ async fn assert_refused(conf_dir: String) {
     let connectors = BuiltinConnectors::new(config).unwrap();
     let secret = connectors.file_systems().locate("hdfs:///private/secret").unwrap();
     let error = secret.file_system.list(&secret.path).await.unwrap_err().chain();
-    assert!(error.contains("user `mallory` may not list `hdfs://") && error.contains("/private/secret`"), "{error}");
+    assert!(
+        error.contains("user `mallory` may not list `hdfs://") && error.contains("/private/secret`"),
+        "{error}"
+    );
     assert!(error.contains("chmod") && error.contains("HADOOP_USER_NAME"), "{error}");
     let error = secret.file_system.create_dirs("/private/new").await.unwrap_err();
     assert!(error.to_string().contains("may not create folder"), "{error}");
