@@ -66,3 +66,68 @@ impl Partitioner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use arrow::{
+        array::{Array as _, ArrayRef, AsArray as _, Int64Array},
+        datatypes::Int64Type,
+    };
+    use datafusion::physical_expr::expressions::col;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batch(keys: &[Option<i64>]) -> RecordBatch {
+        let rows = Int64Array::from_iter_values(0..keys.len() as i64);
+        let columns: [(&str, ArrayRef); 2] =
+            [("key", Arc::new(Int64Array::from(keys.to_vec()))), ("row", Arc::new(rows))];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
+    }
+
+    fn by_key(schema: &SchemaRef, lanes: usize) -> Partitioner {
+        let key = codec::encode_expr(&col("key", schema).unwrap()).unwrap();
+        let hash = Partitioning::Hash { expressions: vec![key], display: "key@0".to_owned() };
+        Partitioner::new(&hash, lanes, 0, schema, &TaskContext::default()).unwrap()
+    }
+
+    proptest! {
+        /// Two partitioners stand for two producers: a key must go to the same lane from both.
+        #[test]
+        fn rows_are_neither_lost_nor_doubled_and_equal_keys_meet(
+            keys in prop::collection::vec(prop::option::of(-5i64..5), 1..200), lanes in 1usize..9
+        ) {
+            let batch = batch(&keys);
+            let mut lane_of_key = BTreeMap::new();
+            for mut partitioner in [by_key(&batch.schema(), lanes), by_key(&batch.schema(), lanes)] {
+                let mut seen = HashMap::new();
+                for (lane, part) in partitioner.deal(batch.clone()).unwrap() {
+                    prop_assert!(lane < lanes);
+                    let (key, row) = (part.column(0).as_primitive::<Int64Type>(), part.column(1).as_primitive::<Int64Type>());
+                    for at in 0..part.num_rows() {
+                        let key = key.is_valid(at).then(|| key.value(at));
+                        prop_assert_eq!(key, keys[row.value(at) as usize]);
+                        prop_assert_eq!(*lane_of_key.entry(key).or_insert(lane), lane);
+                        prop_assert_eq!(seen.insert(row.value(at), lane), None);
+                    }
+                }
+                prop_assert_eq!(seen.len(), keys.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_round_robin_begins_elsewhere_for_each_producer() {
+        let batch = batch(&[Some(1)]);
+        let lanes = |start| {
+            let schema = batch.schema();
+            let context = TaskContext::default();
+            let mut turn = Partitioner::new(&Partitioning::RoundRobin, 3, start, &schema, &context).unwrap();
+            [0; 4].map(|_| turn.deal(batch.clone()).unwrap()[0].0)
+        };
+        assert_eq!(lanes(0), [0, 1, 2, 0]);
+        assert_eq!(lanes(5), [2, 0, 1, 2]);
+    }
+}
