@@ -451,3 +451,6 @@ fn refused(refusal: Refusal) -> Error {
         Refusal::JobEnded(job) => Error::JobCanceled(job),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+//! The whole machine under random orders of everything that can happen: no panic, no slot lost, every job ends, every attempt is
+//! ordered once, and after the faults have stopped the cluster heals.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use thalweg_graph::{
+    Attempt, EdgeId, FailureKind, TaskMetrics, TaskState,
+    exchange::{ExchangeKind, ResultPartitionId},
+};
+use thalweg_rpc::{RunningTask, TaskUpdate};
+
+use super::*;
+use crate::testing::{graph, registration};
+
+const SLOTS: u32 = 2;
+
+/// A worker as the machine sees it from outside.
+#[derive(Default)]
+struct FakeWorker {
+    session: Option<SessionId>,
+    running: BTreeMap<Attempt, Arc<TaskDescriptor>>,
+    canceling: BTreeSet<Attempt>,
+    partitions: BTreeSet<ResultPartitionId>,
+}
+
+struct World {
+    cluster: Cluster,
+    now: Timestamp,
+    workers: BTreeMap<String, FakeWorker>,
+    sessions: u64,
+    deployed: BTreeSet<Attempt>,
+    commits: Vec<JobId>,
+    aborts: Vec<JobId>,
+    ended: BTreeMap<JobId, JobStatus>,
+    committed: BTreeSet<JobId>,
+}
+
+impl World {
+    fn new() -> World {
+        let settings = WorkerSettings {
+            heartbeat_interval: std::time::Duration::from_secs(2),
+            heartbeat_timeout: std::time::Duration::from_secs(10),
+            session_grace: std::time::Duration::from_millis(50),
+        };
+        World {
+            cluster: Cluster::new(settings, 100),
+            now: Timestamp(0),
+            workers: BTreeMap::new(),
+            sessions: 0,
+            deployed: BTreeSet::new(),
+            commits: Vec::new(),
+            aborts: Vec::new(),
+            ended: BTreeMap::new(),
+            committed: BTreeSet::new(),
+        }
+    }
+
+    fn settle(&mut self) {
+        for effect in self.cluster.take_effects() {
+            match effect {
+                Effect::Send(session, message) => self.deliver(session, message),
+                Effect::Commit(job, _) => self.commits.push(job),
+                Effect::Abort(job, _) => self.aborts.push(job),
+                Effect::Ended(job, end) => {
+                    assert!(end.status.is_terminal());
+                    assert!(self.ended.insert(job, end.status).is_none(), "{job} ended twice");
+                    assert!(
+                        !self.committed.contains(&job) || end.status == JobStatus::Finished,
+                        "committed and yet {}",
+                        end.status
+                    );
+                }
+                Effect::Close(session) => {
+                    let worker = self.workers.values_mut().find(|worker| worker.session == Some(session));
+                    worker.into_iter().for_each(|worker| worker.session = None);
+                }
+                _ => {}
+            }
+        }
+        let (total, free) = self.cluster.resources.slots();
+        assert!(free <= total);
+    }
+
+    fn deliver(&mut self, session: SessionId, message: ToWorker) {
+        let Some(worker) = self.workers.values_mut().find(|worker| worker.session == Some(session)) else {
+            return;
+        };
+        match message {
+            ToWorker::Deploy { tasks, .. } => {
+                for task in tasks {
+                    assert!(self.deployed.insert(task.attempt), "{} is ordered twice", task.attempt);
+                    worker.running.insert(task.attempt, task);
+                }
+            }
+            ToWorker::Cancel { attempt, .. } => drop(worker.canceling.insert(attempt)),
+            ToWorker::ForgetJob { job, .. } => {
+                worker.running.retain(|attempt, _| attempt.job != job);
+                worker.canceling.retain(|attempt| attempt.job != job);
+                worker.partitions.retain(|partition| partition.producer.job != job);
+            }
+            _ => {}
+        }
+    }
+
+    fn register(&mut self, name: &str) {
+        self.sessions += 1;
+        let session = SessionId(self.sessions);
+        let worker = self.workers.entry(name.to_owned()).or_default();
+        worker.session = Some(session);
+        let mut registration = registration(name, SLOTS);
+        let task = |attempt: &Attempt| RunningTask {
+            attempt: *attempt,
+            epoch: JobEpoch(0),
+            state: TaskState::Running,
+        };
+        registration.running = worker.running.keys().map(task).collect();
+        registration.partitions = worker.partitions.iter().copied().collect();
+        worker.canceling.clear();
+        self.cluster.worker_registered(session, registration, self.now);
+        self.settle();
+    }
+
+    /// The connection breaks; the worker lives on, or is killed with all that it has.
+    fn disconnect(&mut self, name: &str, killed: bool) {
+        let Some(worker) = self.workers.get_mut(name) else { return };
+        let session = worker.session.take();
+        if killed {
+            self.workers.remove(name);
+        }
+        if let Some(session) = session {
+            self.cluster.session_ended(session, &WorkerId(name.to_owned()), self.now);
+            self.settle();
+        }
+    }
+
+    fn say(&mut self, name: &str, message: ToLeader) {
+        let Some(session) = self.workers.get(name).and_then(|worker| worker.session) else { return };
+        self.cluster.worker_said(session, &WorkerId(name.to_owned()), message, self.now);
+        self.settle();
+    }
+
+    fn update(&mut self, name: &str, attempt: Attempt, update: TaskUpdate) {
+        let worker = self.workers.get_mut(name).expect("the worker lives");
+        if worker.session.is_none() {
+            return;
+        }
+        if let Some(task) = worker.running.remove(&attempt)
+            && matches!(update, TaskUpdate::Finished { .. })
+        {
+            let kept = task.outputs.iter().filter(|output| output.kind == ExchangeKind::Blocking);
+            worker.partitions.extend(kept.map(|output| output.id));
+        }
+        worker.canceling.remove(&attempt);
+        self.say(name, ToLeader::Task { attempt, update });
+    }
+
+    fn nth_running(&self, n: usize) -> Option<(String, Attempt)> {
+        let all: Vec<_> = self
+            .workers
+            .iter()
+            .flat_map(|(name, worker)| worker.running.keys().map(|attempt| (name.clone(), *attempt)))
+            .collect();
+        (!all.is_empty()).then(|| all[n % all.len()].clone())
+    }
+
+    fn advance(&mut self, ms: u64) {
+        self.now = Timestamp(self.now.0 + ms);
+        for name in self.workers.keys().cloned().collect::<Vec<_>>() {
+            self.say(&name, ToLeader::Heartbeat { tasks: Vec::new(), memory_used_bytes: 0 });
+        }
+        self.cluster.tick(self.now);
+        self.settle();
+    }
+
+    fn answer_sinks(&mut self) {
+        for job in std::mem::take(&mut self.commits) {
+            self.committed.insert(job);
+            self.cluster.committed(job, Ok(()), self.now);
+            self.settle();
+        }
+        for job in std::mem::take(&mut self.aborts) {
+            self.cluster.aborted(job, self.now);
+            self.settle();
+        }
+    }
+
+    fn answer_cancels(&mut self) {
+        for name in self.workers.keys().cloned().collect::<Vec<_>>() {
+            for attempt in self.workers[&name].canceling.clone() {
+                self.update(&name, attempt, TaskUpdate::Canceled);
+            }
+        }
+    }
+
+    fn finish(&mut self, name: &str, attempt: Attempt) {
+        let update = TaskUpdate::Finished { metrics: TaskMetrics::default(), committables: Vec::new() };
+        self.update(name, attempt, update);
+    }
+
+    /// No faults any more: everything that runs finishes.
+    fn heal(&mut self, jobs: usize) {
+        for name in ["w0", "w1", "w2"] {
+            if self.workers.get(name).is_none_or(|worker| worker.session.is_none()) {
+                self.register(name);
+            }
+        }
+        for _ in 0..2_000 {
+            if self.ended.len() == jobs {
+                return;
+            }
+            self.answer_cancels();
+            let running: Vec<_> = (0..)
+                .map_while(|n| (n < self.running_count()).then(|| self.nth_running(n)))
+                .flatten()
+                .collect();
+            for (name, attempt) in running {
+                if self.workers[&name].running.contains_key(&attempt) {
+                    self.finish(&name, attempt);
+                }
+            }
+            self.answer_sinks();
+            self.advance(1_000);
+        }
+        panic!("{} of {jobs} jobs have ended: {:?}", self.ended.len(), self.cluster.overview());
+    }
+
+    fn running_count(&self) -> usize {
+        self.workers.values().map(|worker| worker.running.len()).sum()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit(Vec<u32>, Vec<bool>),
+    Cancel(u128),
+    Register(u8),
+    Disconnect(u8, bool),
+    Goodbye(u8),
+    Finish(usize),
+    Fail(usize),
+    Fetch(usize),
+    AnswerCancels,
+    AnswerSinks,
+    Advance(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let shape = (proptest::collection::vec(1..4_u32, 1..4), proptest::collection::vec(any::<bool>(), 3));
+    let step = prop_oneof![
+        3 => shape.prop_map(|(parallelisms, kinds)| Step::Submit(parallelisms, kinds)),
+        1 => (0..6_u128).prop_map(Step::Cancel),
+        4 => (0..3_u8).prop_map(Step::Register),
+        2 => (0..3_u8, any::<bool>()).prop_map(|(worker, killed)| Step::Disconnect(worker, killed)),
+        1 => (0..3_u8).prop_map(Step::Goodbye),
+        14 => any::<usize>().prop_map(Step::Finish),
+        2 => any::<usize>().prop_map(Step::Fail),
+        2 => any::<usize>().prop_map(Step::Fetch),
+        3 => Just(Step::AnswerCancels),
+        3 => Just(Step::AnswerSinks),
+        4 => prop_oneof![Just(1_u64), Just(60), Just(1_000), Just(4_000)].prop_map(Step::Advance),
+    ];
+    proptest::collection::vec(step, 0..100)
+}
+
+fn take(world: &mut World, step: Step, jobs: &mut u128) {
+    match step {
+        Step::Submit(parallelisms, kinds) => {
+            let kind = |pipelined| if pipelined { ExchangeKind::Pipelined } else { ExchangeKind::Blocking };
+            let edges: Vec<_> =
+                (1..parallelisms.len() as u32).map(|n| (n - 1, n, kind(kinds[n as usize - 1]))).collect();
+            let graph = graph(*jobs, &parallelisms, &edges, &[]);
+            *jobs += 1;
+            world.cluster.submit(graph, world.now).unwrap();
+            world.settle();
+        }
+        Step::Cancel(job) => {
+            let known = job < *jobs;
+            assert_eq!(world.cluster.cancel(JobId(job), world.now).is_ok(), known);
+            world.settle();
+        }
+        Step::Register(worker) => world.register(&format!("w{worker}")),
+        Step::Disconnect(worker, killed) => world.disconnect(&format!("w{worker}"), killed),
+        Step::Goodbye(worker) => {
+            let name = format!("w{worker}");
+            world.say(&name, ToLeader::Goodbye { reason: "drained".to_owned() });
+            world.workers.remove(&name);
+        }
+        Step::Finish(n) => {
+            if let Some((name, attempt)) = world.nth_running(n) {
+                world.finish(&name, attempt);
+            }
+        }
+        Step::Fail(n) => {
+            if let Some((name, attempt)) = world.nth_running(n) {
+                let failure = Failure::new(FailureKind::Io, "io");
+                let update = TaskUpdate::Failed { failure, metrics: TaskMetrics::default() };
+                world.update(&name, attempt, update);
+            }
+        }
+        Step::Fetch(n) => {
+            if let Some((name, attempt)) = world.nth_running(n) {
+                let inputs = &world.workers[&name].running[&attempt].inputs;
+                let producer = inputs.first().map_or(attempt, |gate| gate.producers[0].id.producer);
+                let kind = FailureKind::FetchFailed { edge: EdgeId(0), producer };
+                let failure = Failure::new(kind, "unreadable");
+                let update = TaskUpdate::Failed { failure, metrics: TaskMetrics::default() };
+                world.update(&name, attempt, update);
+            }
+        }
+        Step::AnswerCancels => world.answer_cancels(),
+        Step::AnswerSinks => world.answer_sinks(),
+        Step::Advance(ms) => world.advance(ms),
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_every_job_ends_and_every_slot_comes_back(steps in steps()) {
+        let (mut world, mut jobs) = (World::new(), 0);
+        for step in steps {
+            take(&mut world, step, &mut jobs);
+        }
+        world.heal(jobs as usize);
+        let (total, free) = world.cluster.resources.slots();
+        prop_assert_eq!((total, free), (3 * SLOTS, 3 * SLOTS));
+        prop_assert!(world.cluster.masters.is_empty());
+    }
+}
+
+#[test]
+fn a_killed_workers_tasks_start_elsewhere_within_its_short_grace() {
+    let mut world = World::new();
+    world.register("w0");
+    world.cluster.submit(graph(0, &[1], &[], &[]), world.now).unwrap();
+    world.settle();
+    world.register("w1");
+    world.disconnect("w0", true);
+    let lost = world.cluster.deadline().unwrap();
+    assert_eq!(lost, world.now.after(std::time::Duration::from_millis(50)));
+    world.advance(50);
+    // The restart strategy's first delay.
+    world.advance(200);
+    assert_eq!(world.workers["w1"].running.len(), 1);
+}
