@@ -1,14 +1,17 @@
 //! Runs scripts for a person or a pipe: statement by statement, rows to stdout, all else to stderr, Ctrl-C cancels the job.
 
 use std::{
-    io::{self, BufWriter, IsTerminal as _, Write as _},
+    io::{self, BufWriter, IsTerminal as _, Write},
     str::FromStr as _,
     sync::Arc,
     time::Instant,
 };
 
 use anyhow::Result;
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{AsArray as _, RecordBatch},
+    datatypes::{Schema, SchemaRef},
+};
 use futures::StreamExt as _;
 use thalweg_graph::{JobId, Options, options};
 use thalweg_plan::{Session, Statement, StatementKind};
@@ -135,9 +138,13 @@ impl Runner {
     }
 
     fn print_listing(&self, schema: SchemaRef, batches: &[RecordBatch], started: Instant) -> Result<()> {
-        let stdout = BufWriter::new(io::stdout().lock());
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        if self.format == Format::Table && is_text(&schema) {
+            print_text(batches, &mut stdout)?;
+            return Ok(());
+        }
         let mut style = style(self.client.session().options())?;
-        // What the session itself says (`EXPLAIN`, `SHOW CREATE TABLE`) is there to be read in full.
+        // What the session itself says is there to be read in full.
         style.column_width_max = usize::MAX;
         let mut printer = RowPrinter::new(self.format, schema, style, stdout);
         for batch in batches {
@@ -154,6 +161,19 @@ impl Runner {
         let mut stdout = io::stdout().lock();
         stdout.write_all(b"\x1b[2J\x1b[H").and_then(|()| stdout.flush())
     }
+}
+
+/// Whether a listing is one text of several lines, as `EXPLAIN` and `SHOW CREATE TABLE` give it, which a table's frame would only
+/// make unreadable.
+fn is_text(schema: &Schema) -> bool {
+    matches!(schema.fields().as_ref(), [field] if field.name() == "result")
+}
+
+fn print_text(batches: &[RecordBatch], out: &mut impl Write) -> io::Result<()> {
+    for text in batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()) {
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    out.flush()
 }
 
 /// Follows jobs that were started, and prints their rows.

@@ -253,6 +253,7 @@ impl Cluster {
             }
             ToLeader::Heartbeat { tasks, .. } => self.note_metrics(tasks, now),
             ToLeader::Goodbye { reason } => {
+                tracing::info!(%worker, reason, "a worker says goodbye");
                 let mut actions = Vec::new();
                 self.resources.worker_left(worker, &reason, &mut actions, now);
                 self.manage(actions, now);
@@ -389,7 +390,7 @@ impl Cluster {
     }
 
     fn worker_lost(&mut self, worker: WorkerId, reason: String, now: Timestamp) {
-        tracing::warn!(%worker, reason, "a worker is lost");
+        tracing::info!(%worker, reason, "a worker is gone");
         self.orders.remove(&worker);
         // A worker that registers anew at this moment has its session already.
         if self.resources.worker(&worker).is_none()
