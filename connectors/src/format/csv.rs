@@ -104,12 +104,21 @@ impl CsvDecoder {
         };
         let strict = CastOptions { safe: false, ..Default::default() };
         cast_with_options(&values, field.data_type(), &strict)
-            .map_err(|error| format!("column `{}`: {}", field.name(), plain(&error.to_string())))
+            .map_err(|error| format!("column `{}`: {}", field.name(), not_of(&error.to_string(), field.data_type())))
     }
 }
 
 fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// What a failed cast says: the value that it quotes, and the type that is wanted in SQL's words.
+fn not_of(message: &str, wanted: &DataType) -> String {
+    let wanted = super::schema::type_text(wanted);
+    match (message.find('\''), message.rfind('\'')) {
+        (Some(start), Some(end)) if start < end => format!("{} is not a value of {wanted}", &message[start..=end]),
+        _ => format!("{} (wanted: {wanted})", plain(message)),
+    }
 }
 
 /// A message of Arrow without the name of its error.
@@ -229,7 +238,7 @@ mod tests {
     fn reasons_are_told() {
         assert_eq!(
             decoder(&[]).decode(b"x,a,1\n").unwrap_err(),
-            "column `i`: Cannot cast string 'x' to value of Int32 type"
+            "column `i`: 'x' is not a value of INT"
         );
         assert_eq!(
             decoder(&[]).decode(b"1,a\n").unwrap_err(),

@@ -145,7 +145,7 @@ async fn malformed_rows_name_file_and_line_or_are_skipped() {
     let t = fixture(&["a INT", "b STRING"], &[], &[("format", "csv")]);
     t.file("f.csv", csv);
     let error = t.query("SELECT a, b FROM t").await.unwrap_err();
-    assert!(error.contains("/f.csv`, line 4: column `a`: Cannot cast string 'three'"), "{error}");
+    assert!(error.contains("/f.csv`, line 4: column `a`: 'three' is not a value of INT"), "{error}");
     assert!(error.contains("`csv.ignore-parse-errors`"), "{error}");
     let t = fixture(&["a INT", "b STRING"], &[], &[("format", "csv"), ("csv.ignore-parse-errors", "true")]);
     t.file("f.csv", csv);

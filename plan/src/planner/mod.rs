@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use datafusion::{
     common::tree_node::TreeNode,
-    error::DataFusionError,
     execution::SessionState,
     logical_expr::LogicalPlan,
     physical_plan::{
@@ -30,7 +29,7 @@ use self::{
     cut::{Cut, CutVertex},
     deal::Dealer,
 };
-use crate::{connect::Connectors, exec::codec, target::Target};
+use crate::{connect::Connectors, error, exec::codec, target::Target};
 
 /// A statement, or a set of them, to be made into one job.
 pub struct PlanRequest<'a> {
@@ -74,7 +73,7 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
     let mut result_columns = None;
     for root in &request.roots {
         refuse_recursion(&root.plan)?;
-        let plan = request.state.create_physical_plan(&root.plan).await.map_err(refused)?;
+        let plan = request.state.create_physical_plan(&root.plan).await.map_err(error::from_datafusion)?;
         let (plan, output) = match &root.output {
             RootOutput::Sink(sink) => (plan, VertexOutput::Sink(sink.clone())),
             RootOutput::Result(columns) => {
@@ -84,7 +83,7 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
         };
         match request.target {
             Target::Embedded { .. } => cut.add_whole(plan, output),
-            Target::Cluster { .. } => cut.add_root(&plan, output).map_err(refused)?,
+            Target::Cluster { .. } => cut.add_root(&plan, output).map_err(error::from_datafusion)?,
         }
     }
     let graph = JobGraph {
@@ -105,7 +104,7 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
 /// A recursive query's branches share a table in memory, which no fragment can carry.
 fn refuse_recursion(plan: &LogicalPlan) -> Result<(), SqlError> {
     let recursive =
-        plan.exists(|node| Ok(matches!(node, LogicalPlan::RecursiveQuery(_)))).map_err(refused)?;
+        plan.exists(|node| Ok(matches!(node, LogicalPlan::RecursiveQuery(_)))).map_err(error::from_datafusion)?;
     if recursive {
         return Err(SqlError::new(SqlErrorCode::Unsupported, "`WITH RECURSIVE` is not supported yet"));
     }
@@ -136,11 +135,11 @@ async fn vertices(request: &PlanRequest<'_>, cut: Vec<CutVertex>) -> Result<Vec<
             name: name::vertex_name(&vertex.plan, &vertex.output),
             parallelism: if distributed { partitions } else { 1 },
             fragment: Fragment {
-                plan: codec::encode(&vertex.plan).map_err(refused)?,
+                plan: codec::encode(&vertex.plan).map_err(error::from_datafusion)?,
                 display: displayable(vertex.plan.as_ref()).indent(false).to_string(),
                 partitions,
             },
-            sources: dealer.deal(&vertex.plan).await.map_err(refused)?,
+            sources: dealer.deal(&vertex.plan).await.map_err(error::from_datafusion)?,
             output: vertex.output,
             estimated_bytes: vertex.bytes,
         });
@@ -202,10 +201,6 @@ fn too_wide(target: Target, cut: &Cut) -> bool {
     let Target::Cluster { max_slots, .. } = target else { return false };
     let counts = cut.vertices.iter().map(|vertex| vertex.plan.output_partitioning().partition_count());
     counts.max().unwrap_or(0) > max_slots.max(1) as usize
-}
-
-fn refused(error: DataFusionError) -> SqlError {
-    SqlError::new(SqlErrorCode::Invalid, error.strip_backtrace())
 }
 
 fn invalid_option(error: InvalidValue) -> SqlError {

@@ -143,6 +143,8 @@ impl FilesystemWriter {
             };
             parts.push((folder, part));
         }
+        // So that every attempt names the same files alike.
+        parts.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(parts)
     }
 
