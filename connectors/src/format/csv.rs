@@ -103,8 +103,9 @@ impl CsvDecoder {
             text.iter().map(value).collect()
         };
         let strict = CastOptions { safe: false, ..Default::default() };
-        cast_with_options(&values, field.data_type(), &strict)
-            .map_err(|error| format!("column `{}`: {}", field.name(), not_of(&error.to_string(), field.data_type())))
+        cast_with_options(&values, field.data_type(), &strict).map_err(|error| {
+            format!("column `{}`: {}", field.name(), not_of(&error.to_string(), field.data_type()))
+        })
     }
 }
 
@@ -116,7 +117,9 @@ fn is_text(data_type: &DataType) -> bool {
 fn not_of(message: &str, wanted: &DataType) -> String {
     let wanted = super::schema::type_text(wanted);
     match (message.find('\''), message.rfind('\'')) {
-        (Some(start), Some(end)) if start < end => format!("{} is not a value of {wanted}", &message[start..=end]),
+        (Some(start), Some(end)) if start < end => {
+            format!("{} is not a value of {wanted}", &message[start..=end])
+        }
         _ => format!("{} (wanted: {wanted})", plain(message)),
     }
 }
@@ -236,10 +239,7 @@ mod tests {
 
     #[test]
     fn reasons_are_told() {
-        assert_eq!(
-            decoder(&[]).decode(b"x,a,1\n").unwrap_err(),
-            "column `i`: 'x' is not a value of INT"
-        );
+        assert_eq!(decoder(&[]).decode(b"x,a,1\n").unwrap_err(), "column `i`: 'x' is not a value of INT");
         assert_eq!(
             decoder(&[]).decode(b"1,a\n").unwrap_err(),
             "incorrect number of fields, expected 3 got 2"

@@ -147,7 +147,8 @@ async fn orc_is_read_by_name_with_missing_columns_as_null() {
     let t = fixture(&["b STRING", "a BIGINT", "p INT"], &["p"], &[("format", "orc")]);
     let batch = ints("a", (0..20_000).collect());
     let mut bytes = Vec::new();
-    let mut writer = orc_rust::arrow_writer::ArrowWriterBuilder::new(&mut bytes, batch.schema()).try_build().unwrap();
+    let mut writer =
+        orc_rust::arrow_writer::ArrowWriterBuilder::new(&mut bytes, batch.schema()).try_build().unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     t.file("p=1/1.orc", &bytes);
@@ -173,10 +174,12 @@ fn avro(rows: &[(i64, &str)]) -> Vec<u8> {
         bytes
     };
     let text = |text: &str| [long(text.len() as i64), text.as_bytes().to_vec()].concat();
-    let schema = r#"{"type":"record","name":"r","fields":[{"name":"a","type":"long"},{"name":"b","type":"string"}]}"#;
+    let schema =
+        r#"{"type":"record","name":"r","fields":[{"name":"a","type":"long"},{"name":"b","type":"string"}]}"#;
     let sync = [7; 16];
     let block: Vec<u8> = rows.iter().flat_map(|(a, b)| [long(*a), text(b)].concat()).collect();
-    let header = [b"Obj\x01".to_vec(), long(1), text("avro.schema"), text(schema), long(0), sync.to_vec()].concat();
+    let header =
+        [b"Obj\x01".to_vec(), long(1), text("avro.schema"), text(schema), long(0), sync.to_vec()].concat();
     [header, long(rows.len() as i64), long(block.len() as i64), block, sync.to_vec()].concat()
 }
 
@@ -185,7 +188,10 @@ async fn avro_is_read() {
     let mut t = fixture(&["a BIGINT", "b STRING", "p STRING"], &["p"], &[("format", "avro")]);
     t.file("p=x/1.avro", avro(&[(1, "one"), (-2, "two")]));
     t.file("p=y/2.avro", avro(&[(300, "three")]));
-    assert_eq!(t.query("SELECT a, b, p FROM t ORDER BY a").await.unwrap(), ["-2|two|x", "1|one|x", "300|three|y"]);
+    assert_eq!(
+        t.query("SELECT a, b, p FROM t ORDER BY a").await.unwrap(),
+        ["-2|two|x", "1|one|x", "300|three|y"]
+    );
     assert_eq!(t.query("SELECT b FROM t WHERE p = 'y'").await.unwrap(), ["three"]);
     t.table.columns.clear();
     let columns = t.connectors.infer_columns(&t.table).await.unwrap();

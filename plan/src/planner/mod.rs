@@ -103,8 +103,9 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
 
 /// A recursive query's branches share a table in memory, which no fragment can carry.
 fn refuse_recursion(plan: &LogicalPlan) -> Result<(), SqlError> {
-    let recursive =
-        plan.exists(|node| Ok(matches!(node, LogicalPlan::RecursiveQuery(_)))).map_err(error::from_datafusion)?;
+    let recursive = plan
+        .exists(|node| Ok(matches!(node, LogicalPlan::RecursiveQuery(_))))
+        .map_err(error::from_datafusion)?;
     if recursive {
         return Err(SqlError::new(SqlErrorCode::Unsupported, "`WITH RECURSIVE` is not supported yet"));
     }
