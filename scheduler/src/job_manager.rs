@@ -13,6 +13,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
+use axum::serve::ListenerExt as _;
 use thalweg_deploy::{Container, Deployment};
 
 use crate::{
@@ -99,6 +100,12 @@ impl JobManager {
     /// Serves the control port (REST and worker sessions) until the listener fails.
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
         let routes = rest::routes(self.dispatcher(), self.gateway.clone(), self.options.clone());
+        // Orders to workers are small and must not wait for an acknowledgement of those before.
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot turn off the delay of small packets");
+            }
+        });
         axum::serve(listener, routes).await
     }
 
