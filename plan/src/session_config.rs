@@ -14,6 +14,9 @@ use thalweg_graph::{
 
 use crate::{rules, target::Target};
 
+/// Within a process collecting a build side copies nothing, which costs less than to partition both sides by their keys.
+const EMBEDDED_COLLECT_BYTES: usize = 32 << 20;
+
 /// The session in which a worker decodes and runs fragments on so many threads.
 pub fn session_state(options: &Options, runtime: Arc<RuntimeEnv>, threads: u32) -> SessionState {
     planning_state(options, runtime, Target::Embedded { threads })
@@ -25,12 +28,11 @@ pub fn planning_state(options: &Options, runtime: Arc<RuntimeEnv>, target: Targe
         .with_config(session_config(options, target))
         .with_runtime_env(runtime)
         .with_default_features();
-    match target {
-        Target::Embedded { .. } => builder.build(),
-        Target::Cluster { .. } => {
-            builder.with_physical_optimizer_rules(rules::physical_rules_for_cutting()).build()
-        }
-    }
+    let rules = match target {
+        Target::Embedded { .. } => rules::physical_rules(),
+        Target::Cluster { .. } => rules::physical_rules_for_cutting(),
+    };
+    builder.with_physical_optimizer_rules(rules).build()
 }
 
 fn session_config(options: &Options, target: Target) -> SessionConfig {
@@ -41,8 +43,14 @@ fn session_config(options: &Options, target: Target) -> SessionConfig {
     if let Ok(MemorySize(bytes)) = options.get(&options::BROADCAST_THRESHOLD) {
         settings.optimizer.hash_join_single_partition_threshold = bytes as usize;
     }
-    if let Target::Cluster { .. } = target {
-        forbid_what_cuts_break(settings);
+    // Rows that a filter drops are not decoded in the other columns: less to do and less to hold.
+    settings.execution.parquet.pushdown_filters = true;
+    match target {
+        Target::Cluster { .. } => forbid_what_cuts_break(settings),
+        Target::Embedded { .. } => {
+            let threshold = &mut settings.optimizer.hash_join_single_partition_threshold;
+            *threshold = (*threshold).max(EMBEDDED_COLLECT_BYTES);
+        }
     }
     config
 }

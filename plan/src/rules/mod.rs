@@ -1,5 +1,6 @@
 //! Our own rules of the physical optimiser, one file each.
 
+mod join_order;
 mod partitionwise_union;
 mod unmatched_build_rows;
 
@@ -7,14 +8,24 @@ use std::sync::Arc;
 
 use datafusion::physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer};
 
+pub use join_order::JoinOrder;
 pub use partitionwise_union::PartitionwiseUnions;
 pub use unmatched_build_rows::{UnmatchedBuildRows, emits_unmatched_build_rows};
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
-/// DataFusion's physical rules, with those added that make a plan fit for cutting.
-pub fn physical_rules_for_cutting() -> Vec<Rule> {
+/// DataFusion's physical rules, with those added that make better plans.
+pub fn physical_rules() -> Vec<Rule> {
     let mut rules = PhysicalOptimizer::new().rules;
+    let join_selection =
+        rules.iter().position(|rule| rule.name() == "join_selection").unwrap_or(rules.len() - 1);
+    rules.insert(join_selection + 1, Arc::new(JoinOrder));
+    rules
+}
+
+/// The physical rules, with those added that make a plan fit for cutting.
+pub fn physical_rules_for_cutting() -> Vec<Rule> {
+    let mut rules = physical_rules();
     let before_requirements =
         rules.iter().position(|rule| rule.name() == "EnsureRequirements").unwrap_or(rules.len());
     let ours: [Rule; 2] = [Arc::new(PartitionwiseUnions), Arc::new(UnmatchedBuildRows)];
@@ -32,6 +43,7 @@ mod tests {
         let at = |name| rules.iter().position(|rule| rule.name() == name);
         assert!(at("EnsureRequirements").is_some());
         assert!(at("partitionwise_unions") < at("EnsureRequirements"));
-        assert!(at("join_selection") < at("unmatched_build_rows"));
+        assert!(at("join_selection") < at("join_order"));
+        assert!(at("join_order") < at("unmatched_build_rows"));
     }
 }
