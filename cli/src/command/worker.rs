@@ -42,8 +42,9 @@ pub async fn run(args: Args) -> Result<()> {
     let mut shutdown = Shutdown::listen()?;
     let config = WorkerConfig::from_options(&config.options, &host_name())?;
     let (id, slots) = (config.id.clone(), config.slots);
+    let connectors = connectors::open_for(&config)?;
     let mut worker =
-        Worker::start(config, connectors::open()?, LeaderLink::Remote { address: address.clone() }).await?;
+        Worker::start(config, connectors, LeaderLink::Remote { address: address.clone() }).await?;
     // One line that whoever started this process can wait for.
     writeln!(io::stdout(), "Worker {id} ready with {slots} slots for the JobManager at {address}")?;
     let reason = tokio::select! {
