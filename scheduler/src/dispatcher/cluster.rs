@@ -331,10 +331,10 @@ impl Cluster {
         use job_master::Action;
         let term = self.state.term();
         match action {
-            Action::RequestSlots { region, wishes } => {
+            Action::RequestSlots { region, wishes, may_shrink } => {
                 let graph = self.state.job(job).and_then(|record| record.graph.as_ref());
                 let timeout = graph.and_then(|graph| graph.options.get(&options::SLOT_REQUEST_TIMEOUT).ok());
-                self.resources.request(job, region, wishes, timeout.unwrap_or_default(), now);
+                self.resources.request(job, region, wishes, may_shrink, timeout.unwrap_or_default(), now);
             }
             Action::CancelRequest(region) => self.resources.cancel_request(job, region),
             Action::ReleaseSlot(allocation) => self.resources.release(allocation),

@@ -21,7 +21,7 @@ pub enum Event {
     SlotsGranted {
         /// Which.
         region: RegionId,
-        /// One for each wish.
+        /// One for each wish, or fewer where that was allowed.
         slots: Vec<GrantedSlot>,
     },
     /// A region will not get its slots.
@@ -77,6 +77,8 @@ pub enum Action {
         region: RegionId,
         /// One for each slot.
         wishes: Vec<SlotWish>,
+        /// Whether fewer slots will do where the cluster has no more: each then takes several subtasks of a vertex.
+        may_shrink: bool,
     },
     /// The region does not need its slots any more.
     CancelRequest(RegionId),

@@ -147,7 +147,10 @@ impl JobMaster {
             Event::SlotsRefused { region, reason } => self.slots_refused(region, reason, now),
             Event::Task { worker, attempt, update } => self.task_changed(&worker, attempt, update, now),
             Event::Metrics(tasks) => self.note_metrics(tasks),
-            Event::WorkerLost { worker, reason } => self.worker_lost(&worker, &reason, now),
+            Event::WorkerLost { worker, reason } => {
+                self.worker_lost(&worker, &reason, now);
+                self.renew_requests();
+            }
             Event::WorkerReturned { worker, running, partitions } => {
                 self.worker_returned(&worker, &running, &partitions, now);
             }
@@ -191,12 +194,32 @@ impl JobMaster {
         if !inputs.all(|edge| execution.edge_ready(*edge)) {
             return;
         }
-        let wishes = region.subtasks.clone().map(|i| execution.slot_wish(&region.vertices, i)).collect();
         self.regions[id].phase = Phase::Requested;
         for subtask in self.subtasks_of(id) {
             self.execution.set_state(subtask, TaskState::Scheduled);
         }
-        self.actions.push(Action::RequestSlots { region: id, wishes });
+        self.request_slots(id);
+    }
+
+    fn request_slots(&mut self, id: RegionId) {
+        let region = &self.regions[id];
+        let wishes = region.subtasks.clone().map(|i| self.execution.slot_wish(&region.vertices, i)).collect();
+        // A job that has begun goes on with what the cluster has left: better slowly than not at all.
+        let may_shrink = self.status != JobStatus::Created;
+        self.actions.push(Action::RequestSlots { region: id, wishes, may_shrink });
+    }
+
+    /// Asks again for what was asked for before the job had begun: the cluster may have become too small for it.
+    fn renew_requests(&mut self) {
+        if self.status == JobStatus::Created || self.stage != Stage::Executing {
+            return;
+        }
+        for region in self.regions.ids() {
+            if self.regions[region].phase == Phase::Requested {
+                self.actions.push(Action::CancelRequest(region));
+                self.request_slots(region);
+            }
+        }
     }
 
     fn subtasks_of(&self, id: RegionId) -> Vec<SubtaskId> {
@@ -211,7 +234,7 @@ impl JobMaster {
     }
 
     fn slots_granted(&mut self, id: RegionId, slots: Vec<GrantedSlot>, now: Timestamp) {
-        if self.regions[id].phase != Phase::Requested || self.stage != Stage::Executing {
+        if self.regions[id].phase != Phase::Requested || self.stage != Stage::Executing || slots.is_empty() {
             self.actions.extend(slots.into_iter().map(|slot| Action::ReleaseSlot(slot.allocation)));
             return;
         }
@@ -223,7 +246,7 @@ impl JobMaster {
         }
         let (first, subtasks) = (self.regions[id].subtasks.start, self.subtasks_of(id));
         for subtask in &subtasks {
-            let GrantedSlot { allocation, location } = &slots[(subtask.index - first) as usize];
+            let GrantedSlot { allocation, location } = &slots[(subtask.index - first) as usize % slots.len()];
             self.slots.get_mut(allocation).expect("inserted above").live += 1;
             self.execution.set_state(*subtask, TaskState::Deploying);
             let subtask = self.execution.subtask_mut(*subtask);
@@ -234,7 +257,7 @@ impl JobMaster {
         let mut orders = BTreeMap::<&WorkerId, Vec<_>>::new();
         for subtask in subtasks {
             let order = self.execution.descriptor(subtask, self.epoch, &self.options);
-            let location = &slots[(subtask.index - first) as usize].location;
+            let location = &slots[(subtask.index - first) as usize % slots.len()].location;
             orders.entry(&location.worker).or_default().push(order);
         }
         for (worker, tasks) in orders {

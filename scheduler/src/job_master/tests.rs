@@ -72,7 +72,7 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::RequestSlots { region, wishes } => {
+            Action::RequestSlots { region, wishes, .. } => {
                 assert!(self.requests.insert(region, wishes.len()).is_none(), "asked twice");
             }
             Action::CancelRequest(region) => drop(self.requests.remove(&region)),

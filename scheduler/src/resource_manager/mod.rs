@@ -209,16 +209,18 @@ impl ResourceManager {
         self.queue.slots_changed(self.slots_total, now);
     }
 
-    /// Asks for all the slots of a region at once; answered by `Grant` or `TimedOut` unless it is cancelled before.
+    /// Asks for all the slots of a region at once; answered by `Grant` or `TimedOut` unless it is cancelled before. With
+    /// `may_shrink` it gets fewer where the cluster has no more.
     pub fn request(
         &mut self,
         job: JobId,
         region: RegionId,
         wishes: Vec<SlotWish>,
+        may_shrink: bool,
         timeout: Duration,
         now: Timestamp,
     ) {
-        self.queue.push(job, region, wishes, timeout, self.slots_total, now);
+        self.queue.push(job, region, wishes, may_shrink, timeout, self.slots_total, now);
     }
 
     /// Takes a request back.
@@ -251,7 +253,7 @@ impl ResourceManager {
     pub fn grant(&mut self, actions: &mut Vec<Action>) {
         while self.slots_free > 0 {
             let free_hosts = self.by_free.iter().rev().map(|(_, worker)| self.workers[worker].host.as_str());
-            let Some(request) = self.queue.pop(self.slots_free, free_hosts) else { return };
+            let Some(request) = self.queue.pop(self.slots_free, self.slots_total, free_hosts) else { return };
             let slots = request.wishes.iter().map(|wish| self.allocate(request.job, wish)).collect();
             actions.push(Action::Grant { job: request.job, region: request.region, slots });
         }
@@ -338,7 +340,7 @@ impl ResourceManager {
 
     /// Why the job waits, if it does.
     pub fn shortfall(&self, job: JobId) -> Option<Shortfall> {
-        self.queue.first_width(job).map(|width| self.shortfall_of(width))
+        self.queue.first_width(job, self.slots_total).map(|width| self.shortfall_of(width))
     }
 
     fn shortfall_of(&self, width: usize) -> Shortfall {

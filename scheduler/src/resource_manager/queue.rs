@@ -19,12 +19,24 @@ pub(super) struct Request {
     pub(super) job: JobId,
     pub(super) region: RegionId,
     pub(super) wishes: Vec<SlotWish>,
+    /// Whether fewer slots will do where the cluster has no more.
+    may_shrink: bool,
     timeout: Duration,
     /// When it is given up: only while it is wider than the cluster.
     expires: Option<Timestamp>,
 }
 
 impl Request {
+    /// Whether a cluster of this size can ever grant it.
+    fn fits(&self, slots_total: u32) -> bool {
+        slots_total > 0 && (self.may_shrink || self.wishes.len() <= slots_total as usize)
+    }
+
+    /// The slots that it gets from a cluster of this size.
+    fn width(&self, slots_total: u32) -> usize {
+        if self.may_shrink { self.wishes.len().min(slots_total as usize) } else { self.wishes.len() }
+    }
+
     /// Hosts that a request for one slot prefers. Wider requests have too many for one to matter.
     fn hosts(&self) -> &[String] {
         match self.wishes.as_slice() {
@@ -62,6 +74,7 @@ impl Queue {
         job: JobId,
         region: RegionId,
         wishes: Vec<SlotWish>,
+        may_shrink: bool,
         timeout: Duration,
         slots_total: u32,
         now: Timestamp,
@@ -69,7 +82,7 @@ impl Queue {
         self.remove(job, region);
         self.tickets_made += 1;
         let ticket = self.tickets_made;
-        self.requests.insert(ticket, Request { job, region, wishes, timeout, expires: None });
+        self.requests.insert(ticket, Request { job, region, wishes, may_shrink, timeout, expires: None });
         self.jobs.entry(job).or_default().tickets.insert(region, ticket);
         self.sort_in(ticket, slots_total, now);
     }
@@ -77,7 +90,7 @@ impl Queue {
     /// Puts a request among the fitting or the expiring ones.
     fn sort_in(&mut self, ticket: Ticket, slots_total: u32, now: Timestamp) {
         let request = self.requests.get_mut(&ticket).expect("the caller has the ticket of a request");
-        if request.wishes.len() > slots_total as usize {
+        if !request.fits(slots_total) {
             let expires = *request.expires.get_or_insert(now.after(request.timeout));
             self.expiring.insert((expires, ticket));
             return;
@@ -147,10 +160,11 @@ impl Queue {
     pub(super) fn pop<'a>(
         &mut self,
         slots_free: u32,
+        slots_total: u32,
         mut free_hosts: impl Iterator<Item = &'a str>,
     ) -> Option<Request> {
         let (_, first, id) = *self.turns.first()?;
-        let width = self.requests[&first].wishes.len();
+        let width = self.requests[&first].width(slots_total);
         if width > slots_free as usize {
             return None;
         }
@@ -159,7 +173,8 @@ impl Queue {
             true => free_hosts.find_map(|host| by_host.get(host)?.first().copied()),
             false => None,
         };
-        let request = self.take(local.unwrap_or(first));
+        let mut request = self.take(local.unwrap_or(first));
+        request.wishes.truncate(width);
         self.change(id, |job| job.held += width as u32);
         Some(request)
     }
@@ -184,7 +199,7 @@ impl Queue {
         let tickets: Vec<_> = self.requests.keys().copied().collect();
         for ticket in tickets {
             let request = &self.requests[&ticket];
-            let (id, too_wide) = (request.job, request.wishes.len() > slots_total as usize);
+            let (id, too_wide) = (request.job, !request.fits(slots_total));
             if too_wide && request.expires.is_none() {
                 let hosts = request.hosts().to_vec();
                 self.change(id, |job| {
@@ -199,8 +214,8 @@ impl Queue {
     }
 
     /// The width of the job's oldest request.
-    pub(super) fn first_width(&self, job: JobId) -> Option<usize> {
+    pub(super) fn first_width(&self, job: JobId, slots_total: u32) -> Option<usize> {
         let ticket = self.jobs.get(&job)?.tickets.values().min()?;
-        Some(self.requests[ticket].wishes.len())
+        Some(self.requests[ticket].width(slots_total).max(1))
     }
 }

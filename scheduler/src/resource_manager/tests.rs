@@ -44,7 +44,7 @@ fn slots_are_spread_and_local_ones_preferred() {
     register(&mut manager, "b", 2);
     let on_a = SlotWish { preferred_hosts: vec!["elsewhere".to_owned(), "a".to_owned()] };
     let request = vec![on_a.clone(), on_a.clone(), on_a];
-    manager.request(JobId(1), RegionId(0), request, TIMEOUT, Timestamp(0));
+    manager.request(JobId(1), RegionId(0), request, false, TIMEOUT, Timestamp(0));
     assert_eq!(grants(&mut manager)[0].2, ["a", "a", "b"]);
 }
 
@@ -54,7 +54,7 @@ fn of_a_jobs_single_requests_the_local_one_goes_first() {
     register(&mut manager, "a", 1);
     for (region, host) in ["b", "a"].into_iter().enumerate() {
         let wish = SlotWish { preferred_hosts: vec![host.to_owned()] };
-        manager.request(JobId(1), RegionId(region as u32), vec![wish], TIMEOUT, Timestamp(0));
+        manager.request(JobId(1), RegionId(region as u32), vec![wish], false, TIMEOUT, Timestamp(0));
     }
     assert_eq!(grants(&mut manager)[0].1, RegionId(1));
 }
@@ -63,11 +63,11 @@ fn of_a_jobs_single_requests_the_local_one_goes_first() {
 fn a_wide_request_is_not_passed_by_narrow_ones_but_by_those_it_can_never_stop() {
     let mut manager = manager();
     register(&mut manager, "a", 2);
-    manager.request(JobId(1), RegionId(0), wishes(1), TIMEOUT, Timestamp(0));
+    manager.request(JobId(1), RegionId(0), wishes(1), false, TIMEOUT, Timestamp(0));
     assert_eq!(grants(&mut manager).len(), 1);
-    manager.request(JobId(2), RegionId(0), wishes(3), TIMEOUT, Timestamp(0));
-    manager.request(JobId(3), RegionId(0), wishes(2), TIMEOUT, Timestamp(0));
-    manager.request(JobId(4), RegionId(0), wishes(1), TIMEOUT, Timestamp(0));
+    manager.request(JobId(2), RegionId(0), wishes(3), false, TIMEOUT, Timestamp(0));
+    manager.request(JobId(3), RegionId(0), wishes(2), false, TIMEOUT, Timestamp(0));
+    manager.request(JobId(4), RegionId(0), wishes(1), false, TIMEOUT, Timestamp(0));
     assert_eq!(grants(&mut manager), []);
     manager.forget_job(JobId(1));
     assert_eq!(grants(&mut manager).into_iter().map(|grant| grant.0).collect::<Vec<_>>(), [JobId(3)]);
@@ -78,10 +78,10 @@ fn a_job_with_fewer_slots_goes_before_one_with_many_requests() {
     let mut manager = manager();
     register(&mut manager, "a", 2);
     for region in 0..9 {
-        manager.request(JobId(1), RegionId(region), wishes(1), TIMEOUT, Timestamp(0));
+        manager.request(JobId(1), RegionId(region), wishes(1), false, TIMEOUT, Timestamp(0));
     }
     assert_eq!(grants(&mut manager).len(), 2);
-    manager.request(JobId(2), RegionId(0), wishes(1), TIMEOUT, Timestamp(0));
+    manager.request(JobId(2), RegionId(0), wishes(1), false, TIMEOUT, Timestamp(0));
     let held = *manager.allocations.keys().next().unwrap();
     manager.release(held);
     assert_eq!(grants(&mut manager)[0].0, JobId(2));
@@ -91,7 +91,7 @@ fn a_job_with_fewer_slots_goes_before_one_with_many_requests() {
 fn a_request_wider_than_the_cluster_times_out_and_says_what_is_missing() {
     let mut manager = manager();
     register(&mut manager, "a", 2);
-    manager.request(JobId(1), RegionId(0), wishes(4), TIMEOUT, Timestamp(0));
+    manager.request(JobId(1), RegionId(0), wishes(4), false, TIMEOUT, Timestamp(0));
     assert_eq!(manager.shortfall(JobId(1)).unwrap().to_string(), "needs 4 slots, 2 are free on 1 worker");
     manager.heard(&WorkerId("a".to_owned()), None, Timestamp(59_000));
     let mut actions = Vec::new();
@@ -106,9 +106,9 @@ fn a_request_wider_than_the_cluster_times_out_and_says_what_is_missing() {
 fn a_request_that_only_waits_for_its_turn_never_times_out() {
     let mut manager = manager();
     register(&mut manager, "a", 1);
-    manager.request(JobId(1), RegionId(0), wishes(1), TIMEOUT, Timestamp(0));
+    manager.request(JobId(1), RegionId(0), wishes(1), false, TIMEOUT, Timestamp(0));
     grants(&mut manager);
-    manager.request(JobId(2), RegionId(0), wishes(1), TIMEOUT, Timestamp(0));
+    manager.request(JobId(2), RegionId(0), wishes(1), false, TIMEOUT, Timestamp(0));
     manager.heard(&WorkerId("a".to_owned()), None, Timestamp(1_000_000));
     let mut actions = Vec::new();
     manager.tick(Timestamp(1_000_001), &mut actions);
@@ -138,11 +138,21 @@ fn silence_and_a_broken_connection_lose_a_worker_and_coming_back_in_time_does_no
     assert_eq!(manager.slots(), (0, 0));
 }
 
+#[test]
+fn a_request_that_may_shrink_takes_what_the_cluster_has() {
+    let mut manager = manager();
+    manager.request(JobId(1), RegionId(0), wishes(3), true, TIMEOUT, Timestamp(0));
+    assert_eq!(grants(&mut manager), []);
+    let mut granted = register(&mut manager, "a", 2);
+    let Some(Action::Grant { slots, .. }) = granted.pop() else { panic!("nothing is granted") };
+    assert_eq!(slots.len(), 2);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Register { worker: u8, slots: u32 },
     Lose { worker: u8 },
-    Request { job: u8, region: u32, width: usize, host: u8 },
+    Request { job: u8, region: u32, width: usize, host: u8, may_shrink: bool },
     CancelRequest { job: u8, region: u32 },
     ReleaseNth(usize),
     Forget { job: u8 },
@@ -152,12 +162,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         (0..4_u8, 0..4_u32).prop_map(|(worker, slots)| Step::Register { worker, slots }),
         (0..4_u8).prop_map(|worker| Step::Lose { worker }),
-        (0..4_u8, 0..6_u32, 1..5_usize, 0..5_u8).prop_map(|(job, region, width, host)| Step::Request {
-            job,
-            region,
-            width,
-            host
-        }),
+        (0..4_u8, 0..6_u32, 1..5_usize, 0..5_u8, any::<bool>()).prop_map(
+            |(job, region, width, host, may_shrink)| Step::Request { job, region, width, host, may_shrink }
+        ),
         (0..4_u8, 0..6_u32).prop_map(|(job, region)| Step::CancelRequest { job, region }),
         any::<usize>().prop_map(Step::ReleaseNth),
         (0..4_u8).prop_map(|job| Step::Forget { job }),
@@ -200,11 +207,11 @@ proptest! {
                 Step::Lose { worker } => {
                     manager.worker_left(&WorkerId(format!("w{worker}")), "test", &mut actions, Timestamp(0));
                 }
-                Step::Request { job, region, width, host } => {
+                Step::Request { job, region, width, host, may_shrink } => {
                     let wish = SlotWish { preferred_hosts: vec![format!("w{host}")] };
                     let (job, region) = (JobId(job.into()), RegionId(region));
                     outstanding.insert((job, region));
-                    manager.request(job, region, vec![wish; width], TIMEOUT, Timestamp(0));
+                    manager.request(job, region, vec![wish; width], may_shrink, TIMEOUT, Timestamp(0));
                 }
                 Step::CancelRequest { job, region } => {
                     outstanding.remove(&(JobId(job.into()), RegionId(region)));

@@ -205,6 +205,10 @@ impl World {
                 self.register(name);
             }
         }
+        self.finish_all(jobs);
+    }
+
+    fn finish_all(&mut self, jobs: usize) {
         for _ in 0..2_000 {
             if self.ended.len() == jobs {
                 return;
@@ -342,4 +346,38 @@ fn a_killed_workers_tasks_start_elsewhere_within_its_short_grace() {
     // The restart strategy's first delay.
     world.advance(200);
     assert_eq!(world.workers["w1"].running.len(), 1);
+}
+
+#[test]
+fn a_job_goes_on_with_fewer_slots_after_it_lost_a_worker() {
+    let mut world = World::new();
+    world.register("w0");
+    world.register("w1");
+    world.cluster.submit(graph(0, &[4, 4], &[(0, 1, ExchangeKind::Pipelined)], &[]), world.now).unwrap();
+    world.settle();
+    world.disconnect("w1", true);
+    world.advance(50);
+    world.answer_cancels();
+    world.advance(200);
+    assert_eq!(world.workers["w0"].running.len(), 8);
+    for (attempt, _) in world.workers["w0"].running.clone() {
+        world.finish("w0", attempt);
+    }
+    world.answer_sinks();
+    assert_eq!(world.ended[&JobId(0)], JobStatus::Finished);
+    assert_eq!(world.cluster.resources.slots(), (2, 2));
+}
+
+#[test]
+fn what_a_job_asked_for_before_it_began_shrinks_with_the_cluster() {
+    let mut world = World::new();
+    world.register("w0");
+    world.register("w1");
+    let edges = [(0, 1, ExchangeKind::Pipelined), (2, 3, ExchangeKind::Pipelined)];
+    world.cluster.submit(graph(0, &[4, 4, 4, 4], &edges, &[]), world.now).unwrap();
+    world.settle();
+    world.disconnect("w1", true);
+    world.advance(50);
+    world.finish_all(1);
+    assert_eq!(world.ended[&JobId(0)], JobStatus::Finished);
 }
