@@ -15,7 +15,7 @@ pub struct Piece {
 
 /// Splits a script at its semicolons, but not at those in strings, names, comments and statement sets.
 pub fn split(script: &str) -> Vec<Piece> {
-    let mut scanner = Scanner { script, at: 0, line: 1, line_start: 0 };
+    let mut scanner = Scanner { script, at: 0, line: 1, counted_to: 0, counted_chars: 0 };
     let mut pieces: Vec<Piece> = Vec::new();
     let mut set: Option<Piece> = None;
     while let Some(piece) = scanner.next_piece() {
@@ -77,7 +77,9 @@ struct Scanner<'a> {
     script: &'a str,
     at: usize,
     line: u64,
-    line_start: usize,
+    /// How far the characters of this line are counted, so that each is counted once.
+    counted_to: usize,
+    counted_chars: u64,
 }
 
 impl Scanner<'_> {
@@ -131,15 +133,17 @@ impl Scanner<'_> {
         first.map(|(first, position)| Piece { range: first..end, position })
     }
 
-    fn position(&self) -> Position {
-        let column = self.script[self.line_start..self.at].chars().count() as u64 + 1;
-        Position { line: self.line, column }
+    fn position(&mut self) -> Position {
+        self.counted_chars += self.script[self.counted_to..self.at].chars().count() as u64;
+        self.counted_to = self.at;
+        Position { line: self.line, column: self.counted_chars + 1 }
     }
 
     fn newline(&mut self) {
         self.at += 1;
         self.line += 1;
-        self.line_start = self.at;
+        self.counted_to = self.at;
+        self.counted_chars = 0;
     }
 
     fn skip_line(&mut self) {
@@ -221,6 +225,12 @@ mod tests {
         let places: Vec<_> =
             pieces.iter().map(|piece| (piece.position.line, piece.position.column)).collect();
         assert_eq!(places, [(1, 1), (4, 3), (5, 4), (6, 4)]);
+    }
+
+    #[test]
+    fn many_statements_on_one_line_are_counted_once() {
+        let pieces = split(&"SET;".repeat(200_000));
+        assert_eq!(pieces.last().map(|last| last.position.column), Some(4 * 200_000 - 3));
     }
 
     #[test]
