@@ -64,7 +64,8 @@ impl Cli {
 
     fn dispatch(self) -> Result<()> {
         let is_server = matches!(self.command, Command::Jobmanager(_) | Command::Worker(_));
-        logging::init(&self.log, if is_server { "info" } else { "warn" })?;
+        // What goes wrong for a user is said in the command's own words.
+        logging::init(&self.log, if is_server { "info" } else { "error" })?;
         let runtime = runtime()?;
         match self.command {
             Command::Sql(args) => sql::run(&runtime, args),

@@ -10,7 +10,7 @@ use thalweg_plan::{Session, Statement, StatementKind, Target};
 
 use crate::{
     backend::{Backend, Jobs},
-    connectors,
+    connectors, job_id,
 };
 
 mod rest;
@@ -44,6 +44,8 @@ impl Remote {
 #[async_trait]
 impl Backend for Remote {
     async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<JobId> {
+        // Planned here too, though only to find mistakes while their place in the user's text is known.
+        session.execute(statement, job_id::random()).await?;
         let script = format!("{}{}\n;", self.prelude, statement.text());
         let prelude_lines = self.prelude.lines().count() as u64;
         let accepted = self.rest.submit(&script, None, session.options(), None).await;

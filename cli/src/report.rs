@@ -1,6 +1,9 @@
 //! What a person reads when something went wrong: Flink's line, the reason, and for SQL the place with a caret.
 
-use thalweg_graph::{FailureKind, SqlError};
+use thalweg_graph::{
+    FailureKind, SqlError,
+    sql_error::{Position, SqlErrorCode},
+};
 
 use crate::client::JobError;
 
@@ -16,6 +19,11 @@ fn reason(error: &anyhow::Error, script: &str) -> String {
     if let Some(JobError::Failed(failure)) = error.downcast_ref::<JobError>() {
         let place =
             failure.worker.as_ref().map(|worker| format!("\n(on worker {worker})")).unwrap_or_default();
+        if failure.kind == FailureKind::PlanRejected
+            && let Some(error) = sql_error(&failure.message)
+        {
+            return error.with_caret(script);
+        }
         return match failure.kind {
             // The kinds whose text says it all.
             FailureKind::Deterministic | FailureKind::NoSlots | FailureKind::CommitFailed => {
@@ -27,12 +35,17 @@ fn reason(error: &anyhow::Error, script: &str) -> String {
     format!("{error:#}")
 }
 
+/// A refusal of SQL whose place went into the text on its way through the cluster: `line 3, column 8: ...`.
+fn sql_error(message: &str) -> Option<SqlError> {
+    let (place, text) = message.split_once(": ")?;
+    let (line, column) = place.strip_prefix("line ")?.split_once(", column ")?;
+    let position = Position { line: line.parse().ok()?, column: column.parse().ok()? };
+    Some(SqlError::new(SqlErrorCode::Invalid, text).at(position))
+}
+
 #[cfg(test)]
 mod tests {
-    use thalweg_graph::{
-        Failure,
-        sql_error::{Position, SqlErrorCode},
-    };
+    use thalweg_graph::Failure;
 
     use super::*;
 
@@ -49,5 +62,8 @@ mod tests {
         assert!(statement_error(&chain, "").ends_with("cannot read `x`: no such file"));
         let failure = JobError::Failed(Failure::new(FailureKind::Io, "disk is full"));
         assert!(statement_error(&failure.into(), "").ends_with("disk is full [io]"));
+        let planned = Failure::new(FailureKind::PlanRejected, "line 2, column 8: column `x` does not exist");
+        let text = statement_error(&JobError::Failed(planned).into(), "\nSELECT x");
+        assert!(text.ends_with("2 | SELECT x\n  |        ^"), "{text}");
     }
 }

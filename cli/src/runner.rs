@@ -10,7 +10,8 @@ use std::{
 use anyhow::Result;
 use arrow::{
     array::{AsArray as _, RecordBatch},
-    datatypes::{Schema, SchemaRef},
+    compute::cast,
+    datatypes::{DataType, Schema, SchemaRef},
 };
 use futures::StreamExt as _;
 use thalweg_graph::{JobId, Options, options};
@@ -170,10 +171,17 @@ fn is_text(schema: &Schema) -> bool {
 }
 
 fn print_text(batches: &[RecordBatch], out: &mut impl Write) -> io::Result<()> {
-    for text in batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()) {
+    for text in batches.iter().flat_map(rows_of_first_column) {
         writeln!(out, "{}", text.trim_end())?;
     }
     out.flush()
+}
+
+/// The texts of a listing's first column.
+pub fn rows_of_first_column(batch: &RecordBatch) -> Vec<String> {
+    let column = batch.columns().first().and_then(|column| cast(column, &DataType::Utf8).ok());
+    column
+        .map_or(Vec::new(), |column| column.as_string::<i32>().iter().flatten().map(str::to_owned).collect())
 }
 
 /// Follows jobs that were started, and prints their rows.

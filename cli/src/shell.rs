@@ -3,16 +3,16 @@
 use std::{env, fs, path::PathBuf, sync::PoisonError};
 
 use anyhow::{Context as _, Result};
-use arrow::{array::AsArray as _, datatypes::DataType};
 use reedline::{
     ColumnarMenu, EditCommand, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder as _, Reedline,
     ReedlineEvent, ReedlineMenu, Signal, default_emacs_keybindings,
 };
+use thalweg_plan::catalog::Entry;
 use tokio::runtime::Runtime;
 
 use crate::{
     client::Client,
-    runner::{Interrupted, Next, Runner, StatementFailed},
+    runner::{Interrupted, Next, Runner, StatementFailed, rows_of_first_column},
 };
 
 mod keywords;
@@ -65,23 +65,24 @@ fn with_semicolon(text: &str) -> String {
     if trimmed.is_empty() || trimmed.ends_with(';') { text.to_owned() } else { format!("{trimmed}\n;") }
 }
 
-/// What the session would list.
+/// What the session knows. Completion is a help and no more: where a listing fails it has no names.
 async fn known_names(client: &mut Client) -> Names {
-    Names {
-        tables: first_column(client, "SHOW TABLES;").await,
-        columns: Vec::new(),
-        functions: first_column(client, "SHOW FUNCTIONS;").await,
-    }
+    let functions = client.sql("SHOW FUNCTIONS;").await.unwrap_or_default();
+    let functions = functions.iter().flat_map(rows_of_first_column).collect();
+    let catalogs = client.session().catalogs();
+    let database = catalogs.current_database.as_deref().unwrap_or_default();
+    let entries = catalogs.list(&catalogs.current_catalog, database).unwrap_or_default();
+    let mut columns: Vec<String> = entries.values().flat_map(|entry| column_names(entry)).collect();
+    columns.sort();
+    columns.dedup();
+    Names { tables: entries.into_keys().collect(), columns, functions }
 }
 
-/// The texts of a listing's first column; nothing where it fails, since completion is a help and no more.
-async fn first_column(client: &mut Client, script: &str) -> Vec<String> {
-    let batches = client.sql(script).await.unwrap_or_default();
-    batches
-        .iter()
-        .filter_map(|batch| arrow::compute::cast(batch.columns().first()?, &DataType::Utf8).ok())
-        .flat_map(|column| column.as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>())
-        .collect()
+fn column_names(entry: &Entry) -> Vec<String> {
+    match entry {
+        Entry::Table(table) => table.columns.iter().map(|column| column.name.clone()).collect(),
+        Entry::View(_) => Vec::new(),
+    }
 }
 
 fn editor(names: SharedNames, history: Option<PathBuf>) -> Result<Reedline> {

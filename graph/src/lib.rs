@@ -3,16 +3,16 @@
 //! Every other crate uses these types; this one uses none of them. It does no I/O, knows no clock and does not know
 //! DataFusion (a fragment's plan travels inside as bytes), so that the control plane compiles and runs without it.
 
-pub mod exchange;
-pub mod explain;
-pub mod failure;
 pub mod id;
-pub mod job_graph;
+pub mod failure;
+pub mod table;
 pub mod options;
 pub mod source;
+pub mod exchange;
+pub mod job_graph;
+pub mod explain;
 pub mod sql_error;
 pub mod status;
-pub mod table;
 pub mod task;
 
 pub use failure::{Failure, FailureKind};

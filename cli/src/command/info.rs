@@ -13,7 +13,7 @@ use thalweg_plan::{Outcome, Session, Target};
 use super::{address, warn};
 use crate::{
     config::{self, ConfigArgs},
-    connectors, job_id,
+    connectors, job_id, output,
     remote::Rest,
     report,
     runner::StatementFailed,
@@ -54,6 +54,9 @@ pub async fn run(args: Args) -> Result<()> {
     let target = Target::Cluster { parallelism, max_slots: max_slots.max(1) };
     let mut session = Session::new(connectors::open()?, config.options, target);
     if let Err(error) = print_plans(&mut session, &script).await {
+        if output::is_closed_pipe(&error) {
+            return Err(error);
+        }
         eprintln!("{}", report::statement_error(&error, &script));
         return Err(StatementFailed.into());
     }

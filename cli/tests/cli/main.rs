@@ -1,0 +1,6 @@
+//! The binary as a user meets it: exit codes, what goes to stdout and stderr, and a cluster of real processes on loopback ports.
+
+mod cluster;
+mod configuration_page;
+mod sql;
+mod thalweg;
