@@ -12,7 +12,7 @@ use thalweg_graph::{
     options::{self, MemorySize},
 };
 
-use crate::{rules, target::Target};
+use crate::{functions, rules, target::Target};
 
 /// Within a process collecting a build side copies nothing, which costs less than to partition both sides by their keys.
 const EMBEDDED_COLLECT_BYTES: usize = 32 << 20;
@@ -27,19 +27,24 @@ pub fn planning_state(options: &Options, runtime: Arc<RuntimeEnv>, target: Targe
     let builder = SessionStateBuilder::new()
         .with_config(session_config(options, target))
         .with_runtime_env(runtime)
-        .with_default_features();
+        .with_default_features()
+        .with_expr_planners(functions::expr_planners());
     let rules = match target {
         Target::Embedded { .. } => rules::physical_rules(),
         Target::Cluster { .. } => rules::physical_rules_for_cutting(),
     };
-    builder.with_physical_optimizer_rules(rules).build()
+    let mut state = builder.with_physical_optimizer_rules(rules).build();
+    functions::register(&mut state).expect("a session's registry takes every function");
+    state
 }
 
 fn session_config(options: &Options, target: Target) -> SessionConfig {
     let mut config = SessionConfig::new().with_target_partitions(target.partitions());
     let settings = config.options_mut();
     settings.sql_parser.enable_ident_normalization = false;
+    settings.sql_parser.parse_float_as_decimal = true;
     settings.catalog.information_schema = false;
+    settings.execution.time_zone = local_time_zone(options);
     if let Ok(MemorySize(bytes)) = options.get(&options::BROADCAST_THRESHOLD) {
         settings.optimizer.hash_join_single_partition_threshold = bytes as usize;
     }
@@ -53,6 +58,12 @@ fn session_config(options: &Options, target: Target) -> SessionConfig {
         }
     }
     config
+}
+
+/// The session's zone; by default that of the machine, as far as the environment names it.
+fn local_time_zone(options: &Options) -> Option<String> {
+    let named = options.get(&options::LOCAL_TIME_ZONE).ok().filter(|zone| zone != "default");
+    named.or_else(|| std::env::var("TZ").ok()).filter(|zone| functions::zone::Zone::named(zone).is_some())
 }
 
 /// A filter that one operator makes for another, a subquery that all partitions wait for and a repartition without a key

@@ -6,51 +6,31 @@
 use std::{fmt::Write, fs, path::Path, sync::Arc};
 
 use datafusion::{
-    arrow::{array::AsArray, compute::concat_batches},
+    arrow::{
+        array::AsArray,
+        compute::concat_batches,
+        datatypes::{Field, FieldRef},
+    },
     dataframe::DataFrame,
     execution::{SessionState, SessionStateBuilder, context::SessionConfig},
+    logical_expr::planner::TypePlanner,
     prelude::SessionContext,
     sql::parser::Statement,
 };
-use sqlparser::{
-    ast::Expr,
-    dialect::{Dialect, GenericDialect},
-    parser::{Parser, ParserError},
-};
+use sqlparser::{ast, parser::Parser};
 use thalweg_plan::{
-    functions::{register, syntax},
+    functions::{expr_planners, register, syntax},
+    sql::dialect::FlinkDialect,
     sql_type::SqlType,
 };
 
 #[derive(Debug)]
-struct TestDialect(GenericDialect);
+struct Types;
 
-impl Dialect for TestDialect {
-    fn dialect(&self) -> std::any::TypeId {
-        self.0.dialect()
-    }
-    fn is_identifier_start(&self, ch: char) -> bool {
-        self.0.is_identifier_start(ch)
-    }
-    fn is_identifier_part(&self, ch: char) -> bool {
-        self.0.is_identifier_part(ch)
-    }
-    fn supports_filter_during_aggregation(&self) -> bool {
-        true
-    }
-    fn supports_group_by_expr(&self) -> bool {
-        true
-    }
-    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        syntax::parse_prefix(parser)
-    }
-    fn parse_infix(
-        &self,
-        parser: &mut Parser,
-        expr: &Expr,
-        _precedence: u8,
-    ) -> Option<Result<Expr, ParserError>> {
-        syntax::parse_infix(parser, expr)
+impl TypePlanner for Types {
+    fn plan_type_field(&self, sql_type: &ast::DataType) -> datafusion::common::Result<Option<FieldRef>> {
+        let parsed = sql_type.to_string().trim_matches('`').parse::<SqlType>().ok();
+        Ok(parsed.map(|sql_type| Arc::new(Field::new("", sql_type.to_arrow(), true))))
     }
 }
 
@@ -59,18 +39,24 @@ fn state(zone: &str) -> SessionState {
     config.options_mut().sql_parser.parse_float_as_decimal = true;
     config.options_mut().sql_parser.enable_ident_normalization = false;
     config.options_mut().execution.time_zone = Some(zone.into());
-    let mut state = SessionStateBuilder::new().with_config(config).build();
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_expr_planners(expr_planners())
+        .with_type_planner(Arc::new(Types))
+        .build();
     register(&mut state).expect("functions are registered");
     state
 }
 
 async fn frame(state: &SessionState, sql: &str) -> Result<DataFrame, String> {
     let mut statements =
-        Parser::parse_sql(&TestDialect(GenericDialect), sql).map_err(|error| error.to_string())?;
+        Parser::parse_sql(&FlinkDialect, sql).map_err(|error| error.to_string())?;
     let mut statement = statements.remove(0);
     syntax::rewrite(&mut statement);
     let statement = Statement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(statement).await.map_err(|error| error.to_string())?;
+    let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});
+    let plan = plan.map_err(|error| error.to_string())?;
     Ok(SessionContext::new_with_state(state.clone())
         .execute_logical_plan(plan)
         .await

@@ -56,6 +56,7 @@ impl<'a> Binder<'a> {
         names::separate_duplicates(&mut ast);
         let names = names::output_names(&ast);
         let hinted = relations::separate_hinted(&mut ast, &query.hints);
+        functions::syntax::rewrite(&mut ast);
         let references = relations::references(&ast);
         functions::syntax::rewrite(&mut ast);
         let tables = self.table_sources(references, hinted).await?;
@@ -66,10 +67,17 @@ impl<'a> Binder<'a> {
             .sql_statement_to_plan(statement)
             .map_err(error::from_datafusion)
             .map_err(name_function)?;
+        let plan = self.with_final_types(plan)?;
         for hint in &query.hints.joins {
             tracing::warn!(strategy = hint.strategy, tables = ?hint.tables, "the join hint is not followed: joins are chosen from statistics");
         }
         names::named(in_sql_types(unnest::flatten(plan)?)?, &names)
+    }
+
+    /// Analyses a plan: the type of a CASE, say, is known only once the types of its branches are brought together.
+    fn with_final_types(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
+        let analyzed = self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {});
+        analyzed.map_err(error::from_datafusion)
     }
 }
 

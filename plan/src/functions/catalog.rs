@@ -15,9 +15,9 @@ use datafusion::{
 
 use super::{
     builtin::{Builtin, Family},
-    conditional,
+    collection, conditional,
     conversion::{self, CastRewrite},
-    hash, math,
+    hash, json, math,
     operators::{self, FlinkOperators},
     reuse::Reused,
     string, temporal,
@@ -57,11 +57,11 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in conditional::functions() {
         registry.register_udf(function.into_udf())?;
     }
-    registry.register_function_rewrite(Arc::new(CastRewrite))?;
-    expr_planners().into_iter().try_for_each(|planner| registry.register_expr_planner(planner))
+    registry.register_function_rewrite(Arc::new(CastRewrite))
 }
 
-/// The planners of operators, accesses and constructors; the first that knows an expression plans it.
+/// The planners of operators, accesses and constructors, to be used instead of DataFusion's: the first that knows an expression
+/// plans it.
 pub fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
     vec![
         Arc::new(FlinkOperators),
@@ -113,6 +113,8 @@ fn builtins() -> Vec<(Family, Vec<Builtin>)> {
         (Family::Temporal, temporal::functions()),
         (Family::Conversion, conversion::functions()),
         (Family::Hash, hash::functions()),
+        (Family::Collection, collection::functions()),
+        (Family::Json, json::functions()),
     ]
 }
 
@@ -121,5 +123,6 @@ fn reused() -> Vec<(Family, Vec<Reused>)> {
         (Family::String, string::reused()),
         (Family::Math, math::reused()),
         (Family::Conditional, conditional::reused()),
+        (Family::Collection, collection::reused()),
     ]
 }

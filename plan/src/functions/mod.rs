@@ -17,6 +17,8 @@ pub mod temporal;
 pub mod math;
 pub mod conditional;
 pub mod hash;
+pub mod collection;
+pub mod json;
 pub mod operators;
 pub mod syntax;
 

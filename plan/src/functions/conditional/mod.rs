@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, AsArray, BooleanArray, Datum},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Datum},
     compute::{
         is_null,
         kernels::{
@@ -163,7 +163,7 @@ impl ScalarUDFImpl for Choice {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
         let column = match (self.kind, &columns[..]) {
             (Kind::If, [condition, value, other]) => {
-                zip(&prep_null_mask_filter(condition.as_boolean()), value, other)?
+                zip(&no_nulls(condition.as_boolean()), value, other)?
             }
             (Kind::Greatest, [first, rest @ ..]) => {
                 rest.iter().try_fold(first.clone(), |best, next| better(&best, next, gt_eq))?
@@ -182,6 +182,11 @@ type Compare = fn(&dyn Datum, &dyn Datum) -> std::result::Result<BooleanArray, A
 /// The one of two values that compares well with the other; NULL if one is NULL.
 fn better(best: &ArrayRef, next: &ArrayRef, compare: Compare) -> Result<ArrayRef> {
     let keep = compare(best, next)?;
-    let chosen = zip(&prep_null_mask_filter(&keep), best, next)?;
+    let chosen = zip(&no_nulls(&keep), best, next)?;
     Ok(nullif(&chosen, &is_null(&keep)?)?)
+}
+
+/// NULL counts as false.
+fn no_nulls(mask: &BooleanArray) -> BooleanArray {
+    if mask.null_count() == 0 { mask.clone() } else { prep_null_mask_filter(mask) }
 }

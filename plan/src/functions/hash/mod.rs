@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use arrow::array::ArrayRef;
-use datafusion::common::Result;
+use datafusion::common::{Result, exec_err};
 use md5::{Digest, Md5};
 use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
@@ -30,7 +30,7 @@ pub fn functions() -> Vec<Builtin> {
         Builtin::new(
             "sha2",
             "SHA2(string, bits)",
-            "SHA-2 of 224, 256, 384 or 512 bits; NULL for other lengths.",
+            "SHA-2 of 224, 256, 384 or 512 bits.",
             sha2,
         )
         .takes(&[TextOrBytes, Integer]),
@@ -51,7 +51,7 @@ fn sha2(call: &Call) -> Result<ArrayRef> {
             256 => write_hex(&Sha256::digest(bytes), out),
             384 => write_hex(&Sha384::digest(bytes), out),
             512 => write_hex(&Sha512::digest(bytes), out),
-            _ => return Ok(None),
+            _ => return exec_err!("SHA2 has no length of {bits} bits, only 224, 256, 384 and 512"),
         }
         Ok(Some(()))
     })

@@ -17,7 +17,6 @@ use super::{
 /// DataFusion's math functions that mean what Flink's do.
 pub fn reused() -> Vec<Reused> {
     vec![
-        Reused::new("sqrt", "SQRT(number)", "Square root; NaN of a negative number.", df::sqrt()),
         Reused::new("exp", "EXP(number)", "e to the power of the number.", df::exp()),
         Reused::new("sin", "SIN(number)", "Sine.", df::sin()),
         Reused::new("sinh", "SINH(number)", "Hyperbolic sine.", df::sinh()),
@@ -50,6 +49,7 @@ pub fn functions() -> Vec<Builtin> {
         )
         .takes_at_least(1, &[Double, Double])
         .returns(DataType::Float64),
+        real("sqrt", "SQRT(number)", "Square root; NaN of a negative number.", simple::sqrt),
         real("asin", "ASIN(number)", "Arc sine; NaN outside -1 to 1.", simple::asin),
         real("acos", "ACOS(number)", "Arc cosine; NaN outside -1 to 1.", simple::acos),
         real("cot", "COT(number)", "Cotangent.", simple::cot),

@@ -16,6 +16,11 @@ use crate::functions::{
     zone::Zone,
 };
 
+/// `SQRT(number)`
+pub fn sqrt(call: &Call) -> Result<ArrayRef> {
+    each(call, f64::sqrt)
+}
+
 /// `ASIN(number)`
 pub fn asin(call: &Call) -> Result<ArrayRef> {
     each(call, f64::asin)

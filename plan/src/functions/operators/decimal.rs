@@ -39,6 +39,50 @@ pub fn product_type(types: &[DataType]) -> Result<DataType> {
     Ok(decimal(adjusted(p1 + p2 + 1, s1 + s2)))
 }
 
+/// Whether the sum of such decimals may need more than 38 digits, which DataFusion would not notice.
+pub fn may_overflow_sum(types: &[DataType; 2]) -> bool {
+    let [Some(left), Some(right)] = [shape(&types[0]), shape(&types[1])] else { return false };
+    is_decimal_arithmetic(types) && sum_shape(left, right).0 > MOST_DIGITS
+}
+
+/// Type of a sum or difference.
+pub fn sum_type(types: &[DataType]) -> Result<DataType> {
+    let (left, right) = shapes(types)?;
+    let (precision, scale) = sum_shape(left, right);
+    Ok(decimal(adjusted(precision, scale)))
+}
+
+fn sum_shape((p1, s1): (i32, i32), (p2, s2): (i32, i32)) -> (i32, i32) {
+    let scale = s1.max(s2);
+    ((p1 - s1).max(p2 - s2) + scale + 1, scale)
+}
+
+/// `left + right`; NULL if the sum has too many digits.
+pub fn plus(call: &Call) -> Result<ArrayRef> {
+    add(call, i256::checked_add)
+}
+
+/// `left - right`; NULL if the difference has too many digits.
+pub fn minus(call: &Call) -> Result<ArrayRef> {
+    add(call, i256::checked_sub)
+}
+
+fn add(call: &Call, operation: fn(i256, i256) -> Option<i256>) -> Result<ArrayRef> {
+    let scale = |index: usize| shape(&call.arguments[index].data_type()).map_or(0, |(_, scale)| scale);
+    let (s1, s2) = (scale(0), scale(1));
+    let units = power_of_ten((s2 - s1).max(0)).zip(power_of_ten((s1 - s2).max(0)));
+    each(
+        call,
+        |left, right, down| {
+            let Some((left_unit, right_unit)) = units else { return Ok(None) };
+            let aligned = left.checked_mul(left_unit).zip(right.checked_mul(right_unit));
+            let sum = aligned.and_then(|(left, right)| operation(left, right));
+            Ok(sum.zip(power_of_ten(down)).and_then(|(sum, unit)| rounded(sum, unit)))
+        },
+        |s1, s2, scale| (s1.max(s2) - scale).max(0),
+    )
+}
+
 /// `left / right`; NULL if the quotient has too many digits.
 pub fn divide(call: &Call) -> Result<ArrayRef> {
     each(

@@ -25,6 +25,8 @@ pub fn functions() -> Vec<Builtin> {
         Builtin::internal("decimal_multiply", decimal::multiply)
             .takes(&two)
             .returns_by(decimal::product_type),
+        Builtin::internal("decimal_plus", decimal::plus).takes(&two).returns_by(decimal::sum_type),
+        Builtin::internal("decimal_minus", decimal::minus).takes(&two).returns_by(decimal::sum_type),
     ]
 }
 
@@ -42,6 +44,8 @@ impl ExprPlanner for FlinkOperators {
         let function = match (&expr.op, &types) {
             (Divide, types) if decimal::is_decimal_arithmetic(types) => "decimal_divide",
             (Multiply, types) if decimal::needs_rescaled_product(types) => "decimal_multiply",
+            (Plus, types) if decimal::may_overflow_sum(types) => "decimal_plus",
+            (Minus, types) if decimal::may_overflow_sum(types) => "decimal_minus",
             (Plus, [left, right]) if is_time(left) && is_interval(right) => "time_plus",
             (Minus, [left, right]) if is_time(left) && is_interval(right) => "time_minus",
             _ => return Ok(PlannerResult::Original(expr)),

@@ -28,6 +28,25 @@ pub fn concat_ws(call: &Call) -> Result<ArrayRef> {
     })
 }
 
+/// `REPLACE(string, search, replacement)`: an empty `search` is found between all characters.
+pub fn replace(call: &Call) -> Result<ArrayRef> {
+    let (text, search, replacement) = (call.text(0)?, call.text(1)?, call.text(2)?);
+    texts(call.rows, |row, out| {
+        let (Some(text), Some(search), Some(replacement)) = (text.get(row), search.get(row), replacement.get(row))
+        else {
+            return Ok(None);
+        };
+        let mut copied = 0;
+        for (found, matched) in text.match_indices(search) {
+            out.push_str(&text[copied..found]);
+            out.push_str(replacement);
+            copied = found + matched.len();
+        }
+        out.push_str(&text[copied..]);
+        Ok(Some(()))
+    })
+}
+
 /// `TRANSLATE(string, from, to)`
 pub fn translate(call: &Call) -> Result<ArrayRef> {
     let (text, from, to) = (call.text(0)?, call.text(1)?, call.text(2)?);

@@ -61,12 +61,6 @@ pub fn reused() -> Vec<Reused> {
             "Without the characters `chars` (space) at its end.",
             df::rtrim(),
         ),
-        Reused::new(
-            "replace",
-            "REPLACE(string, search, replacement)",
-            "With every `search` replaced.",
-            df::replace(),
-        ),
         Reused::new("reverse", "REVERSE(string)", "Backwards.", unicode::reverse()),
         Reused::new(
             "startswith",
@@ -141,6 +135,13 @@ fn texts() -> Vec<Builtin> {
             edit::initcap,
         )
         .takes(&[Text]),
+        Builtin::new(
+            "replace",
+            "REPLACE(string, search, replacement)",
+            "With every `search` replaced.",
+            edit::replace,
+        )
+        .takes(&[Text, Text, Text]),
         Builtin::new("concat", "CONCAT(string, ...)", "All joined; NULL if one is.", edit::concat)
             .takes_many(&[Text]),
         Builtin::new(

@@ -1,7 +1,7 @@
 //! The SQL/JSON functions have clauses inside their parentheses. They become plain calls: each clause is an argument.
 
 use sqlparser::{
-    ast::{CastKind, DataType, Expr, Value},
+    ast::{CastKind, DataType, Expr, Value, ValueWithSpan},
     keywords::Keyword,
     parser::{Parser, ParserError},
     tokenizer::Token,
@@ -57,7 +57,7 @@ fn value(parser: &mut Parser) -> Result<Expr, ParserError> {
             (text("ERROR"), null())
         } else {
             parser.expect_keyword(Keyword::DEFAULT)?;
-            (text("DEFAULT"), parser.parse_expr()?)
+            (text("DEFAULT"), default_value(parser.parse_expr()?, &returning))
         };
         match on_empty_or_error(parser)? {
             Event::Empty => on_empty = behaviour,
@@ -68,6 +68,14 @@ fn value(parser: &mut Parser) -> Result<Expr, ParserError> {
     let default = |(behaviour, default): (Expr, Expr)| [behaviour, cast(default, returning.clone())];
     let arguments = [json, path, typed].into_iter().chain(default(on_empty)).chain(default(on_error));
     Ok(call("json_value", arguments))
+}
+
+/// A truth value as text is written as JSON writes it.
+fn default_value(value: Expr, returning: &DataType) -> Expr {
+    match (&value, returning) {
+        (Expr::Value(ValueWithSpan { value: Value::Boolean(truth), .. }), DataType::String(_)) => text(truth.to_string()),
+        _ => value,
+    }
 }
 
 /// `json_query(json, path, type, wrapper, on_empty, on_error)`

@@ -32,6 +32,7 @@ pub fn parse_prefix(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
             skip_two(parser);
             Some(json::parse_call(parser, &name))
         }
+        Token::LParen if name == "TRIM" => trim_without_characters(parser),
         Token::LBracket if name == "MAP" => {
             skip_two(parser);
             Some(map_entries(parser))
@@ -63,6 +64,22 @@ pub fn parse_infix(parser: &mut Parser, value: &Expr) -> Option<Result<Expr, Par
         true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(test) },
         false => test,
     }))
+}
+
+/// `TRIM([BOTH | LEADING | TRAILING] FROM string)`; with characters `sqlparser` reads it.
+fn trim_without_characters(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+    let [_, _, side, from] = parser.peek_tokens();
+    let (Token::Word(side), Token::Word(from)) = (side, from) else { return None };
+    let function = match (side.keyword, from.keyword) {
+        (Keyword::BOTH, Keyword::FROM) => "btrim",
+        (Keyword::LEADING, Keyword::FROM) => "ltrim",
+        (Keyword::TRAILING, Keyword::FROM) => "rtrim",
+        _ => return None,
+    };
+    skip_two(parser);
+    skip_two(parser);
+    let string = parser.parse_expr();
+    Some(string.and_then(|string| parser.expect_token(&Token::RParen).map(|_| call(function, [string]))))
 }
 
 fn map_entries(parser: &mut Parser) -> Result<Expr, ParserError> {

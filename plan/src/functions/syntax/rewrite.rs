@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, CeilFloorKind, CharacterLength, DataType, DateTimeField, Expr, Function,
+    BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function,
     FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
     OrderByKind, Query, Select, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
     WindowType,
 };
 
 use super::{as_text, call, interval, literal, text};
+use crate::sql_type::SqlType;
 
 /// Rewrites every expression in a statement or query.
 pub fn rewrite<T: VisitMut>(tree: &mut T) {
@@ -89,6 +90,7 @@ fn rewrite_function(function: &mut Function) {
     let name = function.name.to_string().to_ascii_uppercase();
     match name.as_str() {
         "TIMESTAMPADD" | "TIMESTAMPDIFF" => name_the_unit(function),
+        "ROUND" | "TRUNCATE" => bare_digits(function),
         "UNIX_TIMESTAMP" if has_no_arguments(function) => rename(function, "current_unix_timestamp"),
         _ => {}
     }
@@ -107,6 +109,16 @@ fn name_the_unit(function: &mut Function) {
     }
 }
 
+/// The type of a rounded decimal depends on the number of digits: it must be seen to be a constant.
+fn bare_digits(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    match list.args.get_mut(1) {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::UnaryOp { expr, .. }))) => literal::untype_number(expr),
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(digits))) => literal::untype_number(digits),
+        _ => {}
+    }
+}
+
 fn has_no_arguments(function: &Function) -> bool {
     matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty())
 }
@@ -121,22 +133,21 @@ fn rewrite_cast(cast: &mut Expr) {
     if *kind == CastKind::DoubleColon {
         return;
     }
-    let (function, length) = match data_type {
-        DataType::Char(length) | DataType::Character(length) => ("cast_char", length_of(length).unwrap_or(1)),
-        DataType::Varchar(length) | DataType::CharacterVarying(length) | DataType::CharVarying(length) => {
-            ("cast_varchar", length_of(length).unwrap_or(1))
-        }
+    let text_type = match &*data_type {
+        // The dialect carries a type as its text.
+        DataType::Custom(name, modifiers) if modifiers.is_empty() => match &name.0[..] {
+            [part] => part.as_ident().and_then(|ident| ident.value.parse().ok()),
+            _ => None,
+        },
+        other => other.to_string().parse().ok(),
+    };
+    let (function, length) = match text_type {
+        Some(SqlType::Char(length)) => ("cast_char", length),
+        Some(SqlType::Varchar(length)) => ("cast_varchar", length),
         _ => return,
     };
     *data_type = DataType::String(None);
     *cast = call(function, [cast.clone(), Expr::value(Value::Number(length.to_string(), false))]);
-}
-
-fn length_of(length: &Option<CharacterLength>) -> Option<u64> {
-    match length {
-        Some(CharacterLength::IntegerLength { length, .. }) => Some(*length),
-        _ => None,
-    }
 }
 
 /// In Flink a backslash in a pattern is a character like any other unless it is named as the escape; in DataFusion it escapes.

@@ -203,7 +203,7 @@ fn write_field(
         'Q' | 'q' => (moment.month0() / 3 + 1).into(),
         'w' => week_of_year(moment).into(),
         'W' => week_of_month(moment).into(),
-        'F' => ((moment.day() - 1) / 7 + 1).into(),
+        'F' => ((moment.day() - 1) % 7 + 1).into(),
         _ => return exec_err!("the date pattern's letter `{letter}` cannot be written"),
     };
     let _ = write!(out, "{number:0count$}");
@@ -420,7 +420,7 @@ mod tests {
         let pattern =
             Pattern::parse("K k h D w W F e Q QQQ G YYYY EEE EEEE MMM 'o''clock' S").expect("a pattern");
         pattern.format(moment("2020-05-07T00:08:07.123"), None, &mut out).expect("all letters");
-        assert_eq!(out, "0 24 12 128 19 2 1 5 2 Q2 AD 2020 Thu Thursday May o'clock 1");
+        assert_eq!(out, "0 24 12 128 19 2 7 5 2 Q2 AD 2020 Thu Thursday May o'clock 1");
     }
 
     #[test]
