@@ -49,8 +49,7 @@ fn state(zone: &str) -> SessionState {
 }
 
 async fn frame(state: &SessionState, sql: &str) -> Result<DataFrame, String> {
-    let mut statements =
-        Parser::parse_sql(&FlinkDialect, sql).map_err(|error| error.to_string())?;
+    let mut statements = Parser::parse_sql(&FlinkDialect, sql).map_err(|error| error.to_string())?;
     let mut statement = statements.remove(0);
     syntax::rewrite(&mut statement);
     let statement = Statement::Statement(Box::new(statement));

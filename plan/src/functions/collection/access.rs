@@ -28,7 +28,9 @@ pub fn cardinality(call: &Call) -> Result<ArrayRef> {
 pub fn element(call: &Call) -> Result<ArrayRef> {
     let lists = Lists::of(call, 0..1)?;
     let places = (0..call.rows).map(|row| match lists.items(0, row) {
-        Some(items) if items.len() > 1 => exec_err!("ELEMENT takes an array of one element, this one has {}", items.len()),
+        Some(items) if items.len() > 1 => {
+            exec_err!("ELEMENT takes an array of one element, this one has {}", items.len())
+        }
         Some(items) => Ok(items.map(|place| place as u32).next()),
         None => Ok(None),
     });
@@ -65,7 +67,9 @@ pub fn join(call: &Call) -> Result<ArrayRef> {
     let replacements = if call.has(2) { call.text(2)? } else { Text::Constant(None) };
     let writer = Writer::of(&lists.values, Zone::of_session(call.config))?;
     texts(call.rows, |row, out| {
-        let (Some(items), Some(delimiter)) = (lists.items(0, row), delimiters.get(row)) else { return Ok(None) };
+        let (Some(items), Some(delimiter)) = (lists.items(0, row), delimiters.get(row)) else {
+            return Ok(None);
+        };
         let mut parts = 0;
         for place in items {
             let replacement = replacements.get(row);

@@ -12,7 +12,9 @@ pub fn slice(call: &Call) -> Result<ArrayRef> {
     let ends = call.has(2).then(|| call.integers(2)).transpose()?;
     build(call, &lists.values, |row, picked| {
         let end = ends.as_ref().map_or(Some(-1), |ends| ends.get(row));
-        let (Some(items), Some(start), Some(end)) = (lists.items(0, row), starts.get(row), end) else { return Ok(None) };
+        let (Some(items), Some(start), Some(end)) = (lists.items(0, row), starts.get(row), end) else {
+            return Ok(None);
+        };
         let length = items.len() as i64;
         // From 0, the end exclusive; 0 is the first place, too.
         let from = if start < 0 { length + start } else { start - i64::from(start > 0) }.max(0);
@@ -77,7 +79,8 @@ mod tests {
 
     #[test]
     fn an_element_column_follows_the_arrays() {
-        let lists = arrow::array::ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1)]), None]);
+        let lists =
+            arrow::array::ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1)]), None]);
         let items: ArrayRef = std::sync::Arc::new(Int32Array::from(vec![7, 8]));
         let arguments = [
             datafusion::logical_expr::ColumnarValue::Array(std::sync::Arc::new(lists.clone())),
@@ -86,7 +89,10 @@ mod tests {
         let config = datafusion::common::config::ConfigOptions::default();
         let call = Call { arguments: &arguments, rows: 2, return_type: lists.data_type(), config: &config };
         let appended = append(&call).expect("appended");
-        let expected = arrow::array::ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), Some(7)]), None]);
+        let expected = arrow::array::ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), Some(7)]),
+            None,
+        ]);
         assert_eq!(appended.as_ref(), &expected as &dyn Array);
     }
 }

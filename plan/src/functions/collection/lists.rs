@@ -41,7 +41,9 @@ pub struct Lists {
 impl Lists {
     /// The arguments at these places.
     pub fn of(call: &Call, arguments: Range<usize>) -> Result<Self> {
-        let lists = arguments.map(|index| Ok(call.column(index)?.as_list::<i32>().clone())).collect::<Result<Vec<_>>>()?;
+        let lists = arguments
+            .map(|index| Ok(call.column(index)?.as_list::<i32>().clone()))
+            .collect::<Result<Vec<_>>>()?;
         Self::with_more(lists, None)
     }
 
@@ -59,7 +61,8 @@ impl Lists {
             Some(start)
         });
         let starts = starts.collect();
-        let all: Vec<&dyn Array> = lists.iter().map(|list| list.values().as_ref()).chain(more.map(AsRef::as_ref)).collect();
+        let all: Vec<&dyn Array> =
+            lists.iter().map(|list| list.values().as_ref()).chain(more.map(AsRef::as_ref)).collect();
         let values = concat(&all)?;
         Ok(Self { lists, starts, values })
     }
@@ -85,7 +88,8 @@ pub fn build(
     mut pick: impl FnMut(usize, &mut Vec<u32>) -> Result<Option<()>>,
 ) -> Result<ArrayRef> {
     let DataType::List(field) = call.return_type else { return plan_err!("the result is an array") };
-    let (mut picked, mut lengths, mut valid) = (vec![], Vec::with_capacity(call.rows), Vec::with_capacity(call.rows));
+    let (mut picked, mut lengths, mut valid) =
+        (vec![], Vec::with_capacity(call.rows), Vec::with_capacity(call.rows));
     for row in 0..call.rows {
         let before = picked.len();
         valid.push(pick(row, &mut picked)?.is_some());

@@ -13,7 +13,9 @@ pub fn sort(call: &Call) -> Result<ArrayRef> {
     let ascending = if call.has(1) { call.booleans(1)? } else { Booleans::Constant(Some(true)) };
     let nulls_first = call.has(2).then(|| call.booleans(2)).transpose()?;
     build(call, &lists.values, |row, picked| {
-        let (Some(items), Some(ascending)) = (lists.items(0, row), ascending.get(row)) else { return Ok(None) };
+        let (Some(items), Some(ascending)) = (lists.items(0, row), ascending.get(row)) else {
+            return Ok(None);
+        };
         let nulls_first = nulls_first.as_ref().map_or(Some(ascending), |nulls_first| nulls_first.get(row));
         let Some(nulls_first) = nulls_first else { return Ok(None) };
         let (nulls, mut present): (Vec<_>, Vec<_>) = items.partition(|place| lists.values.is_null(*place));

@@ -162,9 +162,7 @@ impl ScalarUDFImpl for Choice {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
         let column = match (self.kind, &columns[..]) {
-            (Kind::If, [condition, value, other]) => {
-                zip(&no_nulls(condition.as_boolean()), value, other)?
-            }
+            (Kind::If, [condition, value, other]) => zip(&no_nulls(condition.as_boolean()), value, other)?,
             (Kind::Greatest, [first, rest @ ..]) => {
                 rest.iter().try_fold(first.clone(), |best, next| better(&best, next, gt_eq))?
             }

@@ -27,13 +27,8 @@ pub fn functions() -> Vec<Builtin> {
         hash("sha256", "SHA256(string)", "SHA-256, 64 hexadecimal digits.", digest::<Sha256>),
         hash("sha384", "SHA384(string)", "SHA-384, 96 hexadecimal digits.", digest::<Sha384>),
         hash("sha512", "SHA512(string)", "SHA-512, 128 hexadecimal digits.", digest::<Sha512>),
-        Builtin::new(
-            "sha2",
-            "SHA2(string, bits)",
-            "SHA-2 of 224, 256, 384 or 512 bits.",
-            sha2,
-        )
-        .takes(&[TextOrBytes, Integer]),
+        Builtin::new("sha2", "SHA2(string, bits)", "SHA-2 of 224, 256, 384 or 512 bits.", sha2)
+            .takes(&[TextOrBytes, Integer]),
     ]
 }
 

@@ -18,7 +18,8 @@ pub fn object(call: &Call) -> Result<ArrayRef> {
         return texts(0, |_, _| Ok(None));
     }
     let absent = call.rows > 0 && call.text(0)?.get(0) == Some("ABSENT");
-    let members = (1..call.count()).step_by(3).map(|index| Ok((call.text(index)?, Item::of(call, index + 1)?)));
+    let members =
+        (1..call.count()).step_by(3).map(|index| Ok((call.text(index)?, Item::of(call, index + 1)?)));
     let mut members = members.collect::<Result<Vec<_>>>()?;
     // Keys are constants; an object is written in their order.
     members.sort_by_key(|(key, _)| key.get(0));
@@ -28,7 +29,9 @@ pub fn object(call: &Call) -> Result<ArrayRef> {
             if absent && item.is_null(row) {
                 continue;
             }
-            let Some(key) = key.get(row) else { return exec_err!("JSON_OBJECT was given a key that is NULL") };
+            let Some(key) = key.get(row) else {
+                return exec_err!("JSON_OBJECT was given a key that is NULL");
+            };
             separate(out, '{');
             write_string(key, out);
             out.push(':');
@@ -42,7 +45,8 @@ pub fn object(call: &Call) -> Result<ArrayRef> {
 /// `json_array(on_null, value, raw, ...)`
 pub fn array(call: &Call) -> Result<ArrayRef> {
     let absent = call.rows > 0 && call.text(0)?.get(0) == Some("ABSENT");
-    let items = (1..call.count()).step_by(2).map(|index| Item::of(call, index)).collect::<Result<Vec<_>>>()?;
+    let items =
+        (1..call.count()).step_by(2).map(|index| Item::of(call, index)).collect::<Result<Vec<_>>>()?;
     texts(call.rows, |row, out| {
         out.push('[');
         for item in items.iter().filter(|item| !absent || !item.is_null(row)) {

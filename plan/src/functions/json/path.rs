@@ -74,9 +74,13 @@ impl Path {
 impl Step {
     fn take<'a>(&self, value: Json<'a>) -> Vec<Json<'a>> {
         match (self, value) {
-            (Step::Key(key), Json::Object(members)) => {
-                members.into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value).into_iter().collect()
-            }
+            (Step::Key(key), Json::Object(members)) => members
+                .into_iter()
+                .rev()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value)
+                .into_iter()
+                .collect(),
             (Step::Index(index), Json::Array(mut items)) => {
                 let place = if *index < 0 { items.len() as i64 + index } else { *index };
                 match usize::try_from(place) {

@@ -67,7 +67,9 @@ pub fn value(call: &Call) -> Result<ArrayRef> {
                 true => Outcome::Error("the value is no scalar"),
                 false => Outcome::Empty,
             },
-            (Outcome::Value(value), _) if !suits(&value, call.return_type) => Outcome::Error("the value is of another type"),
+            (Outcome::Value(value), _) if !suits(&value, call.return_type) => {
+                Outcome::Error("the value is of another type")
+            }
             (outcome, _) => outcome,
         };
         let written = match &outcome {
@@ -92,7 +94,9 @@ pub fn value(call: &Call) -> Result<ArrayRef> {
             }
         };
         match behaviour.get(row) {
-            Some("ERROR") => return exec_err!("JSON_VALUE: {problem} in '{}'", text.get(row).unwrap_or_default()),
+            Some("ERROR") => {
+                return exec_err!("JSON_VALUE: {problem} in '{}'", text.get(row).unwrap_or_default());
+            }
             Some("DEFAULT") => chosen.push((default, row)),
             _ => chosen.push((0, row)),
         }
@@ -103,7 +107,9 @@ pub fn value(call: &Call) -> Result<ArrayRef> {
 /// Whether a scalar may be returned as a type: a number for numbers, a truth value for truth values, anything as text.
 fn suits(value: &Json, target: &DataType) -> bool {
     match value {
-        Json::Number(digits) if target.is_integer() => digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'),
+        Json::Number(digits) if target.is_integer() => {
+            digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        }
         Json::Number(_) => target.is_numeric() || target.is_string(),
         Json::Bool(_) => *target == DataType::Boolean || target.is_string(),
         _ => target.is_string(),

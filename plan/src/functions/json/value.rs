@@ -284,7 +284,10 @@ mod tests {
 
     #[test]
     fn keeps_digits_and_sorts_members() {
-        assert_eq!(compact(r#" {"b" : 1.50, "a":[ true ,null,"x\u00e9\n"] } "#).as_deref(), Some("{\"a\":[true,null,\"xé\\n\"],\"b\":1.50}"));
+        assert_eq!(
+            compact(r#" {"b" : 1.50, "a":[ true ,null,"x\u00e9\n"] } "#).as_deref(),
+            Some("{\"a\":[true,null,\"xé\\n\"],\"b\":1.50}")
+        );
     }
 
     #[test]

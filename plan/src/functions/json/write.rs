@@ -39,8 +39,12 @@ impl JsonWriter {
             return Ok(());
         }
         match self.column.data_type() {
-            DataType::Boolean => out.push_str(if self.column.as_boolean().value(row) { "true" } else { "false" }),
-            data_type if data_type.is_string() => write_string(Text::of(&self.column)?.get(row).unwrap_or_default(), out),
+            DataType::Boolean => {
+                out.push_str(if self.column.as_boolean().value(row) { "true" } else { "false" })
+            }
+            data_type if data_type.is_string() => {
+                write_string(Text::of(&self.column)?.get(row).unwrap_or_default(), out)
+            }
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
                 let bytes = Bytes::of(&self.column)?.get(row).unwrap_or_default();
                 write_string(&STANDARD.encode(bytes), out);
@@ -48,7 +52,9 @@ impl JsonWriter {
             DataType::List(_) => self.write_list(row, out)?,
             DataType::Map(..) => self.write_map(row, out)?,
             DataType::Struct(_) => self.write_row(row, out)?,
-            data_type if data_type.is_numeric() => Writer::of(&self.column.slice(row, 1), self.zone)?.write(0, out)?,
+            data_type if data_type.is_numeric() => {
+                Writer::of(&self.column.slice(row, 1), self.zone)?.write(0, out)?
+            }
             data_type => {
                 let mut text = String::new();
                 Writer::of(&self.column.slice(row, 1), self.zone)?.write(0, &mut text)?;

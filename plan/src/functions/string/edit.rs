@@ -32,7 +32,8 @@ pub fn concat_ws(call: &Call) -> Result<ArrayRef> {
 pub fn replace(call: &Call) -> Result<ArrayRef> {
     let (text, search, replacement) = (call.text(0)?, call.text(1)?, call.text(2)?);
     texts(call.rows, |row, out| {
-        let (Some(text), Some(search), Some(replacement)) = (text.get(row), search.get(row), replacement.get(row))
+        let (Some(text), Some(search), Some(replacement)) =
+            (text.get(row), search.get(row), replacement.get(row))
         else {
             return Ok(None);
         };

@@ -73,7 +73,9 @@ fn value(parser: &mut Parser) -> Result<Expr, ParserError> {
 /// A truth value as text is written as JSON writes it.
 fn default_value(value: Expr, returning: &DataType) -> Expr {
     match (&value, returning) {
-        (Expr::Value(ValueWithSpan { value: Value::Boolean(truth), .. }), DataType::String(_)) => text(truth.to_string()),
+        (Expr::Value(ValueWithSpan { value: Value::Boolean(truth), .. }), DataType::String(_)) => {
+            text(truth.to_string())
+        }
         _ => value,
     }
 }

@@ -3,10 +3,9 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
-    OrderByKind, Query, Select, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
-    WindowType,
+    BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderByKind, Query,
+    Select, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowType,
 };
 
 use super::{as_text, call, interval, literal, text};
@@ -113,7 +112,9 @@ fn name_the_unit(function: &mut Function) {
 fn bare_digits(function: &mut Function) {
     let FunctionArguments::List(list) = &mut function.args else { return };
     match list.args.get_mut(1) {
-        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::UnaryOp { expr, .. }))) => literal::untype_number(expr),
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::UnaryOp { expr, .. }))) => {
+            literal::untype_number(expr)
+        }
         Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(digits))) => literal::untype_number(digits),
         _ => {}
     }
