@@ -58,7 +58,6 @@ impl<'a> Binder<'a> {
         let hinted = relations::separate_hinted(&mut ast, &query.hints);
         functions::syntax::rewrite(&mut ast);
         let references = relations::references(&ast);
-        functions::syntax::rewrite(&mut ast);
         let tables = self.table_sources(references, hinted).await?;
         let context = context::Context::new(self.state, tables);
         let planner = SqlToRel::new_with_options(&context, context::parser_options());

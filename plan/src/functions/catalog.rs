@@ -7,9 +7,7 @@ use std::{
 
 use datafusion::{
     common::Result,
-    execution::FunctionRegistry,
-    functions::core::planner::CoreFunctionPlanner,
-    functions_nested::planner::{FieldAccessPlanner, NestedFunctionPlanner},
+    execution::{FunctionRegistry, SessionStateDefaults},
     logical_expr::planner::ExprPlanner,
 };
 
@@ -60,15 +58,10 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     registry.register_function_rewrite(Arc::new(CastRewrite))
 }
 
-/// The planners of operators, accesses and constructors, to be used instead of DataFusion's: the first that knows an expression
-/// plans it.
+/// The planners of operators, accesses and constructors: ours, then DataFusion's. The first that knows an expression plans it.
 pub fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
-    vec![
-        Arc::new(FlinkOperators),
-        Arc::new(CoreFunctionPlanner::default()),
-        Arc::new(NestedFunctionPlanner),
-        Arc::new(FieldAccessPlanner),
-    ]
+    let ours: Arc<dyn ExprPlanner> = Arc::new(FlinkOperators);
+    [vec![ours], SessionStateDefaults::default_expr_planners()].concat()
 }
 
 /// Lists the functions that users may call, sorted by family and name.
