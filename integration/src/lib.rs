@@ -5,6 +5,10 @@
 pub mod cache;
 pub mod comparison;
 pub mod tpch;
+pub mod tpch_check;
 pub mod tpch_data;
 pub mod web_hdfs;
 pub mod hadoop;
+pub mod processes;
+pub mod drill;
+pub mod bench;

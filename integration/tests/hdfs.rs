@@ -1,5 +1,6 @@
 //! Against a real NameNode and two real DataNodes.
 
+mod sql;
 mod table;
 
 use thalweg_integration::hadoop::Hdfs;

@@ -1,4 +1,12 @@
-//! Every test that needs more than one crate, in one binary: it is linked once, and its tests share one HDFS.
+//! Every test that needs more than one crate, in one binary: it is linked once, and its tests share one HDFS and one cluster.
 
+mod expect;
+mod place;
+
+mod bad_input;
 mod hdfs;
 mod layout;
+mod kill;
+mod rest;
+mod sql;
+mod tpch;

@@ -1,0 +1,9 @@
+//! The benchmarks: what each measures and how it prints. `integration/src/bin/bench.rs` is their command line.
+
+pub mod usage;
+pub mod report;
+pub mod engine;
+pub mod tpch;
+pub mod cluster;
+pub mod latency;
+pub mod startup;

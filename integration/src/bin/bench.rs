@@ -1,0 +1,187 @@
+//! The benchmarks' command line: prints tables in Markdown, writes JSON with `--json FILE`. Measures what it finds beside itself, so
+//! build with `--release`; `make bench` does.
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use thalweg_graph::Options;
+use thalweg_integration::{
+    bench::{
+        self,
+        engine::{Engine, Workload},
+        report::Report,
+    },
+    drill::{self, Drill},
+    processes::{Binary, ClusterConfig},
+    tpch::{QUERIES, Scale},
+    tpch_data,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures Thalweg
+#[derive(Debug, Parser)]
+struct Cli {
+    /// Writes the figures to this file as JSON
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes TPC-H data and prints its folder
+    Data {
+        #[arg(long, default_value = "1", value_parser = scale)]
+        scale: Scale,
+    },
+    /// TPC-H embedded, beside DataFusion with its defaults and DuckDB (`make duckdb` installs it)
+    Tpch {
+        #[command(flatten)]
+        workload: WorkloadArgs,
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        #[arg(long, value_delimiter = ',', default_values_t = [Engine::Thalweg, Engine::Datafusion, Engine::Duckdb])]
+        engines: Vec<Engine>,
+    },
+    /// TPC-H on two worker processes of one slot, beside embedded with two threads
+    Cluster {
+        #[command(flatten)]
+        workload: WorkloadArgs,
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+    },
+    /// A small query on a warm cluster, from submission to rows
+    Latency {
+        #[arg(long, default_value_t = 200)]
+        repetitions: u32,
+    },
+    /// Start to ready and memory at rest of JobManager and worker
+    Startup {
+        #[arg(long, default_value_t = 11)]
+        repetitions: u32,
+    },
+    /// Kills workers at random moments of running jobs and checks the outcome
+    Kill {
+        #[arg(long, default_value = "0.1", value_parser = scale)]
+        scale: Scale,
+        #[arg(long, default_value_t = 20)]
+        kills: u32,
+        /// Where the random moments come from; another one each time where none is given
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Runs one engine in this process; used by the other commands
+    #[command(hide = true)]
+    Engine {
+        engine: Engine,
+        #[command(flatten)]
+        workload: WorkloadArgs,
+    },
+    /// Thalweg's own command line; the tests start workers by it
+    #[command(hide = true, disable_help_flag = true)]
+    Node {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct WorkloadArgs {
+    #[arg(long, default_value = "1", value_parser = scale)]
+    scale: Scale,
+    /// The folder with `TABLE.parquet`; made in the cache folder where none is given
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    #[arg(long, default_value_t = 2)]
+    threads: u32,
+    /// Numbers of queries; all where none are given
+    #[arg(long, value_delimiter = ',')]
+    queries: Vec<u32>,
+    /// Options of Thalweg, `key=value`
+    #[arg(short = 'D', value_parser = option)]
+    define: Vec<(String, String)>,
+}
+
+impl WorkloadArgs {
+    fn workload(self) -> Result<Workload> {
+        let folder = match self.folder {
+            Some(folder) => folder,
+            None => tpch_data::folder(self.scale)?,
+        };
+        let queries = if self.queries.is_empty() { QUERIES.collect() } else { self.queries };
+        let options: Options = self.define.into_iter().collect();
+        Ok(Workload { scale: self.scale, folder, threads: self.threads, queries, options })
+    }
+}
+
+fn scale(text: &str) -> Result<Scale, String> {
+    Scale::of(text).ok_or_else(|| "expected 0.01, 0.1 or 1: answers are kept for these".to_owned())
+}
+
+fn option(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected `key=value`")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn main() -> Result<ExitCode> {
+    let Cli { json, command } = Cli::parse();
+    let report = match command {
+        Command::Data { scale } => {
+            writeln!(io::stdout(), "{}", tpch_data::folder(scale)?.display())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Engine { engine, workload } => {
+            bench::engine::run_here(engine, &workload.workload()?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Node { arguments } => {
+            let arguments = std::iter::once("thalweg".to_owned()).chain(arguments);
+            return Ok(thalweg::command::Cli::parse_from(arguments).run());
+        }
+        Command::Tpch { workload, rounds, engines } => bench::tpch::run(&engines, &workload.workload()?, rounds)?,
+        command => on_cluster(command)?,
+    };
+    report.print(json.as_deref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[tokio::main]
+async fn on_cluster(command: Command) -> Result<Report> {
+    let binary = Binary::beside_this()?;
+    match command {
+        Command::Cluster { workload, rounds } => {
+            bench::cluster::run(ClusterConfig::new(binary, 2, 1), &workload.workload()?, rounds).await
+        }
+        Command::Latency { repetitions } => bench::latency::run(ClusterConfig::new(binary, 1, 1), repetitions).await,
+        Command::Startup { repetitions } => bench::startup::run(ClusterConfig::new(binary, 1, 1), repetitions).await,
+        Command::Kill { scale, kills, seed } => {
+            let drill = Drill { scale, kills, seed: seed.unwrap_or_else(rand::random) };
+            kill(ClusterConfig::new(binary, drill::WORKERS, drill::SLOTS), drill).await
+        }
+        _ => unreachable!("the other commands need no cluster"),
+    }
+}
+
+async fn kill(config: ClusterConfig, drill: Drill) -> Result<Report> {
+    let seed = drill.seed;
+    let method = format!("Scale factor {}, three workers, seed {seed}; every outcome was right.", drill.scale.as_str());
+    let columns = ["job", "exchange", "worker", "killed after ms", "undisturbed ms", "in all ms"];
+    let mut report = Report::new("kill -9 of a worker", &method, &columns);
+    let kills = drill::run(config, drill, |kill| eprintln!("{kill:?}")).await.with_context(|| format!("--seed {seed}"))?;
+    for kill in &kills {
+        let numbers = [kill.worker as u64, kill.after_ms, kill.undisturbed_ms, kill.total_ms];
+        let texts = [kill.job.clone(), kill.exchange.clone()];
+        report.row(texts.into_iter().chain(numbers.map(|number| number.to_string())));
+    }
+    report.figures = serde_json::json!({ "seed": seed, "kills": kills });
+    Ok(report)
+}

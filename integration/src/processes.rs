@@ -1,0 +1,265 @@
+//! A cluster of real processes on this machine: one JobManager, any number of workers. Gone with this process, however it ends.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tempfile::TempDir;
+use thalweg_graph::Options;
+
+/// Time for a process to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause between two looks at a condition.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Lines of a log that an error shows.
+const LOG_TAIL_LINES: usize = 30;
+
+/// How `thalweg` is run.
+#[derive(Debug, Clone)]
+pub struct Binary {
+    /// The executable.
+    pub path: PathBuf,
+    /// Arguments before thalweg's own.
+    pub prefix: Vec<String>,
+}
+
+impl Binary {
+    /// The `thalweg` beside this executable.
+    pub fn beside_this() -> Result<Self> {
+        let path = std::env::current_exe()?.with_file_name("thalweg");
+        if !path.exists() {
+            bail!("there is no `{}`; build it with `cargo build --workspace --bins`", path.display());
+        }
+        Ok(Self { path, prefix: Vec::new() })
+    }
+
+    /// A command that runs it.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(&self.prefix);
+        command
+    }
+}
+
+/// One process under a guard, which kills it when its input closes.
+#[derive(Debug)]
+pub struct Node {
+    /// Its process id.
+    pub pid: u32,
+    log: PathBuf,
+    guard: Child,
+}
+
+impl Node {
+    fn start(command: &Command, log: PathBuf) -> Result<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("services/guard.sh");
+        let mut guarded = Command::new(script);
+        guarded.arg(&log).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => guarded.env(name, value),
+                None => guarded.env_remove(name),
+            };
+        }
+        let mut guard = guarded.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn()?;
+        let mut line = String::new();
+        BufReader::new(guard.stdout.take().expect("standard output is piped")).read_line(&mut line)?;
+        let pid = line.trim().parse().with_context(|| format!("guard.sh printed `{line}`"))?;
+        Ok(Self { pid, log, guard })
+    }
+
+    /// Ends the process with SIGKILL, as a crash would.
+    pub fn kill(&self) {
+        self.signal(libc::SIGKILL);
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: kill has no memory preconditions.
+        unsafe { libc::kill(self.pid as libc::pid_t, signal) };
+    }
+
+    /// A number of `/proc/PID/status` in bytes: `VmRSS`, `VmHWM`.
+    pub fn memory_bytes(&self, name: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    }
+
+    /// CPU time used so far, of all its threads.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // The name in parentheses may contain spaces; after it, user and system time are the 12th and 13th fields.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+        // SAFETY: sysconf has no preconditions.
+        let ticks_per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as u64;
+        Some(Duration::from_millis(ticks * 1000 / ticks_per_second))
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// How a cluster is started.
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// How `thalweg` is run.
+    pub binary: Binary,
+    /// Slots of each worker.
+    pub slots: u32,
+    /// Host names of the workers, one worker each.
+    pub hosts: Vec<String>,
+    /// Options of all processes.
+    pub options: Options,
+    /// Environment variables of all processes.
+    pub environment: Vec<(String, String)>,
+}
+
+impl ClusterConfig {
+    /// `workers` workers of `slots` slots each, with defaults else.
+    pub fn new(binary: Binary, workers: usize, slots: u32) -> Self {
+        let hosts = vec!["127.0.0.1".to_owned(); workers];
+        Self { binary, slots, hosts, options: Options::default(), environment: Vec::new() }
+    }
+}
+
+/// A running cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The control port, `host:port`.
+    pub address: String,
+    /// The JobManager's process.
+    pub job_manager: Node,
+    config: ClusterConfig,
+    workers: Mutex<Vec<Node>>,
+    started: Mutex<usize>,
+    http: reqwest::Client,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts a cluster and waits until all its workers have registered.
+    pub async fn start(config: ClusterConfig) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("thalweg-cluster-").tempdir()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let address = format!("127.0.0.1:{port}");
+        let mut options = config.options.clone();
+        options.0.insert("rest.port".to_owned(), port.to_string());
+        options.0.insert("io.tmp.dirs".to_owned(), folder.path().join("tmp").display().to_string());
+        fs::create_dir(folder.path().join("tmp"))?;
+        fs::write(folder.path().join("config.yaml"), config_text(&options))?;
+        let mut command = config.binary.command();
+        command.arg("jobmanager").arg("--config").arg(folder.path().join("config.yaml"));
+        command.envs(config.environment.iter().map(|(name, value)| (name, value)));
+        let job_manager = Node::start(&command, folder.path().join("jobmanager.log"))?;
+        let http = reqwest::Client::builder().timeout(READY_TIMEOUT).build()?;
+        let hosts = config.hosts.clone();
+        let workers = Mutex::default();
+        let cluster = Self { address, job_manager, config, workers, started: Mutex::new(0), http, folder };
+        cluster.wait_for_workers(0).await?;
+        for host in &hosts {
+            cluster.add_worker(host)?;
+        }
+        cluster.wait_for_workers(hosts.len() as u64).await?;
+        Ok(cluster)
+    }
+
+    /// Starts one more worker that calls itself `host`; returns its position. See [`Self::wait_for_workers`].
+    pub fn add_worker(&self, host: &str) -> Result<usize> {
+        let number = {
+            let mut started = self.started.lock();
+            *started += 1;
+            *started
+        };
+        let mut command = self.config.binary.command();
+        command.arg("worker").arg("--config").arg(self.folder.path().join("config.yaml"));
+        command.arg("--jobmanager").arg(&self.address).arg("--slots").arg(self.config.slots.to_string());
+        command.arg("-D").arg(format!("taskmanager.host={host}"));
+        command.envs(self.config.environment.iter().map(|(name, value)| (name, value)));
+        let node = Node::start(&command, self.folder.path().join(format!("worker{number}.log")))?;
+        let mut workers = self.workers.lock();
+        workers.push(node);
+        Ok(workers.len() - 1)
+    }
+
+    /// Kills a worker with SIGKILL.
+    pub fn kill_worker(&self, position: usize) {
+        self.workers.lock()[position].kill();
+    }
+
+    /// Starts a worker in the place of one that was killed, and waits until it has registered and the old one is forgotten.
+    pub async fn replace_worker(&self, position: usize) -> Result<()> {
+        let host = self.config.hosts[position].clone();
+        self.add_worker(&host)?;
+        let count = {
+            let mut workers = self.workers.lock();
+            drop(workers.swap_remove(position));
+            workers.len() as u64
+        };
+        self.wait_for_workers(count).await
+    }
+
+    /// Looks at the worker processes.
+    pub fn with_workers<T>(&self, look: impl FnOnce(&[Node]) -> T) -> T {
+        look(&self.workers.lock())
+    }
+
+    /// Waits until exactly `count` workers are registered.
+    pub async fn wait_for_workers(&self, count: u64) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            let registered = self.get("/v1/overview").await.ok().and_then(|answer| answer["taskmanagers"].as_u64());
+            if registered == Some(count) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{registered:?} instead of {count} workers registered in time\n{}", self.logs());
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Asks the REST API.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        let response = self.http.get(format!("http://{}{path}", self.address)).send().await?;
+        Ok(response.error_for_status()?.json().await?)
+    }
+
+    /// The URL of a REST path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The ends of all logs, for the message of a failed test.
+    pub fn logs(&self) -> String {
+        let workers = self.workers.lock();
+        let nodes = std::iter::once(&self.job_manager).chain(workers.iter());
+        nodes.map(|node| format!("--- {}\n{}\n", node.log.display(), node.log_tail())).collect()
+    }
+}
+
+fn config_text(options: &Options) -> String {
+    // JSON strings are YAML strings.
+    options.0.iter().map(|(key, value)| format!("{key}: {}\n", Value::from(value.as_str()))).collect()
+}

@@ -1,0 +1,19 @@
+//! kill -9 of a worker at random moments of running jobs. `make drill` does it longer and on more data.
+
+use thalweg_integration::{
+    drill::{self, Drill},
+    tpch::Scale,
+};
+
+use crate::place::cluster_config;
+
+/// One query, one `INSERT`, one query with blocking exchange.
+const KILLS: u32 = 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_worker_changes_no_outcome() {
+    let drill = Drill { scale: Scale::Hundredth, kills: KILLS, seed: rand::random() };
+    // Printed where the test fails: `make drill SEED=...` repeats it.
+    println!("seed {}", drill.seed);
+    drill::run(cluster_config(drill::WORKERS, drill::SLOTS), drill, |kill| println!("{kill:?}")).await.unwrap();
+}
