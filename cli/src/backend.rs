@@ -16,7 +16,7 @@ pub type ProgressStream = BoxStream<'static, Result<Arc<JobProgress>>>;
 
 /// Where a client's statements become jobs.
 #[async_trait]
-pub trait Backend: Send {
+pub trait Backend: Send + Sync {
     /// Starts the job of a statement that makes one.
     async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<JobId>;
 

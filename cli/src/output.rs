@@ -8,7 +8,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use clap::ValueEnum;
 
-mod cell;
+pub mod cell;
 mod csv;
 mod json;
 mod table;

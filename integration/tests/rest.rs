@@ -43,8 +43,7 @@ async fn run_job(cluster: &Cluster) -> Ids {
     let response = http.post(cluster.url("/v1/sql/jobs")).json(&script).send().await.unwrap();
     assert!(response.status().is_success(), "{}", response.text().await.unwrap());
     let accepted: Value = response.json().await.unwrap();
-    let job = accepted["jobs"][0]["id"].as_str().or(accepted["jobs"][0].as_str()).expect("the answer names the job");
-    let job = job.to_owned();
+    let job = accepted["jobs"][0]["jobid"].as_str().expect("the answer names the job").to_owned();
     loop {
         let details = cluster.get(&format!("/v1/jobs/{job}")).await.unwrap();
         match details["state"].as_str().unwrap_or_default() {

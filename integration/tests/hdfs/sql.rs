@@ -107,9 +107,10 @@ async fn a_task_runs_where_its_blocks_lie() {
         let vertex = details["vertices"][0]["id"].as_str().unwrap();
         let vertex = cluster.get(&format!("/v1/jobs/{job}/vertices/{vertex}")).await.unwrap();
         let subtasks = vertex["subtasks"].as_array().unwrap();
-        let ran_on = |subtask: &Value| subtask["endpoint"].as_str().unwrap_or_default().to_owned();
-        let endpoints: Vec<String> = subtasks.iter().map(ran_on).collect();
-        assert!(endpoints.iter().all(|endpoint| endpoint.starts_with(host)), "{endpoints:?} instead of {host}");
+        let ran_on = |subtask: &Value| subtask["taskmanager-id"].as_str().unwrap_or_default().to_owned();
+        let workers: Vec<String> = subtasks.iter().map(ran_on).collect();
+        // A worker's id starts with its host.
+        assert!(workers.iter().all(|worker| worker.starts_with(host)), "{workers:?} instead of {host}");
     }
 }
 
