@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use arrow::util::display::array_value_to_string;
 use async_trait::async_trait;
-use thalweg_graph::{JobId, Options, SqlError, options, sql_error::Position};
-use thalweg_plan::{Session, Statement, StatementKind, Target};
+use thalweg_graph::{JobId, Options, SqlError, VertexOutput, options, sql_error::Position, table::TablePath};
+use thalweg_plan::{Outcome, Session, Statement, StatementKind, Target};
 
 use crate::{
     backend::{Backend, Jobs},
@@ -41,6 +42,27 @@ impl Remote {
     }
 }
 
+impl Remote {
+    /// Takes note of the table of a `CREATE TABLE AS`, without the query that filled it: that has run.
+    async fn remember_table(&mut self, session: &mut Session, statement: &Statement) -> Result<()> {
+        let Outcome::Job(graph) = session.execute(statement, JobId(0)).await? else { return Ok(()) };
+        let tables = graph.vertices.iter().filter_map(|vertex| match &vertex.output {
+            VertexOutput::Sink(sink) => Some(&sink.table.path),
+            _ => None,
+        });
+        for TablePath { catalog, database, table } in tables {
+            let show = format!("SHOW CREATE TABLE `{catalog}`.`{database}`.`{table}`");
+            let show = Session::parse(&show)?.into_iter().next().context("one statement was written above")?;
+            if let Outcome::Rows { batches, .. } = session.execute(&show, JobId(0)).await? {
+                let text = batches.first().map(|batch| array_value_to_string(batch.column(0), 0)).transpose()?;
+                self.prelude.push_str(&text.context("the table is not known")?);
+                self.prelude.push_str("\n;\n");
+            }
+        }
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Backend for Remote {
     async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<JobId> {
@@ -51,7 +73,7 @@ impl Backend for Remote {
         let accepted = self.rest.submit(&script, None, session.options(), None).await;
         let jobs = accepted.map_err(|error| in_place(error, prelude_lines, statement.position()))?;
         if statement.kind() == StatementKind::CreateTableAs {
-            self.remember(statement);
+            self.remember_table(session, statement).await?;
         }
         Ok(jobs.last().context("the JobManager made no job of the statement")?.jobid)
     }
