@@ -60,5 +60,36 @@ deny: ## Checks licences, sources and advisories of all dependencies (installs c
 ## ---- Testing it
 
 .PHONY: test
-test: ## Everything that CI runs.
+test: services lint ## Everything that CI runs: checks, unit tests, SQL, TPC-H, kills, a real HDFS.
 	cargo test $(CARGO_FLAGS)
+
+.PHONY: services
+services: ## Installs or names what real services need, and brings their jars.
+	integration/services/require.sh java mvn curl
+	integration/services/hadoop/fetch.sh
+
+# Numbers come from optimised builds only.
+BENCH := cargo run $(CARGO_FLAGS) --release --bin bench --
+
+.PHONY: bench
+bench: ## Prints every benchmark (ROUNDS=3); JSON goes to the cache folder.
+	cargo build $(CARGO_FLAGS) --release --bins
+	mkdir -p "$(THALWEG_CACHE)/bench"
+	for name in tpch cluster latency startup; do $(BENCH) $$name --json "$(THALWEG_CACHE)/bench/$$name.json"; done
+
+.PHONY: duckdb
+duckdb: ## Installs DuckDB for comparison into the cache folder.
+	integration/services/require.sh python3
+	python3 -m venv "$(THALWEG_CACHE)/duckdb"
+	"$(THALWEG_CACHE)/duckdb/bin/pip" install --quiet duckdb
+
+.PHONY: test-tpch-long
+test-tpch-long: ## Checks all 22 answers at scale factor 1, embedded and on two worker processes.
+	cargo build $(CARGO_FLAGS) --release --bins
+	$(BENCH) tpch --engines thalweg --rounds 1
+	$(BENCH) cluster --rounds 1
+
+.PHONY: drill
+drill: ## Kills a worker at 20 random moments of running jobs (SEED=... repeats one).
+	cargo build $(CARGO_FLAGS) --release --bins
+	$(BENCH) kill --kills 20 $(if $(SEED),--seed $(SEED))

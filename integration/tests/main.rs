@@ -5,8 +5,8 @@ mod place;
 
 mod bad_input;
 mod hdfs;
-mod layout;
 mod kill;
+mod layout;
 mod rest;
 mod sql;
 mod tpch;
