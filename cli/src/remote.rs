@@ -52,9 +52,11 @@ impl Remote {
         });
         for TablePath { catalog, database, table } in tables {
             let show = format!("SHOW CREATE TABLE `{catalog}`.`{database}`.`{table}`");
-            let show = Session::parse(&show)?.into_iter().next().context("one statement was written above")?;
+            let show =
+                Session::parse(&show)?.into_iter().next().context("one statement was written above")?;
             if let Outcome::Rows { batches, .. } = session.execute(&show, JobId(0)).await? {
-                let text = batches.first().map(|batch| array_value_to_string(batch.column(0), 0)).transpose()?;
+                let text =
+                    batches.first().map(|batch| array_value_to_string(batch.column(0), 0)).transpose()?;
                 self.prelude.push_str(&text.context("the table is not known")?);
                 self.prelude.push_str("\n;\n");
             }

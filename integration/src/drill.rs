@@ -74,7 +74,8 @@ pub async fn run(config: ClusterConfig, drill: Drill, mut report: impl FnMut(&Ki
             0 => Job::Query(QUERIES[number as usize / 2 % QUERIES.len()]),
             _ => Job::Insert,
         };
-        let before = target.undisturbed(job, number).await.with_context(|| format!("{job:?}, undisturbed"))?;
+        let before =
+            target.undisturbed(job, number).await.with_context(|| format!("{job:?}, undisturbed"))?;
         let after = before.duration.mul_f64(random.random_range(0.0..1.0));
         let worker = random.random_range(0..WORKERS);
         let describe = || {
@@ -177,7 +178,12 @@ impl Target {
     }
 
     /// Starts a job, does something meanwhile, and waits for the job; checks the rows of a query.
-    async fn start_and_wait(&mut self, job: Job, table: &str, meanwhile: impl Future<Output = ()>) -> Result<()> {
+    async fn start_and_wait(
+        &mut self,
+        job: Job,
+        table: &str,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Result<()> {
         let sql = match job {
             Job::Query(number) => crate::tpch::query(number, self.scale)?,
             Job::Insert => {
@@ -209,7 +215,8 @@ impl Target {
         let Job::Insert = job else { return Ok((0, String::new())) };
         let mut files = Vec::new();
         list(&self.outputs.join(table), &mut files)?;
-        let leftover = files.iter().find(|file| file.extension().is_none_or(|extension| extension != "parquet"));
+        let leftover =
+            files.iter().find(|file| file.extension().is_none_or(|extension| extension != "parquet"));
         ensure!(leftover.is_none(), "`{leftover:?}` was left behind");
         let batches = self.client.sql(&format!("SELECT {SUMS} FROM {table}")).await?;
         Ok((files.len(), format!("{:?}", batches.first().map(|batch| batch.columns().to_vec()))))

@@ -229,7 +229,8 @@ impl Cluster {
     pub async fn wait_for_workers(&self, count: u64) -> Result<()> {
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            let registered = self.get("/v1/overview").await.ok().and_then(|answer| answer["taskmanagers"].as_u64());
+            let registered =
+                self.get("/v1/overview").await.ok().and_then(|answer| answer["taskmanagers"].as_u64());
             if registered == Some(count) {
                 return Ok(());
             }

@@ -42,7 +42,9 @@ fn create(table: &str, columns: &str, folder: &Path, format: &str) -> String {
     let columns = if columns.is_empty() { String::new() } else { format!("({columns}) ") };
     let path = folder.join(table);
     let path = path.display();
-    format!("CREATE TABLE {table} {columns}WITH ('connector' = 'filesystem', 'path' = '{path}', 'format' = '{format}')")
+    format!(
+        "CREATE TABLE {table} {columns}WITH ('connector' = 'filesystem', 'path' = '{path}', 'format' = '{format}')"
+    )
 }
 
 fn write_parquet(path: &Path, batch: &RecordBatch) {
@@ -105,7 +107,8 @@ async fn unknown_names_are_answered_with_the_nearest() {
         fails(&mut client, place, &create, &["csv.field-delimter", "csv.field-delimiter"]).await;
         let create = "CREATE TABLE t (a INT) WITH ('connector' = 'filesytem')";
         fails(&mut client, place, create, &["filesytem", "filesystem"]).await;
-        fails(&mut client, place, "SET 'parallelism.default' = 'many'", &["parallelism.default", "many"]).await;
+        fails(&mut client, place, "SET 'parallelism.default' = 'many'", &["parallelism.default", "many"])
+            .await;
     }
 }
 
@@ -140,7 +143,8 @@ async fn missing_and_empty_folders() {
         client.sql(&create("empty", "a INT", folder.path(), "parquet")).await.unwrap();
         assert_eq!(text(&client.sql("SELECT count(*) FROM empty").await.unwrap()), "0", "{place}");
         client.sql("DROP TABLE empty").await.unwrap();
-        let columns_unknown = format!("{}; SELECT * FROM empty", create("empty", "", folder.path(), "parquet"));
+        let columns_unknown =
+            format!("{}; SELECT * FROM empty", create("empty", "", folder.path(), "parquet"));
         fails(&mut client, place, &columns_unknown, &["empty"]).await;
     }
 }

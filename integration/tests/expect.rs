@@ -29,7 +29,8 @@ pub async fn failure(client: &mut Client, sql: &str) -> String {
         Err(error) => format!("{error:#}"),
     };
     assert!(!error.trim().is_empty() && error.len() < 4000, "`{shown}`: {} bytes of error", error.len());
-    for word in ["panicked", "RUST_BACKTRACE", "This was likely caused by a bug", "Internal error", "unwrap"] {
+    for word in ["panicked", "RUST_BACKTRACE", "This was likely caused by a bug", "Internal error", "unwrap"]
+    {
         assert!(!error.contains(word), "`{shown}`: {error}");
     }
     error

@@ -15,5 +15,7 @@ async fn a_killed_worker_changes_no_outcome() {
     let drill = Drill { scale: Scale::Hundredth, kills: KILLS, seed: rand::random() };
     // Printed where the test fails: `make drill SEED=...` repeats it.
     println!("seed {}", drill.seed);
-    drill::run(cluster_config(drill::WORKERS, drill::SLOTS), drill, |kill| println!("{kill:?}")).await.unwrap();
+    drill::run(cluster_config(drill::WORKERS, drill::SLOTS), drill, |kill| println!("{kill:?}"))
+        .await
+        .unwrap();
 }

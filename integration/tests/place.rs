@@ -55,7 +55,9 @@ impl Place {
             Exchange::Blocking => "ALL_EXCHANGES_BLOCKING",
         };
         let parallelism = parallelism.to_string();
-        [("parallelism.default", parallelism.as_str()), ("execution.batch-shuffle-mode", mode)].into_iter().collect()
+        [("parallelism.default", parallelism.as_str()), ("execution.batch-shuffle-mode", mode)]
+            .into_iter()
+            .collect()
     }
 
     /// A client there.

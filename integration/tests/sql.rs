@@ -95,7 +95,13 @@ async fn run_all(place: Place) {
             failures.push(format!("{}:\n{error}", file.display()));
         }
     }
-    assert!(failures.is_empty(), "{} of {} files failed ({place}):\n{}", failures.len(), files.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} files failed ({place}):\n{}",
+        failures.len(),
+        files.len(),
+        failures.join("\n")
+    );
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -75,8 +75,10 @@ pub struct QueryCost {
 /// Runs a workload in this process and prints a line for each query. Fails where an answer is wrong.
 pub fn run_here(engine: Engine, workload: &Workload) -> Result<()> {
     // As many compute threads as a user would give: neither engine is helped by more.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(workload.threads as usize).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workload.threads as usize)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         match engine {
             Engine::Thalweg => run_thalweg(workload).await,
@@ -112,7 +114,11 @@ async fn run_datafusion(workload: &Workload) -> Result<()> {
     Ok(())
 }
 
-async fn measure(number: u32, scale: Scale, run: impl Future<Output = Result<Vec<RecordBatch>>>) -> Result<()> {
+async fn measure(
+    number: u32,
+    scale: Scale,
+    run: impl Future<Output = Result<Vec<RecordBatch>>>,
+) -> Result<()> {
     let (start, before) = (Instant::now(), usage::own());
     let batches = run.await.with_context(|| format!("q{number}"))?;
     let (wall, after) = (start.elapsed(), usage::own());

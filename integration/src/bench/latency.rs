@@ -34,7 +34,8 @@ pub async fn run(config: ClusterConfig, repetitions: u32) -> Result<Report> {
         }
     }
     let method = format!("`SELECT count(*)` on a table of 25 rows, one worker process, {repetitions} times.");
-    let mut report = Report::new("Latency of a warm cluster", &method, &["p50 ms", "p90 ms", "p99 ms", "max ms"]);
+    let mut report =
+        Report::new("Latency of a warm cluster", &method, &["p50 ms", "p90 ms", "p99 ms", "max ms"]);
     let quantiles = [0.5, 0.9, 0.99, 1.0].map(|fraction| quantile(&times_ms, fraction));
     report.row(quantiles.map(|time| format!("{time:.1}")));
     report.figures = json!({ "p50_ms": quantiles[0], "p90_ms": quantiles[1], "p99_ms": quantiles[2], "max_ms": quantiles[3] });

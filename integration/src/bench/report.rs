@@ -28,7 +28,13 @@ impl Report {
     /// An empty table.
     pub fn new(name: &str, method: &str, columns: &[&str]) -> Self {
         let columns = columns.iter().map(|&column| column.to_owned()).collect();
-        Self { name: name.to_owned(), method: method.to_owned(), columns, rows: Vec::new(), figures: json!({}) }
+        Self {
+            name: name.to_owned(),
+            method: method.to_owned(),
+            columns,
+            rows: Vec::new(),
+            figures: json!({}),
+        }
     }
 
     /// Adds a row.

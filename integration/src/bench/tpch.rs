@@ -48,7 +48,9 @@ fn report(
         let mut row = vec![format!("q{number}")];
         for (column, &engine) in engines.iter().enumerate() {
             for (offset, value) in
-                [(|cost: &QueryCost| cost.cpu_ms) as fn(&QueryCost) -> f64, |cost| cost.wall_ms].into_iter().enumerate()
+                [(|cost: &QueryCost| cost.cpu_ms) as fn(&QueryCost) -> f64, |cost| cost.wall_ms]
+                    .into_iter()
+                    .enumerate()
             {
                 let seconds = of(engine, position, value);
                 totals[2 * column + offset] += seconds;

@@ -23,5 +23,8 @@ pub fn own() -> Usage {
         Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
     };
     // Linux counts the resident set in kilobytes.
-    Usage { cpu: duration(usage.ru_utime) + duration(usage.ru_stime), peak_bytes: usage.ru_maxrss as u64 * 1024 }
+    Usage {
+        cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
+        peak_bytes: usage.ru_maxrss as u64 * 1024,
+    }
 }

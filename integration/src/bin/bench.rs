@@ -147,7 +147,9 @@ fn main() -> Result<ExitCode> {
             let arguments = std::iter::once("thalweg".to_owned()).chain(arguments);
             return Ok(thalweg::command::Cli::parse_from(arguments).run());
         }
-        Command::Tpch { workload, rounds, engines } => bench::tpch::run(&engines, &workload.workload()?, rounds)?,
+        Command::Tpch { workload, rounds, engines } => {
+            bench::tpch::run(&engines, &workload.workload()?, rounds)?
+        }
         command => on_cluster(command)?,
     };
     report.print(json.as_deref())?;
@@ -161,8 +163,12 @@ async fn on_cluster(command: Command) -> Result<Report> {
         Command::Cluster { workload, rounds } => {
             bench::cluster::run(ClusterConfig::new(binary, 2, 1), &workload.workload()?, rounds).await
         }
-        Command::Latency { repetitions } => bench::latency::run(ClusterConfig::new(binary, 1, 1), repetitions).await,
-        Command::Startup { repetitions } => bench::startup::run(ClusterConfig::new(binary, 1, 1), repetitions).await,
+        Command::Latency { repetitions } => {
+            bench::latency::run(ClusterConfig::new(binary, 1, 1), repetitions).await
+        }
+        Command::Startup { repetitions } => {
+            bench::startup::run(ClusterConfig::new(binary, 1, 1), repetitions).await
+        }
         Command::Kill { scale, kills, seed } => {
             let drill = Drill { scale, kills, seed: seed.unwrap_or_else(rand::random) };
             kill(ClusterConfig::new(binary, drill::WORKERS, drill::SLOTS), drill).await
@@ -173,10 +179,15 @@ async fn on_cluster(command: Command) -> Result<Report> {
 
 async fn kill(config: ClusterConfig, drill: Drill) -> Result<Report> {
     let seed = drill.seed;
-    let method = format!("Scale factor {}, three workers, seed {seed}; every outcome was right.", drill.scale.as_str());
+    let method = format!(
+        "Scale factor {}, three workers, seed {seed}; every outcome was right.",
+        drill.scale.as_str()
+    );
     let columns = ["job", "exchange", "worker", "killed after ms", "undisturbed ms", "in all ms"];
     let mut report = Report::new("kill -9 of a worker", &method, &columns);
-    let kills = drill::run(config, drill, |kill| eprintln!("{kill:?}")).await.with_context(|| format!("--seed {seed}"))?;
+    let kills = drill::run(config, drill, |kill| eprintln!("{kill:?}"))
+        .await
+        .with_context(|| format!("--seed {seed}"))?;
     for kill in &kills {
         let numbers = [kill.worker as u64, kill.after_ms, kill.undisturbed_ms, kill.total_ms];
         let texts = [kill.job.clone(), kill.exchange.clone()];

@@ -36,7 +36,11 @@ async fn days(client: &WebHdfs, folder: &str) -> (Vec<String>, Vec<String>) {
             "_SUCCESS" => complete.push(day.to_owned()),
             _ => data.push(day.to_owned()),
         }
-        assert!(day.starts_with("sale_day=") && day.matches('/').count() == 0, "`{}` was left behind", file.path);
+        assert!(
+            day.starts_with("sale_day=") && day.matches('/').count() == 0,
+            "`{}` was left behind",
+            file.path
+        );
     }
     data.dedup();
     (data, complete)
@@ -55,7 +59,11 @@ async fn partitioned_inserts_and_overwrites_are_read_back() {
         assert_eq!(data, ["sale_day=2024-01-01", "sale_day=2024-01-02"], "{place}");
         assert_eq!(complete, data, "{place}");
         let all = "SELECT id, item, sale_day FROM sales ORDER BY id";
-        assert_eq!(text(&client.sql(all).await.unwrap()), "1,a,2024-01-01\n2,b,2024-01-01\n3,c,2024-01-02", "{place}");
+        assert_eq!(
+            text(&client.sql(all).await.unwrap()),
+            "1,a,2024-01-01\n2,b,2024-01-01\n3,c,2024-01-02",
+            "{place}"
+        );
 
         client.sql("INSERT INTO sales VALUES (4, 'd', '2024-01-01')").await.unwrap();
         let count = "SELECT count(*) FROM sales WHERE sale_day = '2024-01-01'";
@@ -64,7 +72,10 @@ async fn partitioned_inserts_and_overwrites_are_read_back() {
         // Replaces the day that it has rows for and leaves the other.
         client.sql("INSERT OVERWRITE sales VALUES (5, 'e', '2024-01-01')").await.unwrap();
         assert_eq!(text(&client.sql(all).await.unwrap()), "3,c,2024-01-02\n5,e,2024-01-01", "{place}");
-        client.sql("INSERT OVERWRITE sales PARTITION (sale_day = '2024-01-02') VALUES (6, 'f')").await.unwrap();
+        client
+            .sql("INSERT OVERWRITE sales PARTITION (sale_day = '2024-01-02') VALUES (6, 'f')")
+            .await
+            .unwrap();
         assert_eq!(text(&client.sql(all).await.unwrap()), "5,e,2024-01-01\n6,f,2024-01-02", "{place}");
         days(&hdfs.client(), &folder).await;
     }
