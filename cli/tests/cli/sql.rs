@@ -67,7 +67,7 @@ fn an_insert_is_visible_to_the_next_statement() {
     let path = folder.path().join("t");
     let script = format!(
         "CREATE TABLE t (id BIGINT, name STRING) WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'parquet');
-         INSERT INTO t SELECT id, CAST(id AS STRING) FROM (VALUES (1), (2), (3)) AS v (id);
+         INSERT INTO t SELECT id, CAST(id AS STRING) AS name FROM (VALUES (1), (2), (3)) AS v (id);
          SELECT COUNT(*) AS n, MAX(name) AS m FROM t;",
         path.display()
     );

@@ -144,7 +144,9 @@ impl ExecutionPlan for ConnectorSourceExec {
         let Some(splits) = self.splits.get(partition) else {
             return internal_err!("table {} has no partition {partition}", self.scan.table.path);
         };
-        reader.0.open(&self.scan, splits, self.schema(), context)
+        // A source that always has rows would otherwise never give its thread back, not even to be cancelled.
+        let rows = reader.0.open(&self.scan, splits, self.schema(), context)?;
+        Ok(datafusion::physical_plan::coop::make_cooperative(rows))
     }
 
     fn statistics_from_inputs(
