@@ -1,7 +1,7 @@
 //! From names to what DataFusion scans: a connector's provider, a table with its computed columns, a view's plan.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -43,9 +43,8 @@ impl Binder<'_> {
         }
         for name in references {
             let reference = reference(&name);
-            if !tables.contains_key(&reference) {
-                let found = self.provider(&name, &BTreeMap::new()).await.map(provider_as_source);
-                tables.insert(reference, found);
+            if let hash_map::Entry::Vacant(entry) = tables.entry(reference) {
+                entry.insert(self.provider(&name, &BTreeMap::new()).await.map(provider_as_source));
             }
         }
         Ok(tables)

@@ -140,10 +140,13 @@ pub(crate) fn with_file_groups(config: &FileScanConfig, groups: Vec<FileGroup>) 
     DataSourceExec::from_data_source(config)
 }
 
+/// What replaces a scan; `None` leaves it.
+type ScanRewrite<'a> = &'a mut dyn FnMut(usize, Scan<'_>) -> Result<Option<Arc<dyn ExecutionPlan>>>;
+
 /// Replaces scans; `f` is given each scan with its number, `None` leaves it.
 pub(crate) fn rewrite_scans(
     plan: &Arc<dyn ExecutionPlan>,
-    f: &mut dyn FnMut(usize, Scan<'_>) -> Result<Option<Arc<dyn ExecutionPlan>>>,
+    f: ScanRewrite<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let mut position = 0;
     let rewritten = Arc::clone(plan).transform_down(|node| {

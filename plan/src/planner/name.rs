@@ -29,10 +29,10 @@ fn collect(plan: &Arc<dyn ExecutionPlan>, chain: &mut Vec<String>) {
     if let Some(input) = plan.children().last() {
         collect(input, chain);
     }
-    if let Some(name) = operator_name(plan) {
-        if chain.last() != Some(&name) {
-            chain.push(name);
-        }
+    if let Some(name) = operator_name(plan)
+        && chain.last() != Some(&name)
+    {
+        chain.push(name);
     }
 }
 

@@ -73,7 +73,10 @@ pub fn json(call: &Call) -> Result<ArrayRef> {
     texts(call.rows, |row, out| {
         let Some(text) = text.get(row) else { return Ok(None) };
         match Json::parse(text) {
-            Some(value) => Ok(Some(value.write(out))),
+            Some(value) => {
+                value.write(out);
+                Ok(Some(()))
+            }
             None => exec_err!("JSON was given what is none: '{text}'"),
         }
     })

@@ -73,7 +73,10 @@ pub fn value(call: &Call) -> Result<ArrayRef> {
             (outcome, _) => outcome,
         };
         let written = match &outcome {
-            Outcome::Value(value) => Some(value.write_text(out)),
+            Outcome::Value(value) => {
+                value.write_text(out);
+                Some(())
+            }
             _ => None,
         };
         outcomes.push(Some(outcome.without_value()));
@@ -143,11 +146,12 @@ pub fn query(call: &Call) -> Result<ArrayRef> {
             Outcome::Error(problem) => (&on_error, problem),
         };
         match behaviour.get(row) {
-            Some("ERROR") => exec_err!("JSON_QUERY: {problem} in '{text}'"),
-            Some("ARRAY") => Ok(Some(out.push_str("[]"))),
-            Some("OBJECT") => Ok(Some(out.push_str("{}"))),
-            _ => Ok(None),
+            Some("ERROR") => return exec_err!("JSON_QUERY: {problem} in '{text}'"),
+            Some("ARRAY") => out.push_str("[]"),
+            Some("OBJECT") => out.push_str("{}"),
+            _ => return Ok(None),
         }
+        Ok(Some(()))
     })?;
     match call.return_type {
         DataType::List(_) => as_lists(&found, call.return_type),

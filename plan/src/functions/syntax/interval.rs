@@ -14,7 +14,7 @@ pub fn rewrite(interval: &mut Interval) {
     let (Some(first), Some(last)) = (&interval.leading_field, &interval.last_field) else { return };
     let written = as_text(&interval.value).and_then(|value| write_out(value, first, last));
     if let Some(written) = written {
-        interval.value = Box::new(text(written));
+        *interval.value = text(written);
         interval.leading_field = None;
         interval.last_field = None;
     }

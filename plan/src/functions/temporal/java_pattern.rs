@@ -192,7 +192,7 @@ fn write_field(
         'H' => moment.hour().into(),
         'k' => (if moment.hour() == 0 { 24 } else { moment.hour() }).into(),
         'K' => (moment.hour() % 12).into(),
-        'h' => (if moment.hour() % 12 == 0 { 12 } else { moment.hour() % 12 }).into(),
+        'h' => moment.hour12().1.into(),
         'm' => moment.minute().into(),
         's' => moment.second().into(),
         'A' => {
