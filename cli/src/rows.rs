@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(empty.schema(), batch.schema());
         assert!(empty.collect().await.unwrap().is_empty());
 
-        let mut cut = encoded(&[batch.clone()], &batch.schema());
+        let mut cut = encoded(std::slice::from_ref(&batch), &batch.schema());
         cut.truncate(cut.len() - 40);
         let rows = Rows::open(chunks(cut, 16)).await.unwrap();
         assert!(rows.collect().await.is_err());

@@ -2,6 +2,9 @@
 //!
 //! With `UPDATE_DOCS=1` in the environment the list is written anew.
 
+// A test's helper that cannot go on fails the test.
+#![allow(clippy::unwrap_used)]
+
 use std::{fmt::Write, fs, path::Path};
 
 use thalweg_plan::functions::{Family, names};

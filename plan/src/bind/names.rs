@@ -23,16 +23,18 @@ impl VisitorMut for Separator {
         let mut seen = HashSet::new();
         for (position, item) in select.projection.iter_mut().enumerate() {
             let SelectItem::UnnamedExpr(expr) = item else { continue };
-            if seen.insert(expr.to_string())
-                && !matches!(&*expr, Expr::Identifier(name) if taken.contains(&name.value))
-            {
+            let is_first = seen.insert(expr.to_string())
+                && !matches!(&*expr, Expr::Identifier(name) if taken.contains(&name.value));
+            // DataFusion names a cast like what it casts, which is often a column beside it.
+            let is_cast = matches!(&*expr, Expr::Cast { .. });
+            if is_first && !is_cast {
                 continue;
             }
             let base = match simple_name(expr) {
                 Some(name) => name.to_owned(),
                 None => format!("EXPR${position}"),
             };
-            let alias = unique(&base, &taken);
+            let alias = if is_first && !taken.contains(&base) { base } else { unique(&base, &taken) };
             taken.insert(alias.clone());
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('`', alias) };
         }
