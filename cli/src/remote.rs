@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use arrow::util::display::array_value_to_string;
 use async_trait::async_trait;
-use thalweg_graph::{JobId, Options, SqlError, VertexOutput, options, sql_error::Position, table::TablePath};
+use thalweg_graph::{
+    JobGraph, JobId, Options, SqlError, VertexOutput, options, sql_error::Position, table::TablePath,
+};
 use thalweg_plan::{Outcome, Session, Statement, StatementKind, Target};
 
 use crate::{
@@ -44,8 +46,7 @@ impl Remote {
 
 impl Remote {
     /// Takes note of the table of a `CREATE TABLE AS`, without the query that filled it: that has run.
-    async fn remember_table(&mut self, session: &mut Session, statement: &Statement) -> Result<()> {
-        let Outcome::Job(graph) = session.execute(statement, JobId(0)).await? else { return Ok(()) };
+    async fn remember_table(&mut self, session: &mut Session, graph: &JobGraph) -> Result<()> {
         let tables = graph.vertices.iter().filter_map(|vertex| match &vertex.output {
             VertexOutput::Sink(sink) => Some(&sink.table.path),
             _ => None,
@@ -69,13 +70,13 @@ impl Remote {
 impl Backend for Remote {
     async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<JobId> {
         // Planned here too, though only to find mistakes while their place in the user's text is known.
-        session.execute(statement, job_id::random()).await?;
+        let planned = session.execute(statement, job_id::random()).await?;
         let script = format!("{}{}\n;", self.prelude, statement.text());
         let prelude_lines = self.prelude.lines().count() as u64;
         let accepted = self.rest.submit(&script, None, session.options(), None).await;
         let jobs = accepted.map_err(|error| in_place(error, prelude_lines, statement.position()))?;
-        if statement.kind() == StatementKind::CreateTableAs {
-            self.remember_table(session, statement).await?;
+        if let (StatementKind::CreateTableAs, Outcome::Job(graph)) = (statement.kind(), planned) {
+            self.remember_table(session, &graph).await?;
         }
         Ok(jobs.last().context("the JobManager made no job of the statement")?.jobid)
     }

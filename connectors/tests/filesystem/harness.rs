@@ -18,7 +18,8 @@ use thalweg_plan::{Connectors, exec::ConnectorReader, sql_type};
 
 /// A table and the folder it is in.
 pub struct Fixture {
-    pub folder: TempDir,
+    /// Goes away with the fixture.
+    _folder: TempDir,
     pub connectors: Arc<BuiltinConnectors>,
     pub table: TableDescriptor,
 }
@@ -41,7 +42,7 @@ pub fn fixture(columns: &[&str], partition_keys: &[&str], options: &[(&str, &str
     all.extend(options.iter().map(|(name, value)| (name.to_string(), value.to_string())));
     let name = |text: &str| text.to_owned();
     Fixture {
-        folder,
+        _folder: folder,
         connectors: BuiltinConnectors::new(ConnectorsConfig::default()).unwrap(),
         table: TableDescriptor {
             path: TablePath { catalog: name("c"), database: name("d"), table: name("t") },

@@ -22,7 +22,7 @@ const KEYS: i64 = 1000;
 async fn producer() -> Arc<dyn ExecutionPlan> {
     let half = |from: i64, to: i64| {
         format!(
-            "SELECT value AS v, value % {KEYS} AS k, concat('a text of some length ', value) AS t \
+            "SELECT value AS v, value % {KEYS} AS k, 'a text of some length ' || CAST(value AS STRING) AS t \
              FROM generate_series({from}, {to})"
         )
     };

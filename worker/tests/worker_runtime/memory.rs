@@ -23,7 +23,7 @@ async fn spilling(sql: &str) -> (Vec<i64>, u64) {
 
 #[tokio::test]
 async fn a_sort_spills_and_stays_right() {
-    let sql = "SELECT value AS v, concat('a text that takes room ', value) AS t \
+    let sql = "SELECT value AS v, 'a text that takes room ' || CAST(value AS STRING) AS t \
                FROM generate_series(1, 1000000) ORDER BY v DESC";
     let (numbers, spilled) = spilling(sql).await;
     assert!(spilled > 1 << 20, "{spilled} bytes were spilled");

@@ -95,7 +95,7 @@ pub fn object_arguments(given: &[DataType]) -> Result<Vec<DataType>> {
     }
 }
 
-/// What [`array`] takes.
+/// What [`array()`] takes.
 pub fn array_arguments(given: &[DataType]) -> Result<Vec<DataType>> {
     if given.len() % 2 == 1 { Ok(given.to_vec()) } else { plan_err!("values are needed") }
 }

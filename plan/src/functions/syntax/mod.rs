@@ -1,7 +1,7 @@
 //! Flink's SQL forms that DataFusion's planner does not know, turned into forms that it does.
 //!
 //! Two places: while parsing, for what `sqlparser` cannot read ([`parse_prefix`], [`parse_infix`], called by the dialect), and on
-//! the parsed tree before planning ([`rewrite`]), for what it reads and DataFusion would refuse or take differently.
+//! the parsed tree before planning ([`rewrite()`]), for what it reads and DataFusion would refuse or take differently.
 
 mod interval;
 mod json;
