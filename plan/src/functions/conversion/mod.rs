@@ -105,7 +105,7 @@ pub fn cast(column: &ArrayRef, target: &DataType, session: &Session) -> Result<A
         return from_text::cast(column, target, session);
     }
     match (source, target) {
-        (DataType::List(`rewrite::needs_own`), DataType::List(field)) => {
+        (DataType::List(_), DataType::List(field)) => {
             let lists = column.as_list::<i32>();
             let values = cast(lists.values(), field.data_type(), session)?;
             let lists = ListArray::try_new(
@@ -116,7 +116,7 @@ pub fn cast(column: &ArrayRef, target: &DataType, session: &Session) -> Result<A
             )?;
             Ok(Arc::new(lists))
         }
-        (DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(`rewrite::needs_own`) | DataType::Time64(_), _) => {
+        (DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Time64(_), _) => {
             from_moment(column, target, session)
         }
         _ => number::cast(column, target),
@@ -173,10 +173,10 @@ pub fn check_allowed(source: &DataType, target: &DataType) -> Result<()> {
         (_, DataType::Timestamp(..)) if source.is_numeric() => {
             "use TO_TIMESTAMP_LTZ(value, 3), or TO_TIMESTAMP(FROM_UNIXTIME(value))"
         }
-        (DataType::Date32 | DataType::Time32(`rewrite::needs_own`) | DataType::Time64(_), _) if target.is_numeric() => {
+        (DataType::Date32 | DataType::Time32(_) | DataType::Time64(_), _) if target.is_numeric() => {
             "use EXTRACT or TIMESTAMPDIFF"
         }
-        (_, DataType::Date32 | DataType::Time32(`rewrite::needs_own`) | DataType::Time64(_)) if source.is_numeric() => {
+        (_, DataType::Date32 | DataType::Time32(_) | DataType::Time64(_)) if source.is_numeric() => {
             "use TO_DATE(FROM_UNIXTIME(value))"
         }
         _ => return Ok(()),
