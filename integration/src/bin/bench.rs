@@ -22,9 +22,6 @@ use thalweg_integration::{
     tpch_data,
 };
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Measures Thalweg
 #[derive(Debug, Parser)]
 struct Cli {
