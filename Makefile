@@ -75,7 +75,8 @@ BENCH := cargo run $(CARGO_FLAGS) --release --bin bench --
 bench: ## Prints every benchmark (ROUNDS=3); JSON goes to the cache folder.
 	cargo build $(CARGO_FLAGS) --release --bins
 	mkdir -p "$(THALWEG_CACHE)/bench"
-	for name in tpch cluster latency startup; do $(BENCH) $$name --json "$(THALWEG_CACHE)/bench/$$name.json"; done
+	for name in tpch cluster latency startup scheduling; do $(BENCH) $$name --json "$(THALWEG_CACHE)/bench/$$name.json"; done
+	cargo bench $(CARGO_FLAGS) --bench exchange
 
 .PHONY: duckdb
 duckdb: ## Installs DuckDB for comparison into the cache folder.

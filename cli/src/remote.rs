@@ -16,6 +16,7 @@ use crate::{
     connectors, job_id,
 };
 
+mod events;
 mod rest;
 
 pub use rest::{JobLine, Rest, ScriptJob};

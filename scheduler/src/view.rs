@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Index, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thalweg_graph::{
     Attempt, Failure, JobId, JobStatus, Options, RuntimeMode, TaskMetrics, TaskState, VertexId, WorkerId,
     table::Column,
@@ -173,7 +173,7 @@ impl FailureRecord {
 }
 
 /// How far a job is, for those who watch it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobProgress {
     /// Its id.
     pub job: JobId,
@@ -190,7 +190,7 @@ pub struct JobProgress {
 }
 
 /// How far a vertex is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VertexProgress {
     /// Its name.
     pub name: String,

@@ -1,20 +1,19 @@
 //! The JobManager's REST API, as far as the command line uses it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use async_trait::async_trait;
-use futures::{StreamExt as _, stream};
+use futures::StreamExt as _;
 use reqwest::{Method, Response};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use thalweg_graph::{
-    Failure, FailureKind, JobId, JobStatus, Options, SqlError, TaskMetrics,
+    JobId, Options, SqlError,
     sql_error::{Position, SqlErrorCode},
 };
-use thalweg_scheduler::{JobProgress, view::VertexProgress};
-use tokio::time::sleep;
 
+use super::events;
 use crate::{
     backend::{Jobs, ProgressStream},
     rows::Rows,
@@ -24,10 +23,6 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence of the JobManager after which a call is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// How soon a job is looked at again, and how seldom at last.
-const POLL_FIRST: Duration = Duration::from_millis(5);
-const POLL_LAST: Duration = Duration::from_millis(500);
-
 /// A JobManager.
 #[derive(Clone)]
 pub struct Rest {
@@ -58,38 +53,6 @@ pub struct ScriptJob {
     /// Whether it returns rows.
     #[serde(alias = "is_query")]
     pub is_query: bool,
-}
-
-/// A job in `GET /jobs/:id`.
-#[derive(Deserialize)]
-struct JobBody {
-    jid: JobId,
-    state: JobStatus,
-    #[serde(default)]
-    waiting: Option<String>,
-    #[serde(default)]
-    failure: Option<Failure>,
-    #[serde(default)]
-    vertices: Vec<VertexBody>,
-}
-
-#[derive(Deserialize)]
-struct VertexBody {
-    name: String,
-    parallelism: u32,
-    #[serde(default)]
-    tasks: std::collections::BTreeMap<String, u32>,
-    #[serde(default)]
-    metrics: MetricsBody,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-struct MetricsBody {
-    read_bytes: u64,
-    write_bytes: u64,
-    read_records: u64,
-    write_records: u64,
 }
 
 /// A refusal's body. `errors` is Flink's, the rest ours.
@@ -156,21 +119,9 @@ impl Rest {
         Ok(self.body::<Accepted>(response).await?.jobs)
     }
 
-    async fn progress(&self, job: JobId) -> Result<JobProgress> {
-        let body: JobBody = self.get(&format!("/jobs/{job}")).await?;
-        let mut failure = body.failure;
-        if failure.is_none() && body.state == JobStatus::Failed {
-            failure = Some(self.root_failure(job).await?);
-        }
-        let vertices = body.vertices.into_iter().map(vertex).collect();
-        let (job, status, waiting) = (body.jid, body.state, body.waiting);
-        Ok(JobProgress { job, status, waiting, failure, restarts: 0, vertices })
-    }
-
-    async fn root_failure(&self, job: JobId) -> Result<Failure> {
-        let exceptions: Value = self.get(&format!("/jobs/{job}/exceptions")).await?;
-        let text = exceptions["root-exception"].as_str().unwrap_or("the JobManager does not say why");
-        Ok(Failure::new(FailureKind::Internal, text))
+    /// A stream that ends when there is no more to tell.
+    pub(super) async fn event_stream(&self, path: &str) -> Result<Response> {
+        self.send(Method::GET, path, None).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -215,23 +166,7 @@ impl Rest {
 #[async_trait]
 impl Jobs for Rest {
     async fn watch(&self, job: JobId) -> Result<ProgressStream> {
-        let first = self.progress(job).await?;
-        let polls =
-            stream::unfold((self.clone(), Some(first), POLL_FIRST), move |(rest, first, wait)| async move {
-                // `None` after the end.
-                let now = first?;
-                let ended = now.status.is_terminal();
-                let item = Arc::new(now);
-                if ended {
-                    return Some((Ok(item), (rest, None, wait)));
-                }
-                sleep(wait).await;
-                match rest.progress(job).await {
-                    Ok(next) => Some((Ok(item), (rest, Some(next), (wait * 2).min(POLL_LAST)))),
-                    Err(error) => Some((Err(error), (rest, None, wait))),
-                }
-            });
-        Ok(polls.boxed())
+        events::watch(self.clone(), job).await
     }
 
     async fn result(&self, job: JobId) -> Result<Rows> {
@@ -242,24 +177,6 @@ impl Jobs for Rest {
     async fn cancel(&self, job: JobId) -> Result<()> {
         self.send(Method::PATCH, &format!("/jobs/{job}?mode=cancel"), None).await?;
         Ok(())
-    }
-}
-
-fn vertex(body: VertexBody) -> VertexProgress {
-    let count = |state: &str| body.tasks.get(state).copied().unwrap_or(0);
-    let metrics = &body.metrics;
-    VertexProgress {
-        running: count("RUNNING"),
-        finished: count("FINISHED"),
-        parallelism: body.parallelism,
-        metrics: TaskMetrics {
-            records_in: metrics.read_records,
-            records_out: metrics.write_records,
-            bytes_in: metrics.read_bytes,
-            bytes_out: metrics.write_bytes,
-            ..TaskMetrics::default()
-        },
-        name: body.name,
     }
 }
 

@@ -7,3 +7,4 @@ pub mod tpch;
 pub mod cluster;
 pub mod latency;
 pub mod startup;
+pub mod scheduling;

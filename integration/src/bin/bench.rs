@@ -61,6 +61,11 @@ enum Command {
         #[arg(long, default_value_t = 200)]
         repetitions: u32,
     },
+    /// The control plane alone: jobs of many tasks on workers that do nothing
+    Scheduling {
+        #[arg(long, value_delimiter = ',', default_values_t = [100, 1_000, 2_000, 10_000])]
+        tasks: Vec<u32>,
+    },
     /// Start to ready and memory at rest of JobManager and worker
     Startup {
         #[arg(long, default_value_t = 11)]
@@ -163,6 +168,7 @@ async fn on_cluster(command: Command) -> Result<Report> {
         Command::Latency { repetitions } => {
             bench::latency::run(ClusterConfig::new(binary, 1, 1), repetitions).await
         }
+        Command::Scheduling { tasks } => bench::scheduling::run(&tasks).await,
         Command::Startup { repetitions } => {
             bench::startup::run(ClusterConfig::new(binary, 1, 1), repetitions).await
         }
