@@ -28,7 +28,8 @@ pub fn planning_state(options: &Options, runtime: Arc<RuntimeEnv>, target: Targe
         .with_config(session_config(options, target))
         .with_runtime_env(runtime)
         .with_default_features()
-        .with_expr_planners(functions::expr_planners());
+        .with_expr_planners(functions::expr_planners())
+        .with_analyzer_rule(Arc::new(functions::aggregate::LowerAggregates));
     let rules = match target {
         Target::Embedded { .. } => rules::physical_rules(),
         Target::Cluster { .. } => rules::physical_rules_for_cutting(),

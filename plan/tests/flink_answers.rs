@@ -2,6 +2,8 @@
 //!
 //! In each file: an expression, then `=> TYPE | value`. Where we answer otherwise on purpose a third line, `!! TYPE | value`,
 //! says what, and docs/functions.md why. Any error stands for any other: only that there is one is compared.
+//! A query instead of an expression has the types and values of its columns there, its rows sorted and parted by ` ; `;
+//! `VIEW name AS query` names one that the queries after it read.
 
 // A test's helper that cannot go on fails the test.
 #![allow(clippy::unwrap_used)]
@@ -10,9 +12,9 @@ use std::{fmt::Write, fs, path::Path, sync::Arc};
 
 use datafusion::{
     arrow::{
-        array::AsArray,
-        compute::concat_batches,
-        datatypes::{Field, FieldRef},
+        array::{Array, AsArray},
+        compute::{self, concat_batches},
+        datatypes::{DataType, Field, FieldRef},
     },
     dataframe::DataFrame,
     execution::{SessionState, SessionStateBuilder, context::SessionConfig},
@@ -22,7 +24,7 @@ use datafusion::{
 };
 use sqlparser::{ast, parser::Parser};
 use thalweg_plan::{
-    functions::{expr_planners, register, syntax},
+    functions::{aggregate::LowerAggregates, expr_planners, register, syntax},
     sql::dialect::FlinkDialect,
     sql_type::SqlType,
 };
@@ -41,11 +43,13 @@ fn state(zone: &str) -> SessionState {
     let mut config = SessionConfig::new().with_target_partitions(1);
     config.options_mut().sql_parser.parse_float_as_decimal = true;
     config.options_mut().sql_parser.enable_ident_normalization = false;
+    config.options_mut().sql_parser.default_null_ordering = "nulls_min".to_owned();
     config.options_mut().execution.time_zone = Some(zone.into());
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_expr_planners(expr_planners())
         .with_type_planner(Arc::new(Types))
+        .with_analyzer_rule(Arc::new(LowerAggregates))
         .build();
     register(&mut state).expect("functions are registered");
     state
@@ -65,26 +69,49 @@ async fn frame(state: &SessionState, sql: &str) -> Result<DataFrame, String> {
         .map_err(|error| error.to_string())
 }
 
-async fn answer(state: &SessionState, expression: &str) -> Result<String, String> {
-    let typed = frame(state, &format!("SELECT {expression}")).await?;
-    let data_type =
-        SqlType::from_arrow(typed.schema().field(0).data_type()).map_err(|error| error.to_string())?;
-    let text = frame(state, &format!("SELECT CAST({expression} AS STRING)")).await?;
+async fn answer(state: &SessionState, views: &str, asked: &str) -> Result<String, String> {
+    let query = match asked.starts_with("SELECT ") {
+        true => format!("{views}{asked}"),
+        false => format!("SELECT {asked}"),
+    };
+    let typed = frame(state, &query).await?;
+    let (mut types, mut casts, mut names) = (vec![], vec![], vec![]);
+    for (index, field) in typed.schema().fields().iter().enumerate() {
+        types.push(SqlType::from_arrow(field.data_type()).map_err(|error| error.to_string())?.to_string());
+        casts.push(format!("CAST(c{index} AS STRING)"));
+        names.push(format!("c{index}"));
+    }
+    let text = match asked.starts_with("SELECT ") {
+        true => {
+            format!("{views}SELECT {} FROM ({asked}) AS answers ({})", casts.join(", "), names.join(", "))
+        }
+        false => format!("SELECT CAST({asked} AS STRING)"),
+    };
+    let text = frame(state, &text).await?;
     let schema = Arc::new(text.schema().as_arrow().clone());
     let batches = text.collect().await.map_err(|error| error.to_string())?;
     let batch = concat_batches(batches.first().map_or(&schema, |batch| batch.schema_ref()), &batches);
     let batch = batch.map_err(|error| error.to_string())?;
-    let column =
-        datafusion::arrow::compute::cast(batch.column(0), &datafusion::arrow::datatypes::DataType::Utf8);
-    let column = column.map_err(|error| error.to_string())?;
-    let value = column.as_string::<i32>().iter().next().flatten().unwrap_or("NULL").to_owned();
-    Ok(format!("{data_type} | {value}"))
+    let columns: Result<Vec<_>, _> =
+        batch.columns().iter().map(|column| compute::cast(column, &DataType::Utf8)).collect();
+    let columns = columns.map_err(|error| error.to_string())?;
+    let value = |row: usize| {
+        let values = columns.iter().map(|column| {
+            let column = column.as_string::<i32>();
+            if column.is_null(row) { "NULL" } else { column.value(row) }
+        });
+        values.collect::<Vec<_>>().join(", ")
+    };
+    let mut rows: Vec<String> = (0..batch.num_rows()).map(value).collect();
+    rows.sort();
+    Ok(format!("{} | {}", types.join(", "), rows.join(" ; ")))
 }
 
 async fn check(file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flink").join(file);
     let recorded = fs::read_to_string(&path).expect("the recorded answers");
     let mut state_of_zone = state("UTC");
+    let mut views = String::new();
     let mut wrong = String::new();
     let mut lines = recorded.lines().filter(|line| !line.starts_with('#')).peekable();
     let mut count = 0;
@@ -93,10 +120,15 @@ async fn check(file: &str) {
             state_of_zone = state(zone);
             continue;
         }
+        if let Some((name, query)) = expression.strip_prefix("VIEW ").and_then(|view| view.split_once(" AS "))
+        {
+            views = format!("WITH {name} AS ({query}) ");
+            continue;
+        }
         let flink = lines.next().and_then(|line| line.trim_start().strip_prefix("=> ")).expect("an answer");
         let ours = lines.next_if(|line| line.trim_start().starts_with("!! "));
         let expected = ours.map_or(flink, |line| line.trim_start().trim_start_matches("!! "));
-        let given = answer(&state_of_zone, expression).await;
+        let given = answer(&state_of_zone, &views, expression).await;
         count += 1;
         let right = match &given {
             Ok(given) => given == expected,
@@ -121,4 +153,4 @@ macro_rules! families {
     )*};
 }
 
-families!(string math cast temporal json collection);
+families!(string math cast temporal json collection aggregate window);

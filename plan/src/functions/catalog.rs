@@ -12,13 +12,14 @@ use datafusion::{
 };
 
 use super::{
+    aggregate,
     builtin::{Builtin, Family},
     collection, conditional,
     conversion::{self, CastRewrite},
     hash, json, math,
     operators::{self, FlinkOperators},
     reuse::Reused,
-    string, temporal,
+    string, temporal, window,
 };
 
 /// What is documented of a function.
@@ -55,6 +56,15 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in conditional::functions() {
         registry.register_udf(function.into_udf())?;
     }
+    for function in aggregate::finishing_functions() {
+        registry.register_udf(function.into_udf())?;
+    }
+    for function in aggregate::functions() {
+        registry.register_udaf(function.into_udaf())?;
+    }
+    for function in window::functions() {
+        registry.register_udwf(function.into_udwf())?;
+    }
     registry.register_function_rewrite(Arc::new(CastRewrite))
 }
 
@@ -87,6 +97,18 @@ pub fn names() -> Vec<FunctionDoc> {
     let choices = conditional::functions();
     all.extend(
         choices.iter().map(|function| doc(Family::Conditional, function.name, function.usage, function.doc)),
+    );
+    for function in aggregate::functions() {
+        all.extend(function.names().map(|name| doc(Family::Aggregate, name, function.usage, function.doc)));
+    }
+    all.extend(
+        aggregate::known()
+            .iter()
+            .map(|function| doc(Family::Aggregate, function.name, function.usage, function.doc)),
+    );
+    let windows = window::functions();
+    all.extend(
+        windows.iter().map(|function| doc(Family::Window, function.name, function.usage, function.doc)),
     );
     all.sort_by(|a, b| (a.family, &a.name).cmp(&(b.family, &b.name)));
     all

@@ -18,6 +18,8 @@ use datafusion::{
 
 use super::{builtin::Builtin, reuse::Reused};
 
+pub use lists::Comparable;
+
 /// DataFusion's collection functions that mean what Flink's do.
 pub fn reused() -> Vec<Reused> {
     vec![

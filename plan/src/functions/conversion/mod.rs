@@ -27,7 +27,7 @@ use crate::sql_type::SqlType;
 
 pub use decimal::{fits, parse_decimal};
 pub use from_text::{parse_date, parse_timestamp};
-pub use rewrite::{CastRewrite, needs_own};
+pub use rewrite::{CastRewrite, cast_expr, needs_own};
 pub use to_text::{Writer, write_double};
 
 /// The conversion functions.

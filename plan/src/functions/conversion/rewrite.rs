@@ -52,6 +52,16 @@ impl FunctionRewrite for CastRewrite {
     }
 }
 
+/// A cast that is made after the analyzer has rewritten those of the query.
+pub fn cast_expr(expr: Expr, source: &DataType, target: &DataType) -> Result<Expr> {
+    match &FUNCTIONS[0] {
+        Some(function) if needs_own(source, target) => {
+            Ok(function.call(vec![expr, Expr::Literal(ScalarValue::try_from(target)?, None)]))
+        }
+        _ => Ok(datafusion::logical_expr::cast(expr, target.clone())),
+    }
+}
+
 /// Whether a cast between these types is ours to do.
 pub fn needs_own(source: &DataType, target: &DataType) -> bool {
     use DataType::*;

@@ -16,6 +16,7 @@ use super::{
     builtin::Builtin,
 };
 
+pub use value::write_string;
 pub use write::JsonWriter;
 
 /// The JSON functions.

@@ -2,6 +2,7 @@
 
 use sqlparser::{
     ast::{CastKind, DataType, Expr, Value, ValueWithSpan},
+    dialect::{Dialect, GenericDialect, Precedence},
     keywords::Keyword,
     parser::{Parser, ParserError},
     tokenizer::Token,
@@ -182,7 +183,8 @@ fn json_and_path(parser: &mut Parser) -> Result<(Expr, Expr), ParserError> {
 
 fn key_and_value(parser: &mut Parser) -> Result<(Expr, Expr), ParserError> {
     let _ = parser.parse_keyword(Keyword::KEY);
-    let key = parser.parse_expr()?;
+    // Not as far as a colon, which would be taken for an access to a field.
+    let key = parser.parse_subexpr(GenericDialect.prec_value(Precedence::Colon))?;
     if !parser.consume_token(&Token::Colon) {
         parser.expect_keyword(Keyword::VALUE)?;
     }

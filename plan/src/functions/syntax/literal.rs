@@ -6,17 +6,17 @@ use sqlparser::ast::{
     WindowFrameBound,
 };
 
+use super::text;
+
 /// Gives a number its type by a cast, which the planner folds away.
 pub fn type_number(expr: &mut Expr) {
     let Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) = &*expr else { return };
-    let data_type = if number.parse::<i32>().is_ok() {
-        DataType::Int(None)
+    if number.parse::<i32>().is_ok() {
+        *expr = cast(expr.clone(), DataType::Int(None));
     } else if number.contains(['e', 'E']) {
-        DataType::Double(ExactNumberInfo::None)
-    } else {
-        return;
-    };
-    *expr = cast(expr.clone(), data_type);
+        // The planner would read the number as a decimal, which has too few digits for `1e308`.
+        *expr = cast(text(number.clone()), DataType::Double(ExactNumberInfo::None));
+    }
 }
 
 /// Undoes [`type_number`] where SQL wants a bare number: `LIMIT 5`, `ORDER BY 1`.

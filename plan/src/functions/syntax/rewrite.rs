@@ -38,7 +38,12 @@ impl VisitorMut for Rewriter {
                 literal::untype_number(&mut written.value);
                 interval::rewrite(written);
             }
-            Expr::Function(function) => rewrite_function(function),
+            Expr::Function(function) => {
+                rewrite_function(function);
+                if let Some(grouping) = as_grouping(function) {
+                    *expr = grouping;
+                }
+            }
             Expr::Cast { .. } => rewrite_cast(expr),
             Expr::Like { pattern, escape_char, .. } => rewrite_like(pattern, escape_char),
             _ => {
@@ -75,6 +80,10 @@ impl VisitorMut for Rewriter {
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
             keys.iter_mut().for_each(literal::untype_number);
+            // `GROUP BY ()`: one group of all rows.
+            for key in keys.iter_mut().filter(|key| matches!(key, Expr::Tuple(list) if list.is_empty())) {
+                *key = Expr::GroupingSets(vec![vec![]]);
+            }
         }
         ControlFlow::Continue(())
     }
@@ -93,6 +102,27 @@ fn rewrite_function(function: &mut Function) {
         "UNIX_TIMESTAMP" if has_no_arguments(function) => rename(function, "current_unix_timestamp"),
         _ => {}
     }
+}
+
+/// Which grouping set a row is of, as BIGINT.
+fn as_grouping(function: &Function) -> Option<Expr> {
+    let name = function.name.to_string().to_ascii_uppercase();
+    let bits = match name.as_str() {
+        "GROUPING" | "GROUPING_ID" => {
+            let mut function = function.clone();
+            rename(&mut function, "grouping");
+            Expr::Function(function)
+        }
+        "GROUP_ID" if has_no_arguments(function) => Expr::value(Value::Number("0".to_owned(), false)),
+        _ => return None,
+    };
+    Some(Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(bits),
+        data_type: DataType::BigInt(None),
+        array: false,
+        format: None,
+    })
 }
 
 /// The unit of `TIMESTAMPADD(DAY, ...)` looks like a column. Adding hours makes a timestamp of a date, adding days does not.
