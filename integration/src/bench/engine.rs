@@ -89,6 +89,8 @@ pub fn run_here(engine: Engine, workload: &Workload) -> Result<()> {
 }
 
 async fn run_thalweg(workload: &Workload) -> Result<()> {
+    // As the binary does when it starts.
+    thalweg::memory::keep_freed_buffers();
     let parallelism: Options = [("parallelism.default", workload.threads.to_string())].into_iter().collect();
     let mut client = Client::embedded(parallelism.overridden_by(&workload.options)).await?;
     client.sql(&tpch::create_tables(&workload.folder.display().to_string()).join(";\n")).await?;

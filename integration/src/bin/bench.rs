@@ -146,6 +146,7 @@ fn main() -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Node { arguments } => {
+            thalweg::memory::keep_freed_buffers();
             let arguments = std::iter::once("thalweg".to_owned()).chain(arguments);
             return Ok(thalweg::command::Cli::parse_from(arguments).run());
         }
