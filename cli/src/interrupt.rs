@@ -2,6 +2,7 @@
 
 use std::io;
 
+use futures::FutureExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Waits for SIGTERM or SIGINT.
@@ -14,6 +15,11 @@ impl Shutdown {
     /// Listens from now on. Must be called inside a tokio runtime.
     pub fn listen() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Forgets a Ctrl-C that came before now: it was meant for what has ended meanwhile.
+    pub fn forget_interrupts(&mut self) {
+        while self.interrupt.recv().now_or_never().flatten().is_some() {}
     }
 
     /// Waits for the next of them; returns its name.

@@ -29,6 +29,7 @@ pub mod client;
 pub mod report;
 pub mod progress;
 pub mod interrupt;
+pub mod terminal;
 pub mod runner;
 pub mod shell;
 pub mod command;

@@ -7,6 +7,7 @@ use std::{
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use clap::ValueEnum;
+use thalweg_plan::functions::zone::Zone;
 
 pub mod cell;
 mod csv;
@@ -28,14 +29,18 @@ pub enum Format {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Style {
     /// The time zone in which `TIMESTAMP_LTZ` is shown.
-    pub time_zone: chrono_tz::Tz,
+    pub time_zone: Zone,
     /// Where a table cuts a column.
     pub column_width_max: usize,
+    /// How wide a table may be before it is drawn as a list of columns for each row; `None` where nobody's terminal would break it.
+    pub width_max: Option<usize>,
+    /// What stands for NULL in a table.
+    pub null: &'static str,
 }
 
 impl Default for Style {
     fn default() -> Self {
-        Self { time_zone: chrono_tz::UTC, column_width_max: 30 }
+        Self { time_zone: Zone::UTC, column_width_max: 30, width_max: None, null: "<NULL>" }
     }
 }
 

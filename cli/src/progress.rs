@@ -57,8 +57,8 @@ impl Default for Bars {
 impl Lines {
     fn new() -> Self {
         let all = MultiProgress::new();
-        let style =
-            ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is well-formed");
+        let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")
+            .expect("the template is well-formed");
         let status = all.add(ProgressBar::new_spinner().with_style(style));
         status.enable_steady_tick(Duration::from_millis(120));
         Self { all, status, vertices: Vec::new() }
@@ -68,7 +68,7 @@ impl Lines {
         let waiting = progress.waiting.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         self.status.set_message(format!("{}{waiting}", progress.status));
         // A job is planned after it was accepted; its vertices come then.
-        let style = ProgressStyle::with_template("  {bar:20} {pos}/{len} {msg}")
+        let style = ProgressStyle::with_template("  {bar:20} {pos}/{len} {wide_msg}")
             .expect("the template is well-formed");
         while self.vertices.len() < progress.vertices.len() {
             self.vertices.push(self.all.add(ProgressBar::new(1).with_style(style.clone())));
@@ -88,5 +88,6 @@ fn line(vertex: &VertexProgress) -> String {
     }
     let metrics = &vertex.metrics;
     let (rows_in, rows_out) = (HumanCount(metrics.records_in), HumanCount(metrics.records_out));
-    format!("{name}  {rows_in} rows in ({}), {rows_out} out", HumanBytes(metrics.bytes_in))
+    // The name last: a narrow terminal cuts it.
+    format!("{rows_in} rows in ({}), {rows_out} out  {name}", HumanBytes(metrics.bytes_in))
 }

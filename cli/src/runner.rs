@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Write},
-    str::FromStr as _,
     sync::Arc,
     time::Instant,
 };
@@ -15,7 +14,7 @@ use arrow::{
 };
 use futures::StreamExt as _;
 use thalweg_graph::{JobId, Options, options};
-use thalweg_plan::{Session, Statement, StatementKind};
+use thalweg_plan::{Session, Statement, StatementKind, session_config::session_zone};
 
 use crate::{
     backend::Jobs,
@@ -25,6 +24,7 @@ use crate::{
     progress::Bars,
     report,
     rows::Rows,
+    terminal::{self, Unechoed},
 };
 
 /// Runs statements and prints what they come to.
@@ -78,6 +78,11 @@ impl Runner {
                 return Err(StatementFailed.into());
             }
         };
+        // A person's statement is not ended by the Ctrl-C that ended the one before.
+        if self.interactive {
+            self.follower.shutdown.forget_interrupts();
+        }
+        let _unechoed = self.interactive.then(Unechoed::stdin).flatten();
         for statement in &statements {
             match self.run_statement(statement).await {
                 Ok(Next::Continue) => {}
@@ -144,15 +149,18 @@ impl Runner {
             print_text(batches, &mut stdout)?;
             return Ok(());
         }
-        let mut style = style(self.client.session().options())?;
-        // What the session itself says is there to be read in full.
-        style.column_width_max = usize::MAX;
+        // What the session itself says is there to be read in full; Flink leaves its gaps empty.
+        let style = Style { column_width_max: usize::MAX, null: "", ..self.style()? };
         let mut printer = RowPrinter::new(self.format, schema, style, stdout);
         for batch in batches {
             printer.write(batch)?;
         }
         printer.finish(self.interactive.then(|| started.elapsed()))?;
         Ok(())
+    }
+
+    fn style(&self) -> Result<Style> {
+        style(self.client.session().options(), self.interactive)
     }
 
     fn clear_screen(&self) -> io::Result<()> {
@@ -208,7 +216,12 @@ impl Follower {
         let rows = self.jobs.result(job).await?;
         tokio::select! {
             printed = print_rows(rows, format, options, started) => printed,
-            _ = self.shutdown.requested() => Err(Interrupted.into()),
+            _ = self.shutdown.requested() => {
+                if started.is_some() {
+                    eprintln!("[INFO] The output was interrupted.");
+                }
+                Err(Interrupted.into())
+            }
         }
     }
 
@@ -259,7 +272,12 @@ async fn print_rows(
         Format::Csv | Format::Json => 0,
     };
     let mut left = if limit == 0 { u64::MAX } else { limit };
-    let mut printer = RowPrinter::new(format, rows.schema(), style(options)?, BufWriter::new(io::stdout()));
+    let mut printer = RowPrinter::new(
+        format,
+        rows.schema(),
+        style(options, started.is_some())?,
+        BufWriter::new(io::stdout()),
+    );
     let mut cut = false;
     while let Some(batch) = rows.next().await? {
         let shown = usize::try_from(left).map_or(batch.num_rows(), |left| left.min(batch.num_rows()));
@@ -271,6 +289,8 @@ async fn print_rows(
         if cut {
             break;
         }
+        // Rows that are always there must not keep a Ctrl-C waiting.
+        tokio::task::yield_now().await;
     }
     printer.finish(started.map(|started| started.elapsed()))?;
     if cut {
@@ -280,8 +300,12 @@ async fn print_rows(
     Ok(())
 }
 
-fn style(options: &Options) -> Result<Style> {
-    let zone = options.get(&options::LOCAL_TIME_ZONE)?;
-    let time_zone = chrono_tz::Tz::from_str(&zone).unwrap_or(chrono_tz::UTC);
-    Ok(Style { time_zone, column_width_max: options.get(&options::COLUMN_WIDTH_MAX)? as usize })
+/// How rows are drawn; for a person, so that they fit the terminal.
+fn style(options: &Options, interactive: bool) -> Result<Style> {
+    Ok(Style {
+        time_zone: session_zone(options),
+        column_width_max: options.get(&options::COLUMN_WIDTH_MAX)? as usize,
+        width_max: interactive.then(terminal::width).flatten(),
+        ..Style::default()
+    })
 }

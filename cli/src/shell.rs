@@ -1,6 +1,13 @@
 //! The interactive shell: a line editor around a [`Runner`], with history, completion and colours.
 
-use std::{env, fs, path::PathBuf, sync::PoisonError};
+use std::{
+    env, fs,
+    path::PathBuf,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use anyhow::{Context as _, Result};
 use reedline::{
@@ -8,7 +15,10 @@ use reedline::{
     ReedlineEvent, ReedlineMenu, Signal, default_emacs_keybindings,
 };
 use thalweg_plan::catalog::Entry;
-use tokio::runtime::Runtime;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 
 use crate::{
     client::Client,
@@ -32,7 +42,7 @@ const MENU: &str = "completion";
 /// Reads statements and runs them until the user leaves.
 pub fn run(runtime: &Runtime, runner: &mut Runner, history: Option<PathBuf>) -> Result<()> {
     let names = SharedNames::default();
-    let mut editor = editor(names.clone(), history)?;
+    let mut editor = editor(names.clone(), history)?.with_break_signal(terminated(runtime)?);
     eprintln!(
         "Thalweg {}. A statement ends with `;`. HELP; lists what there is, Ctrl-C cancels, QUIT; or Ctrl-D leaves.",
         env!("CARGO_PKG_VERSION")
@@ -42,6 +52,8 @@ pub fn run(runtime: &Runtime, runner: &mut Runner, history: Option<PathBuf>) -> 
             runtime.block_on(known_names(runner.client_mut()));
         match editor.read_line(&prompt::Prompt).context("cannot read from the terminal")? {
             Signal::Success(text) => {
+                // Now, since whoever closes the window leaves no time later.
+                let _ = editor.sync_history();
                 let text = with_semicolon(&text);
                 match runtime.block_on(runner.run_script(&text)) {
                     Ok(Next::Continue) => {}
@@ -52,11 +64,28 @@ pub fn run(runtime: &Runtime, runner: &mut Runner, history: Option<PathBuf>) -> 
                 }
             }
             Signal::CtrlD => break,
+            Signal::ExternalBreak(_) => return Err(Interrupted.into()),
             // Ctrl-C while typing drops the line.
             _ => {}
         }
     }
     runtime.block_on(runner.finish())
+}
+
+/// A flag that SIGTERM raises, since the editor itself hears no signals.
+fn terminated(runtime: &Runtime) -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&flag);
+    let mut signal = {
+        let _runtime = runtime.enter();
+        signal(SignalKind::terminate())?
+    };
+    runtime.spawn(async move {
+        while signal.recv().await.is_some() {
+            raised.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(flag)
 }
 
 /// `quit` and the like are statements too.
@@ -81,7 +110,7 @@ async fn known_names(client: &mut Client) -> Names {
 fn column_names(entry: &Entry) -> Vec<String> {
     match entry {
         Entry::Table(table) => table.columns.iter().map(|column| column.name.clone()).collect(),
-        Entry::View(_) => Vec::new(),
+        Entry::View(view) => view.columns.iter().map(|column| column.name.clone()).collect(),
     }
 }
 
@@ -92,7 +121,9 @@ fn editor(names: SharedNames, history: Option<PathBuf>) -> Result<Reedline> {
     bindings.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
     let newline = ReedlineEvent::Edit(vec![EditCommand::InsertNewline]);
     bindings.add_binding(KeyModifiers::ALT, KeyCode::Enter, newline);
-    let columns = ColumnarMenu::default().with_name(MENU).with_columns(4).with_column_padding(2);
+    // The prompt stays as it is while the menu is open.
+    let columns =
+        ColumnarMenu::default().with_name(MENU).with_marker("> ").with_columns(4).with_column_padding(2);
     let editor = Reedline::create()
         .with_edit_mode(Box::new(Emacs::new(bindings)))
         .with_validator(Box::new(validator::Validator))

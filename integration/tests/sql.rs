@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 use thalweg::{Client, Execution, output::cell::Column};
-use thalweg_plan::Session;
+use thalweg_plan::{Session, functions::zone::Zone};
 
 use crate::place::{Exchange, Place};
 
@@ -68,7 +68,7 @@ fn rows(batches: &[arrow::array::RecordBatch]) -> anyhow::Result<DBOutput<Defaul
         let formatters: Vec<_> = batch
             .columns()
             .iter()
-            .map(|column| Column::new(column.as_ref(), chrono_tz::UTC))
+            .map(|column| Column::new(column.as_ref(), Zone::UTC))
             .collect::<Result<_, _>>()?;
         for row in 0..batch.num_rows() {
             let cell = |column: &Column<'_>| {

@@ -12,7 +12,11 @@ use thalweg_graph::{
     options::{self, MemorySize},
 };
 
-use crate::{functions, rules, target::Target};
+use crate::{
+    functions::{self, zone::Zone},
+    rules,
+    target::Target,
+};
 
 /// Within a process collecting a build side copies nothing, which costs less than to partition both sides by their keys.
 const EMBEDDED_COLLECT_BYTES: usize = 32 << 20;
@@ -61,10 +65,15 @@ fn session_config(options: &Options, target: Target) -> SessionConfig {
     config
 }
 
+/// The zone of a session with these options, in which `TIMESTAMP_LTZ` is shown.
+pub fn session_zone(options: &Options) -> Zone {
+    local_time_zone(options).as_deref().and_then(Zone::named).unwrap_or(Zone::UTC)
+}
+
 /// The session's zone; by default that of the machine, as far as the environment names it.
 fn local_time_zone(options: &Options) -> Option<String> {
     let named = options.get(&options::LOCAL_TIME_ZONE).ok().filter(|zone| zone != "default");
-    named.or_else(|| std::env::var("TZ").ok()).filter(|zone| functions::zone::Zone::named(zone).is_some())
+    named.or_else(|| std::env::var("TZ").ok()).filter(|zone| Zone::named(zone).is_some())
 }
 
 /// A filter that one operator makes for another, a subquery that all partitions wait for and a repartition without a key

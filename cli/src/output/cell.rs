@@ -9,7 +9,7 @@ use arrow::{
     util::display::{ArrayFormatter, DurationFormat, FormatOptions},
 };
 use chrono::DateTime;
-use chrono_tz::Tz;
+use thalweg_plan::functions::zone::Zone;
 
 /// Turns the values of one column into text.
 pub struct Column<'a> {
@@ -22,7 +22,7 @@ enum Kind<'a> {
     Boolean,
     Float,
     Double,
-    LocalTimestamp(TimeUnit, Tz, ArrayRef),
+    LocalTimestamp(TimeUnit, Zone, ArrayRef),
     List(Box<Column<'a>>),
     Struct(Vec<Column<'a>>),
     Map(Box<Column<'a>>, Box<Column<'a>>),
@@ -30,7 +30,7 @@ enum Kind<'a> {
 
 impl<'a> Column<'a> {
     /// A column; `time_zone` is where `TIMESTAMP_LTZ` values are shown.
-    pub fn new(array: &'a dyn Array, time_zone: Tz) -> Result<Self, ArrowError> {
+    pub fn new(array: &'a dyn Array, time_zone: Zone) -> Result<Self, ArrowError> {
         let kind = match array.data_type() {
             DataType::Boolean => Kind::Boolean,
             DataType::Float32 => Kind::Float,
@@ -97,7 +97,7 @@ impl<'a> Column<'a> {
     }
 }
 
-fn fields(array: &StructArray, time_zone: Tz) -> Result<Vec<Column<'_>>, ArrowError> {
+fn fields(array: &StructArray, time_zone: Zone) -> Result<Vec<Column<'_>>, ArrowError> {
     array.columns().iter().map(|column| Column::new(column.as_ref(), time_zone)).collect()
 }
 
@@ -145,7 +145,7 @@ fn time_format(unit: TimeUnit) -> &'static str {
     }
 }
 
-fn append_local_timestamp(ticks: i64, unit: TimeUnit, time_zone: Tz, text: &mut String) {
+fn append_local_timestamp(ticks: i64, unit: TimeUnit, time_zone: Zone, text: &mut String) {
     let instant = match unit {
         TimeUnit::Second => DateTime::from_timestamp(ticks, 0),
         TimeUnit::Millisecond => DateTime::from_timestamp_millis(ticks),
@@ -154,7 +154,7 @@ fn append_local_timestamp(ticks: i64, unit: TimeUnit, time_zone: Tz, text: &mut 
     };
     match instant {
         Some(instant) => {
-            let _ = write!(text, "{}", instant.with_timezone(&time_zone).format(timestamp_format(unit)));
+            let _ = write!(text, "{}", time_zone.local(instant.naive_utc()).format(timestamp_format(unit)));
         }
         None => {
             let _ = write!(text, "<out of range: {ticks}>");
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     fn texts(array: &dyn Array) -> Vec<String> {
-        let column = Column::new(array, chrono_tz::Europe::Berlin).unwrap();
+        let column = Column::new(array, Zone::named("Europe/Berlin").unwrap()).unwrap();
         let text = |row| {
             let mut text = String::new();
             column.append(row, "<NULL>", &mut text);

@@ -1,4 +1,5 @@
-//! A table for people, as Flink's `tableau` mode draws it: right-aligned columns, `<NULL>`, long values cut.
+//! A table for people, as Flink's `tableau` mode draws it: right-aligned columns, `<NULL>`, long values cut. Rows that are too wide
+//! for the terminal are drawn one below the other, a line for each column and nothing cut.
 //!
 //! The widths come from the first rows, which are kept back until then; later rows go out as they come, so that a long result
 //! takes no memory.
@@ -24,24 +25,34 @@ pub struct Table {
     style: Style,
     /// Kept back, as text.
     sample: Vec<Vec<String>>,
-    /// Known once the header is printed.
-    widths: Option<Vec<usize>>,
+    /// Known once the first rows are printed.
+    layout: Option<Layout>,
     rows: u64,
+}
+
+#[derive(Clone)]
+enum Layout {
+    /// A line for each row, with a width for each column.
+    Grid(Vec<usize>),
+    /// A line for each column of each row, names aligned to this width.
+    Records(usize),
 }
 
 impl Table {
     pub fn new(schema: SchemaRef, style: Style) -> Self {
-        Self { schema, style, sample: Vec::new(), widths: None, rows: 0 }
+        Self { schema, style, sample: Vec::new(), layout: None, rows: 0 }
     }
 
     pub fn write(&mut self, batch: &RecordBatch, out: &mut impl Write) -> io::Result<()> {
-        self.rows += batch.num_rows() as u64;
         let columns = batch.columns().iter().map(|column| Column::new(column.as_ref(), self.style.time_zone));
         let columns = columns.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
         for row in 0..batch.num_rows() {
-            let cells = columns.iter().map(|column| text(column, row)).collect();
-            match &self.widths {
-                Some(widths) => print_row(widths, &cells, out)?,
+            let cells: Vec<_> = columns.iter().map(|column| text(column, row, self.style.null)).collect();
+            match self.layout.take() {
+                Some(layout) => {
+                    self.print(&layout, &cells, out)?;
+                    self.layout = Some(layout);
+                }
                 None => self.sample.push(cells),
             }
             if self.sample.len() == SAMPLE_ROWS {
@@ -53,39 +64,71 @@ impl Table {
 
     pub fn finish(&mut self, took: Option<Duration>, out: &mut impl Write) -> io::Result<()> {
         let took = took.map(|took| format!(" ({:.2} seconds)", took.as_secs_f64())).unwrap_or_default();
-        if self.rows == 0 {
+        if self.rows == 0 && self.sample.is_empty() {
             return writeln!(out, "Empty set{took}");
         }
-        let widths = self.print_sample(out)?;
-        print_border(&widths, out)?;
+        if let Layout::Grid(widths) = self.print_sample(out)? {
+            print_border(&widths, out)?;
+        }
         writeln!(out, "{} {} in set{took}", self.rows, if self.rows == 1 { "row" } else { "rows" })
     }
 
     /// Prints the header and the rows that were kept back, unless that is done.
-    fn print_sample(&mut self, out: &mut impl Write) -> io::Result<Vec<usize>> {
-        if let Some(widths) = &self.widths {
-            return Ok(widths.clone());
+    fn print_sample(&mut self, out: &mut impl Write) -> io::Result<Layout> {
+        if let Some(layout) = &self.layout {
+            return Ok(layout.clone());
         }
-        let names: Vec<String> = self.schema.fields().iter().map(|field| clean(field.name())).collect();
+        let names = self.names();
+        let layout = self.fitting_layout(&names);
+        if let Layout::Grid(widths) = &layout {
+            print_border(widths, out)?;
+            print_row(widths, &names, out)?;
+            print_border(widths, out)?;
+        }
+        for row in std::mem::take(&mut self.sample) {
+            self.print(&layout, &row, out)?;
+        }
+        self.layout = Some(layout.clone());
+        Ok(layout)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.schema.fields().iter().map(|field| clean(field.name())).collect()
+    }
+
+    fn fitting_layout(&self, names: &[String]) -> Layout {
         let width = |column: usize| {
             let values = self.sample.iter().map(|row| row[column].width()).max().unwrap_or(0);
             names[column].width().max(values.min(self.style.column_width_max))
         };
         let widths: Vec<usize> = (0..names.len()).map(width).collect();
-        print_border(&widths, out)?;
-        print_row(&widths, &names, out)?;
-        print_border(&widths, out)?;
-        for row in std::mem::take(&mut self.sample) {
-            print_row(&widths, &row, out)?;
+        let line = widths.iter().map(|width| width + 3).sum::<usize>() + 1;
+        match self.style.width_max {
+            Some(width_max) if line > width_max && names.len() > 1 => {
+                Layout::Records(names.iter().map(|name| name.width()).max().unwrap_or(0))
+            }
+            _ => Layout::Grid(widths),
         }
-        self.widths = Some(widths.clone());
-        Ok(widths)
+    }
+
+    fn print(&mut self, layout: &Layout, cells: &[String], out: &mut impl Write) -> io::Result<()> {
+        self.rows += 1;
+        match layout {
+            Layout::Grid(widths) => print_row(widths, cells, out),
+            Layout::Records(width) => {
+                writeln!(out, "{:*^50}", format!(" {}. row ", self.rows))?;
+                let mut lines = self.names().into_iter().zip(cells);
+                lines.try_for_each(|(name, cell)| {
+                    writeln!(out, "{}{name}: {cell}", " ".repeat(width - name.width()))
+                })
+            }
+        }
     }
 }
 
-fn text(column: &Column<'_>, row: usize) -> String {
+fn text(column: &Column<'_>, row: usize, null: &str) -> String {
     let mut text = String::new();
-    column.append(row, "<NULL>", &mut text);
+    column.append(row, null, &mut text);
     clean(&text)
 }
 
@@ -99,7 +142,7 @@ fn print_border(widths: &[usize], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{line}+")
 }
 
-fn print_row(widths: &[usize], cells: &Vec<String>, out: &mut impl Write) -> io::Result<()> {
+fn print_row(widths: &[usize], cells: &[String], out: &mut impl Write) -> io::Result<()> {
     let mut line = String::new();
     for (width, cell) in widths.iter().zip(cells) {
         let cell = cut(cell, *width);
@@ -161,6 +204,25 @@ mod tests {
 3 rows in set
 ";
         assert_eq!(printed(&batch), expected);
+    }
+
+    #[test]
+    fn rows_too_wide_for_the_terminal_are_drawn_as_records() {
+        let batch = batch(vec![1, 2], vec![Some("Hello World"), None]);
+        let mut table = Table::new(batch.schema(), Style { width_max: Some(15), ..Style::default() });
+        let mut out = Vec::new();
+        table.write(&batch, &mut out).unwrap();
+        table.finish(None, &mut out).unwrap();
+        let expected = "\
+********************* 1. row *********************
+ id: 1
+str: Hello World
+********************* 2. row *********************
+ id: 2
+str: <NULL>
+2 rows in set
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]

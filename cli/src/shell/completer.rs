@@ -6,7 +6,7 @@ use reedline::{CompletionResult, Span, Suggestion};
 use thalweg_graph::options;
 
 use super::{
-    keywords::KEYWORDS,
+    keywords::{KEYWORDS, is_keyword},
     lexer::{Kind, Token, tokens},
 };
 
@@ -28,6 +28,8 @@ const TABLE_OPTIONS: &[&str] = &[
 ];
 /// Words after which a table follows.
 const BEFORE_TABLE: [&str; 7] = ["FROM", "JOIN", "INTO", "OVERWRITE", "TABLE", "DESCRIBE", "DESC"];
+/// Words after which a column follows.
+const BEFORE_COLUMN: [&str; 7] = ["SELECT", "WHERE", "BY", "ON", "AND", "OR", "HAVING"];
 /// More than this is noise.
 const SUGGESTIONS_MAX: usize = 200;
 
@@ -84,7 +86,13 @@ fn suggestions(text: &str, names: &Names) -> (usize, Vec<String>) {
         Kind::Name if !last.closed => (last.start, quoted_names(&last.text[1..], names)),
         Kind::Word => (last.start, words(last.text, before.last().copied(), names)),
         Kind::Space if before.last().is_some_and(|token| precedes_table(token)) => {
-            (text.len(), names.tables.clone())
+            (text.len(), names.tables.iter().map(|name| as_written(name)).collect())
+        }
+        Kind::Space if before.last().is_some_and(|token| precedes_column(token)) => {
+            (text.len(), names.columns.iter().map(|name| as_written(name)).collect())
+        }
+        Kind::Symbol if last.text == "." => {
+            (text.len(), names.columns.iter().map(|name| as_written(name)).collect())
         }
         _ => (text.len(), Vec::new()),
     }
@@ -92,6 +100,18 @@ fn suggestions(text: &str, names: &Names) -> (usize, Vec<String>) {
 
 fn precedes_table(token: &Token<'_>) -> bool {
     BEFORE_TABLE.iter().any(|word| token.is_word(word))
+}
+
+fn precedes_column(token: &Token<'_>) -> bool {
+    BEFORE_COLUMN.iter().any(|word| token.is_word(word)) || token.text == ","
+}
+
+/// A name in backticks where it needs them.
+fn as_written(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_alphanumeric() || c == '_')
+        && !name.starts_with(|c: char| c.is_numeric())
+        && !is_keyword(name);
+    if plain { name.to_owned() } else { format!("`{}`", name.replace('`', "``")) }
 }
 
 fn option_names(prefix: &str, before: &[&Token<'_>]) -> Vec<String> {
@@ -119,11 +139,14 @@ fn words(prefix: &str, before: Option<&Token<'_>>, names: &Names) -> Vec<String>
         true => word.to_ascii_lowercase(),
         false => word.to_owned(),
     };
-    let tables = names.tables.iter().filter(|name| starts(name)).cloned();
+    let tables = names.tables.iter().filter(|name| starts(name)).map(|name| as_written(name));
     if before.is_some_and(precedes_table) {
         return tables.collect();
     }
-    let columns = names.columns.iter().filter(|name| starts(name)).cloned();
+    let columns = names.columns.iter().filter(|name| starts(name)).map(|name| as_written(name));
+    if before.is_some_and(|token| token.text == ".") {
+        return columns.chain(tables).collect();
+    }
     let keywords = KEYWORDS.iter().filter(|word| starts(word)).map(|word| like_typed(word));
     let functions = names.functions.iter().filter(|name| starts(name));
     let functions = functions.map(|name| like_typed(&name.to_ascii_uppercase()) + "(");
@@ -156,9 +179,16 @@ mod tests {
 
     #[test]
     fn a_table_follows_from() {
-        assert_eq!(complete("SELECT * FROM ord"), ["orders", "order items"]);
-        assert_eq!(complete("SELECT * FROM "), ["orders", "order items"]);
+        assert_eq!(complete("SELECT * FROM ord"), ["orders", "`order items`"]);
+        assert_eq!(complete("SELECT * FROM "), ["orders", "`order items`"]);
         assert_eq!(complete("SELECT * FROM `order i"), ["`order items`"]);
+    }
+
+    #[test]
+    fn columns_follow_where_names_of_columns_stand() {
+        assert_eq!(complete("SELECT o."), ["order_id"]);
+        assert_eq!(complete("SELECT o.ord"), ["order_id", "orders", "`order items`"]);
+        assert_eq!(complete("SELECT 1 FROM orders WHERE "), ["order_id"]);
     }
 
     #[test]

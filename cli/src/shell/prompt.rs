@@ -29,6 +29,6 @@ impl reedline::Prompt for Prompt {
             PromptHistorySearchStatus::Passing => "",
             PromptHistorySearchStatus::Failing => "failing ",
         };
-        Cow::Owned(format!("({failing}search: {}) ", search.term))
+        Cow::Owned(format!(" ({failing}search: {}) ", search.term))
     }
 }

@@ -22,7 +22,7 @@ impl Cluster {
         let (job_manager, line, first) = start(&["jobmanager", "-D", "rest.port=0"]);
         let address = line.trim().strip_prefix("JobManager ready at http://").unwrap().to_owned();
         let (worker, line, second) = start(&["worker", "--jobmanager", &address, "--slots", "2"]);
-        assert!(line.contains(" ready with 2 slots"), "{line}");
+        assert!(line.contains(" ready with 2 slots") && !line.contains(":0-"), "{line}");
         Self { address, job_manager, worker, _stdout: [first, second] }
     }
 

@@ -5,5 +5,7 @@
 
 mod cluster;
 mod configuration_page;
+mod shell;
 mod sql;
+mod terminal;
 mod thalweg;

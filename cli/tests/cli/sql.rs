@@ -111,3 +111,32 @@ fn what_does_not_exist_yet_says_so() {
         assert!(said.stderr.contains("is not supported yet"), "{}", said.stderr);
     }
 }
+
+#[test]
+fn the_sessions_zone_and_parallelism_hold_for_what_follows() {
+    let script = "SET 'table.local-time-zone' = 'GMT+2';
+         SELECT TO_TIMESTAMP_LTZ(0, 3) AS t;
+         SET 'table.local-time-zone' = 'America/New_York';
+         SELECT TO_TIMESTAMP_LTZ(0, 3) AS t;";
+    let said = thalweg(&["sql", "-e", script, "-o", "csv"]);
+    assert_eq!(said.stdout, "t\n1970-01-01 02:00:00.000\nt\n1969-12-31 19:00:00.000\n", "{}", said.stderr);
+    let said = thalweg(&["sql", "-e", "SET 'table.local-time-zone' = 'Nowhere';"]);
+    assert!(said.stderr.contains("`America/Los_Angeles`"), "{}", said.stderr);
+
+    let script = "CREATE TABLE d (id BIGINT) WITH ('connector' = 'datagen', 'number-of-rows' = '1000000');
+         SET 'parallelism.default' = '3';
+         EXPLAIN SELECT id, COUNT(*) FROM d GROUP BY id;
+         RESET 'parallelism.default';
+         EXPLAIN SELECT id, COUNT(*) FROM d GROUP BY id;";
+    let said = thalweg(&["sql", "-D", "parallelism.default=2", "-e", script]);
+    let counts = |n: u32| said.stdout.matches(&format!("Hash([id@0], {n})")).count();
+    assert_eq!((counts(3), counts(2)), (1, 1), "{}", said.stdout);
+}
+
+#[test]
+fn a_table_that_is_there_already_is_not_filled_again() {
+    let script = "CREATE TABLE t WITH ('connector' = 'blackhole') AS SELECT 1 AS a;
+         CREATE TABLE IF NOT EXISTS t WITH ('connector' = 'blackhole') AS SELECT 1 AS a;";
+    let said = thalweg(&["sql", "-e", script]);
+    assert_eq!((said.code, said.stderr.matches("Job ID: ").count()), (0, 1), "{}", said.stderr);
+}

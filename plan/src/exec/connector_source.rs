@@ -10,10 +10,14 @@ use datafusion::{
     physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+        coop::make_cooperative,
         execution_plan::{Boundedness, EmissionType, SchedulingType},
+        metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet},
         statistics::StatisticsArgs,
+        stream::RecordBatchStreamAdapter,
     },
 };
+use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{source::Split, table::TableDescriptor};
 
@@ -52,6 +56,7 @@ pub struct ConnectorSourceExec {
     pub splits: Vec<Vec<Split>>,
     statistics: Arc<Statistics>,
     properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
 }
 
 impl ConnectorSourceExec {
@@ -67,7 +72,7 @@ impl ConnectorSourceExec {
             )
             .with_scheduling_type(SchedulingType::Cooperative),
         );
-        Self { scan, splits, statistics, properties }
+        Self { scan, splits, statistics, properties, metrics: ExecutionPlanMetricsSet::new() }
     }
 
     /// The same scan with what is known about its rows.
@@ -137,6 +142,10 @@ impl ExecutionPlan for ConnectorSourceExec {
         Ok(Some(Arc::new(self.with_splits(dealt))))
     }
 
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let Some(reader) = context.session_config().get_extension::<ConnectorReader>() else {
             return internal_err!("table {} is read outside of a task", self.scan.table.path);
@@ -146,7 +155,10 @@ impl ExecutionPlan for ConnectorSourceExec {
         };
         // A source that always has rows would otherwise never give its thread back, not even to be cancelled.
         let rows = reader.0.open(&self.scan, splits, self.schema(), context)?;
-        Ok(datafusion::physical_plan::coop::make_cooperative(rows))
+        let rows = make_cooperative(rows);
+        let counted = BaselineMetrics::new(&self.metrics, partition);
+        let rows = rows.inspect_ok(move |batch| counted.record_output(batch.num_rows()));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 
     fn statistics_from_inputs(

@@ -2,13 +2,14 @@
 
 use thalweg_graph::{
     SqlError,
-    options::{check, nearest},
+    options::{self, check, nearest},
     sql_error::{Position, SqlErrorCode},
 };
 
 use super::{DONE, Outcome, Rows, Session};
 use crate::{
     catalog::{DEFAULT_DATABASE, Name},
+    functions::zone::Zone,
     sql::command::Setting,
 };
 
@@ -18,6 +19,9 @@ impl Session {
         let known = check(&key, &value)
             .map_err(|error| SqlError::new(SqlErrorCode::InvalidOption, error.to_string()).at(position))?;
         let message = (!known).then(|| unknown_option(&key));
+        if key == options::LOCAL_TIME_ZONE.name && value != options::LOCAL_TIME_ZONE.default {
+            known_zone(&key, &value).map_err(|error| error.at(position))?;
+        }
         self.options.0.insert(key, value);
         Ok(Outcome::Ok { message })
     }
@@ -57,6 +61,17 @@ impl Session {
         self.catalogs.current_database = Some(database);
         Ok(DONE)
     }
+}
+
+fn known_zone(key: &str, value: &str) -> Result<(), SqlError> {
+    if Zone::named(value).is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "option `{key}` cannot be `{value}`: expected a region such as `America/Los_Angeles`, an offset such as `GMT-08:00`, or \
+         `default`"
+    );
+    Err(SqlError::new(SqlErrorCode::InvalidOption, message))
 }
 
 /// Scripts written for Flink set many options that mean nothing here, so an unknown one is kept, but said.
