@@ -1,8 +1,8 @@
 //! The whole engine in one process: the dispatcher and one worker, joined by a pair of channels. No ports.
 
-use std::{num::NonZero, sync::Arc, thread};
+use std::{sync::Arc, thread};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use thalweg_connectors::BuiltinConnectors;
@@ -40,11 +40,12 @@ impl Embedded {
     pub async fn start(options: &Options) -> Result<Embedded> {
         let threads = threads(options)?;
         let config = WorkerConfig {
-            id: WorkerId(format!("{HOST}:{}", std::process::id())),
+            id: Some(WorkerId(format!("{HOST}:{}", std::process::id()))),
             host: HOST.to_owned(),
             bind: None,
             data_port: 0,
-            slots: threads,
+            // A session may ask for more threads later.
+            slots: threads.max(cores()),
             memory_bytes: memory_bytes(options)?,
             ..WorkerConfig::from_options(options, HOST)?
         };
@@ -69,8 +70,11 @@ impl Embedded {
 
 fn threads(options: &Options) -> Result<u32> {
     let asked = options.get(&options::PARALLELISM_DEFAULT)?;
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    Ok(if asked > 0 { asked } else { u32::try_from(cores)? })
+    Ok(if asked > 0 { asked } else { cores() })
+}
+
+fn cores() -> u32 {
+    thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
 }
 
 fn memory_bytes(options: &Options) -> Result<u64> {
@@ -91,10 +95,10 @@ impl Drop for Embedded {
 
 #[async_trait]
 impl Backend for Embedded {
-    async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<JobId> {
+    async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<Option<JobId>> {
         match session.execute(statement, job_id::random()).await? {
-            Outcome::Job(graph) => Ok(self.job_manager.dispatcher().submit(*graph).await?),
-            _ => bail!("`{}` was known to make a job and made none", statement.text()),
+            Outcome::Job(graph) => Ok(Some(self.job_manager.dispatcher().submit(*graph).await?)),
+            _ => Ok(None),
         }
     }
 

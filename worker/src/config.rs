@@ -10,8 +10,8 @@ use thalweg_graph::{
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// Its name for life; never used by another worker before.
-    pub id: WorkerId,
+    /// Its name for life, never used by another worker before; by default made of its host and data port.
+    pub id: Option<WorkerId>,
     /// The host name that it gives to others, and by which block locations are matched.
     pub host: String,
     /// The address that its data port binds; `None` for a worker alone in its process, which opens no port.
@@ -66,7 +66,7 @@ impl WorkerConfig {
             .unwrap_or_else(|| host.to_owned());
         let tmp_dirs: String = options.get(&options::TMP_DIRS)?;
         Ok(Self {
-            id: new_id(&host, data_port),
+            id: None,
             host,
             bind: Some(bind),
             data_port,
@@ -78,7 +78,7 @@ impl WorkerConfig {
 }
 
 /// A name as Flink's TaskManagers have it, `host:port-random`. Unique without a shared counter.
-fn new_id(host: &str, port: u16) -> WorkerId {
+pub fn new_id(host: &str, port: u16) -> WorkerId {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
@@ -105,7 +105,8 @@ mod tests {
         let config = WorkerConfig::from_options(&options, "here").unwrap();
         assert_eq!((config.slots, config.host.as_str()), (3, "node7"));
         assert_eq!(config.tmp_dirs, [PathBuf::from("/a"), PathBuf::from("/b")]);
-        assert!(config.id.0.starts_with("node7:0-"));
+        assert!(config.id.is_none());
+        assert!(new_id("node7", 4711).0.starts_with("node7:4711-"));
 
         let options: Options = [("taskmanager.bind-host", "nowhere")].into_iter().collect();
         assert_eq!(

@@ -9,12 +9,13 @@ use std::{
 
 use datafusion::error::DataFusionError;
 use thalweg_connectors::BuiltinConnectors;
+use thalweg_graph::WorkerId;
 use thalweg_plan::connect::Connectors as _;
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::WorkerConfig,
+    config::{self, WorkerConfig},
     exchange::{
         self, Exchange, data_client::DataClient, data_server::DataServer, partition_store::PartitionStore,
     },
@@ -31,6 +32,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running worker. It stops when it is told to, when its leader refuses it, or when this value is dropped.
 pub struct Worker {
+    id: WorkerId,
     stop: CancellationToken,
     tasks: Arc<TaskTable>,
     data_address: Option<SocketAddr>,
@@ -90,21 +92,24 @@ impl Worker {
         let runtime_env =
             memory::runtime_env(&base, Arc::clone(&pool), tmp_dirs.paths()).map_err(Error::Environment)?;
         let reservation = exchange::reservation(&pool);
-        let exchange = Arc::new(Exchange {
-            worker: config.id.clone(),
-            store: Arc::new(PartitionStore::default()),
-            client: DataClient::new(Handle::current(), reservation.new_empty()),
-            shuffle_dirs: tmp_dirs.paths(),
-            memory: reservation,
-        });
+        let store = Arc::new(PartitionStore::default());
         let (server, data_address) = match config.bind {
             None => (None, None),
             Some(bind) => {
                 let (listener, address) = listen(bind, config.data_port).await?;
-                let store = Arc::clone(&exchange.store);
-                (Some(DataServer::start(listener, store, compute.handle().clone())), Some(address))
+                let server = DataServer::start(listener, Arc::clone(&store), compute.handle().clone());
+                (Some(server), Some(address))
             }
         };
+        let port = data_address.map_or(0, |address| address.port());
+        let id = config.id.unwrap_or_else(|| config::new_id(&config.host, port));
+        let exchange = Arc::new(Exchange {
+            worker: id.clone(),
+            store,
+            client: DataClient::new(Handle::current(), reservation.new_empty()),
+            shuffle_dirs: tmp_dirs.paths(),
+            memory: reservation,
+        });
         let tasks = Arc::new(TaskTable::new(
             exchange,
             connectors,
@@ -114,7 +119,7 @@ impl Worker {
         ));
         let announced = data_address.map_or(String::new(), |address| announce(&config.host, address));
         let registration =
-            leader_link::introduction(config.id, config.host, announced, config.slots, config.memory_bytes);
+            leader_link::introduction(id.clone(), config.host, announced, config.slots, config.memory_bytes);
         let stop = CancellationToken::new();
         let living = (server, compute, tmp_dirs);
         let running = tokio::spawn({
@@ -127,7 +132,7 @@ impl Worker {
                 stopped
             }
         });
-        Ok(Worker { stop, tasks, data_address, running })
+        Ok(Worker { id, stop, tasks, data_address, running })
     }
 
     /// Asks the worker to stop: it cancels its tasks and says goodbye.
@@ -142,6 +147,11 @@ impl Worker {
             Ok(Stopped::Refused(reason)) => Err(Error::Refused { reason }),
             Err(error) => Err(Error::Panicked(error.to_string())),
         }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &WorkerId {
+        &self.id
     }
 
     /// Where its data port listens; `None` for a worker without one.

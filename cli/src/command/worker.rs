@@ -41,12 +41,16 @@ pub async fn run(args: Args) -> Result<()> {
     let address = address::jobmanager(args.jobmanager.as_deref(), &config.options)?;
     let mut shutdown = Shutdown::listen()?;
     let config = WorkerConfig::from_options(&config.options, &host_name())?;
-    let (id, slots) = (config.id.clone(), config.slots);
+    let slots = config.slots;
     let connectors = connectors::open_for(&config)?;
     let mut worker =
         Worker::start(config, connectors, LeaderLink::Remote { address: address.clone() }).await?;
     // One line that whoever started this process can wait for.
-    writeln!(io::stdout(), "Worker {id} ready with {slots} slots for the JobManager at {address}")?;
+    writeln!(
+        io::stdout(),
+        "Worker {} ready with {slots} slots for the JobManager at {address}",
+        worker.id()
+    )?;
     let reason = tokio::select! {
         reason = worker.stopped() => reason,
         signal = shutdown.requested() => {

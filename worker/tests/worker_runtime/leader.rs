@@ -34,7 +34,7 @@ pub struct TestWorker {
 
 pub fn config(name: &str, tmp: &Path) -> WorkerConfig {
     WorkerConfig {
-        id: WorkerId(name.to_owned()),
+        id: Some(WorkerId(name.to_owned())),
         host: "127.0.0.1".to_owned(),
         bind: Some(IpAddr::from([127, 0, 0, 1])),
         data_port: 0,
