@@ -17,8 +17,8 @@ pub type ProgressStream = BoxStream<'static, Result<Arc<JobProgress>>>;
 /// Where a client's statements become jobs.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Starts the job of a statement that makes one.
-    async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<JobId>;
+    /// Starts the job of a statement that makes one; `None` if there is nothing to do, as when its table is there already.
+    async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<Option<JobId>>;
 
     /// Takes note of a statement that changed the session.
     fn remember(&mut self, statement: &Statement);

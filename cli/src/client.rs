@@ -76,8 +76,9 @@ impl Client {
     /// Runs one statement; a job is started, not waited for.
     pub async fn execute(&mut self, statement: &Statement) -> Result<Execution> {
         if statement.kind().makes_job() {
-            let job = self.backend.start(&mut self.session, statement).await?;
-            return Ok(Execution::Job { job, is_query: statement.kind() == StatementKind::Query });
+            let is_query = statement.kind() == StatementKind::Query;
+            let started = self.backend.start(&mut self.session, statement).await?;
+            return Ok(started.map_or(Execution::Done(None), |job| Execution::Job { job, is_query }));
         }
         let outcome = self.session.execute(statement, job_id::random()).await?;
         Ok(match outcome {

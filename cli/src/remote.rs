@@ -1,19 +1,25 @@
 //! Runs a client's jobs on a cluster: what changes the session happens here and is sent along with each statement that makes a
 //! job, which the JobManager plans.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result};
 use arrow::util::display::array_value_to_string;
 use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _};
 use thalweg_graph::{
-    JobGraph, JobId, Options, SqlError, VertexOutput, options, sql_error::Position, table::TablePath,
+    Failure, FailureKind, JobId, Options, SqlError, options, sql_error::Position, table::TablePath,
 };
-use thalweg_plan::{Outcome, Session, Statement, StatementKind, Target};
+use thalweg_plan::{Outcome, Prepared, Session, Statement, Target};
+use thalweg_scheduler::JobProgress;
 
 use crate::{
-    backend::{Backend, Jobs},
-    connectors, job_id,
+    backend::{Backend, Jobs, ProgressStream},
+    connectors,
+    rows::Rows,
 };
 
 mod events;
@@ -23,8 +29,10 @@ pub use rest::{JobLine, Rest, ScriptJob};
 
 /// A cluster, seen from one SQL session.
 pub struct Remote {
-    rest: Arc<Rest>,
+    rest: Rest,
     slots: u32,
+    /// Where the statements of jobs stand.
+    places: Arc<Mutex<BTreeMap<JobId, Place>>>,
     /// The statements that made the session what it is.
     prelude: String,
 }
@@ -34,7 +42,7 @@ impl Remote {
     pub async fn connect(address: &str) -> Result<Remote> {
         let rest = Rest::new(address)?;
         let slots = rest.slots().await?;
-        Ok(Remote { rest: Arc::new(rest), slots, prelude: String::new() })
+        Ok(Remote { rest, slots, places: Default::default(), prelude: String::new() })
     }
 
     /// A SQL session for jobs of this cluster.
@@ -47,21 +55,14 @@ impl Remote {
 
 impl Remote {
     /// Takes note of the table of a `CREATE TABLE AS`, without the query that filled it: that has run.
-    async fn remember_table(&mut self, session: &mut Session, graph: &JobGraph) -> Result<()> {
-        let tables = graph.vertices.iter().filter_map(|vertex| match &vertex.output {
-            VertexOutput::Sink(sink) => Some(&sink.table.path),
-            _ => None,
-        });
-        for TablePath { catalog, database, table } in tables {
-            let show = format!("SHOW CREATE TABLE `{catalog}`.`{database}`.`{table}`");
-            let show =
-                Session::parse(&show)?.into_iter().next().context("one statement was written above")?;
-            if let Outcome::Rows { batches, .. } = session.execute(&show, JobId(0)).await? {
-                let text =
-                    batches.first().map(|batch| array_value_to_string(batch.column(0), 0)).transpose()?;
-                self.prelude.push_str(&text.context("the table is not known")?);
-                self.prelude.push_str("\n;\n");
-            }
+    async fn remember_table(&mut self, session: &mut Session, path: &TablePath) -> Result<()> {
+        let TablePath { catalog, database, table } = path;
+        let show = format!("SHOW CREATE TABLE `{catalog}`.`{database}`.`{table}`");
+        let show = Session::parse(&show)?.into_iter().next().context("one statement was written above")?;
+        if let Outcome::Rows { batches, .. } = session.execute(&show, JobId(0)).await? {
+            let text = batches.first().map(|batch| array_value_to_string(batch.column(0), 0)).transpose()?;
+            self.prelude.push_str(&text.context("the table is not known")?);
+            self.prelude.push_str("\n;\n");
         }
         Ok(())
     }
@@ -69,17 +70,20 @@ impl Remote {
 
 #[async_trait]
 impl Backend for Remote {
-    async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<JobId> {
-        // Planned here too, though only to find mistakes while their place in the user's text is known.
-        let planned = session.execute(statement, job_id::random()).await?;
+    async fn start(&mut self, session: &mut Session, statement: &Statement) -> Result<Option<JobId>> {
+        // Mistakes are found here, where their place in the user's text is known; the cluster plans.
+        let Prepared::Job { declared } = session.prepare(statement).await? else { return Ok(None) };
         let script = format!("{}{}\n;", self.prelude, statement.text());
         let prelude_lines = self.prelude.lines().count() as u64;
+        let place = Place { statement: statement.position(), prelude_lines };
         let accepted = self.rest.submit(&script, None, session.options(), None).await;
-        let jobs = accepted.map_err(|error| in_place(error, prelude_lines, statement.position()))?;
-        if let (StatementKind::CreateTableAs, Outcome::Job(graph)) = (statement.kind(), planned) {
-            self.remember_table(session, &graph).await?;
+        let jobs = accepted.map_err(|error| place.moved_error(error))?;
+        let job = jobs.last().context("the JobManager made no job of the statement")?.jobid;
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(job, place);
+        if let Some(path) = declared {
+            self.remember_table(session, &path).await?;
         }
-        Ok(jobs.last().context("the JobManager made no job of the statement")?.jobid)
+        Ok(Some(job))
     }
 
     fn remember(&mut self, statement: &Statement) {
@@ -88,35 +92,92 @@ impl Backend for Remote {
     }
 
     fn jobs(&self) -> Arc<dyn Jobs> {
-        self.rest.clone()
+        Arc::new(SessionJobs { rest: self.rest.clone(), places: self.places.clone() })
     }
 }
 
-/// Moves the place of a refusal from the script that was sent to the one that the user gave.
-fn in_place(error: anyhow::Error, prelude_lines: u64, statement: Position) -> anyhow::Error {
-    let Some(sql) = error.downcast_ref::<SqlError>() else { return error };
-    let position = sql.position.map(|Position { line, column }| match line.saturating_sub(prelude_lines) {
-        0 | 1 => Position { line: statement.line, column: statement.column + column.saturating_sub(1) },
-        line => Position { line: statement.line + line - 1, column },
-    });
-    SqlError { position, ..sql.clone() }.into()
+/// Where a statement stands in the user's text, and below how many lines in the script that was sent.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    statement: Position,
+    prelude_lines: u64,
+}
+
+impl Place {
+    /// A place in the script that was sent as one in the user's text.
+    fn moved(self, Position { line, column }: Position) -> Position {
+        let Self { statement, prelude_lines } = self;
+        match line.saturating_sub(prelude_lines) {
+            0 | 1 => Position { line: statement.line, column: statement.column + column.saturating_sub(1) },
+            line => Position { line: statement.line + line - 1, column },
+        }
+    }
+
+    fn moved_error(self, error: anyhow::Error) -> anyhow::Error {
+        let Some(sql) = error.downcast_ref::<SqlError>() else { return error };
+        SqlError { position: sql.position.map(|position| self.moved(position)), ..sql.clone() }.into()
+    }
+
+    /// The same for a job that could not be planned.
+    fn moved_progress(self, progress: Arc<JobProgress>) -> Arc<JobProgress> {
+        let failure = progress.failure.as_ref().filter(|failure| failure.kind == FailureKind::PlanRejected);
+        let Some((failure, sql)) =
+            failure.and_then(|failure| Some((failure, SqlError::from_text(&failure.message)?)))
+        else {
+            return progress;
+        };
+        let moved = SqlError { position: sql.position.map(|position| self.moved(position)), ..sql };
+        let failure = Failure { message: moved.to_string(), ..failure.clone() };
+        Arc::new(JobProgress { failure: Some(failure), ..progress.as_ref().clone() })
+    }
+}
+
+/// The jobs of a session, whose failures are told in terms of the user's text.
+struct SessionJobs {
+    rest: Rest,
+    places: Arc<Mutex<BTreeMap<JobId, Place>>>,
+}
+
+#[async_trait]
+impl Jobs for SessionJobs {
+    async fn watch(&self, job: JobId) -> Result<ProgressStream> {
+        let progress = self.rest.watch(job).await?;
+        let place = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&job).copied();
+        let Some(place) = place else { return Ok(progress) };
+        Ok(progress.map_ok(move |progress| place.moved_progress(progress)).boxed())
+    }
+
+    async fn result(&self, job: JobId) -> Result<Rows> {
+        self.rest.result(job).await
+    }
+
+    async fn cancel(&self, job: JobId) -> Result<()> {
+        self.rest.cancel(job).await
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use thalweg_graph::sql_error::SqlErrorCode;
+    use thalweg_graph::JobStatus;
 
     use super::*;
 
     #[test]
     fn places_are_those_of_the_users_script() {
-        let statement = Position { line: 7, column: 3 };
-        let moved = |line, column| {
-            let error = SqlError::new(SqlErrorCode::Syntax, "x").at(Position { line, column });
-            let error = in_place(error.into(), 4, statement);
-            error.downcast_ref::<SqlError>().unwrap().position.unwrap()
+        let place = Place { statement: Position { line: 7, column: 3 }, prelude_lines: 4 };
+        assert_eq!(place.moved(Position { line: 5, column: 10 }), Position { line: 7, column: 12 });
+        assert_eq!(place.moved(Position { line: 6, column: 10 }), Position { line: 8, column: 10 });
+
+        let failure = Failure::new(FailureKind::PlanRejected, "line 5, column 1: no such function");
+        let progress = JobProgress {
+            job: JobId(1),
+            status: JobStatus::Failed,
+            waiting: None,
+            failure: Some(failure),
+            restarts: 0,
+            vertices: Vec::new(),
         };
-        assert_eq!(moved(5, 10), Position { line: 7, column: 12 });
-        assert_eq!(moved(6, 10), Position { line: 8, column: 10 });
+        let moved = place.moved_progress(Arc::new(progress));
+        assert_eq!(moved.failure.as_ref().unwrap().message, "line 7, column 3: no such function");
     }
 }

@@ -1,9 +1,6 @@
 //! What a person reads when something went wrong: Flink's line, the reason, and for SQL the place with a caret.
 
-use thalweg_graph::{
-    FailureKind, SqlError,
-    sql_error::{Position, SqlErrorCode},
-};
+use thalweg_graph::{FailureKind, SqlError};
 
 use crate::client::JobError;
 
@@ -20,7 +17,7 @@ fn reason(error: &anyhow::Error, script: &str) -> String {
         let place =
             failure.worker.as_ref().map(|worker| format!("\n(on worker {worker})")).unwrap_or_default();
         if failure.kind == FailureKind::PlanRejected
-            && let Some(error) = sql_error(&failure.message)
+            && let Some(error) = SqlError::from_text(&failure.message)
         {
             return error.with_caret(script);
         }
@@ -35,17 +32,12 @@ fn reason(error: &anyhow::Error, script: &str) -> String {
     format!("{error:#}")
 }
 
-/// A refusal of SQL whose place went into the text on its way through the cluster: `line 3, column 8: ...`.
-fn sql_error(message: &str) -> Option<SqlError> {
-    let (place, text) = message.split_once(": ")?;
-    let (line, column) = place.strip_prefix("line ")?.split_once(", column ")?;
-    let position = Position { line: line.parse().ok()?, column: column.parse().ok()? };
-    Some(SqlError::new(SqlErrorCode::Invalid, text).at(position))
-}
-
 #[cfg(test)]
 mod tests {
-    use thalweg_graph::Failure;
+    use thalweg_graph::{
+        Failure,
+        sql_error::{Position, SqlErrorCode},
+    };
 
     use super::*;
 

@@ -83,6 +83,14 @@ impl SqlError {
         self
     }
 
+    /// Reads an error with its place back from its text, which is all that a failure of planning keeps of it.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (place, message) = text.split_once(": ")?;
+        let (line, column) = place.strip_prefix("line ")?.split_once(", column ")?;
+        let position = Position { line: line.parse().ok()?, column: column.parse().ok()? };
+        Some(Self::new(SqlErrorCode::Invalid, message).at(position))
+    }
+
     /// The message with the line of `text` that it is about and a caret under the place.
     pub fn with_caret(&self, text: &str) -> String {
         let Some(Position { line, column }) = self.position else { return self.to_string() };
@@ -125,5 +133,8 @@ mod tests {
             error.with_caret("SET 'a'='b';\nSELECT FROM t"),
             "line 2, column 8: expected an expression\n  |\n2 | SELECT FROM t\n  |        ^"
         );
+        let read = SqlError::from_text(&error.to_string()).unwrap();
+        assert_eq!((read.message, read.position), (error.message, error.position));
+        assert_eq!(SqlError::from_text("the disk is full: no space left"), None);
     }
 }

@@ -23,6 +23,6 @@ pub mod planner;
 pub mod session;
 
 pub use connect::Connectors;
-pub use session::{Outcome, Session};
+pub use session::{Outcome, Prepared, Session};
 pub use sql::{Statement, StatementKind};
 pub use target::Target;

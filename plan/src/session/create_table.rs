@@ -2,16 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::{
+    execution::SessionState,
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
+};
 use thalweg_graph::{
     JobId, SqlError,
     sql_error::SqlErrorCode,
     table::{Column, TablePath, nearest},
 };
 
-use super::{DONE, Outcome, Session, job::sink_root};
+use super::{DONE, Outcome, Prepared, Session, job::sink_root};
 use crate::{
-    bind::output_columns,
+    bind::{InsertInto, output_columns},
     catalog::{ColumnKind, Entry, Name, Table, TableColumn, merge_like},
     error,
     sql::command::CreateTable,
@@ -25,21 +28,39 @@ impl Session {
         text: &str,
         job: JobId,
     ) -> Result<Outcome, SqlError> {
-        let at = create.name.position;
-        let path = self.catalogs.resolve(&create.name)?;
-        self.catalogs.get_database(&path.catalog, &path.database).map_err(|error| error.at(at))?;
-        if self.is_taken(&path, &create)? {
-            return Ok(DONE);
-        }
+        let Some(path) = self.free_path(&create)? else { return Ok(DONE) };
         if create.query.is_some() {
-            return self.create_table_as(path, create, text, job).await;
+            let state = self.state();
+            let (table, filled) = self.table_as(&path, &create, &state).await?;
+            let graph = self.plan(vec![sink_root(filled)], text, job, &state).await?;
+            self.put_table(path, table, &create)?;
+            return Ok(Outcome::Job(Box::new(graph)));
         }
-        let (temporary, replace) = (create.temporary, create.replace);
-        let table = self.declared(&path, create).await?;
+        let table = self.declared(&path, &create).await?;
         self.check(&path, &table)?;
-        let put = self.catalogs.put(path, Entry::Table(Arc::new(table)), temporary, replace);
-        put.map_err(|error| error.at(at))?;
+        self.put_table(path, table, &create)?;
         Ok(DONE)
+    }
+
+    /// Declares the table of a `CREATE TABLE AS` without planning the job that fills it.
+    pub(super) async fn prepare_table_as(&mut self, create: CreateTable) -> Result<Prepared, SqlError> {
+        let Some(path) = self.free_path(&create)? else { return Ok(Prepared::Nothing) };
+        let (table, _) = self.table_as(&path, &create, &self.state()).await?;
+        self.put_table(path.clone(), table, &create)?;
+        Ok(Prepared::Job { declared: Some(path) })
+    }
+
+    /// Where the table goes; `None` if it is there already and may be.
+    fn free_path(&self, create: &CreateTable) -> Result<Option<TablePath>, SqlError> {
+        let path = self.catalogs.resolve(&create.name)?;
+        let database = self.catalogs.get_database(&path.catalog, &path.database);
+        database.map_err(|error| error.at(create.name.position))?;
+        Ok((!self.is_taken(&path, create)?).then_some(path))
+    }
+
+    fn put_table(&mut self, path: TablePath, table: Table, create: &CreateTable) -> Result<(), SqlError> {
+        let put = self.catalogs.put(path, Entry::Table(Arc::new(table)), create.temporary, create.replace);
+        put.map_err(|error| error.at(create.name.position))
     }
 
     /// Whether the table is there already and may be; else that is an error.
@@ -59,15 +80,15 @@ impl Session {
     }
 
     /// The table with what `LIKE` and its files add.
-    async fn declared(&self, path: &TablePath, create: CreateTable) -> Result<Table, SqlError> {
+    async fn declared(&self, path: &TablePath, create: &CreateTable) -> Result<Table, SqlError> {
         if let Some(column) = create.column_names.first() {
             let message = format!("column `{column}` needs a type");
             return Err(column.error(SqlErrorCode::Invalid, message));
         }
-        let mut table = create.table;
-        if let Some((source, options)) = create.like {
-            let (_, source_table) = self.catalogs.get_table(&source)?;
-            table = merge_like(table, &source_table, &options).map_err(|error| error.at(source.position))?;
+        let mut table = create.table.clone();
+        if let Some((source, options)) = &create.like {
+            let (_, source_table) = self.catalogs.get_table(source)?;
+            table = merge_like(table, &source_table, options).map_err(|error| error.at(source.position))?;
         }
         if table.physical_columns().is_empty() {
             let inferred = self.connectors.infer_columns(&table.descriptor(path, &BTreeMap::new())).await;
@@ -86,25 +107,24 @@ impl Session {
         self.connectors.validate(&table.descriptor(path, &BTreeMap::new()))
     }
 
-    async fn create_table_as(
-        &mut self,
-        path: TablePath,
-        create: CreateTable,
-        text: &str,
-        job: JobId,
-    ) -> Result<Outcome, SqlError> {
-        let Some(query) = &create.query else { return Ok(DONE) };
-        let state = self.state();
-        let plan = self.binder(&state).query(query).await?;
+    /// The table of a `CREATE TABLE AS`, and its query as what fills it.
+    async fn table_as(
+        &self,
+        path: &TablePath,
+        create: &CreateTable,
+        state: &SessionState,
+    ) -> Result<(Table, InsertInto), SqlError> {
+        let Some(query) = &create.query else {
+            return Err(create.name.error(SqlErrorCode::Internal, "this table has no query"));
+        };
+        let plan = self.binder(state).query(query).await?;
         let plan = reordered(plan, &create.column_names)?;
-        let table = Table { columns: merged(&create.table, &output_columns(&plan)?)?, ..create.table };
-        self.check(&path, &table)?;
+        let table =
+            Table { columns: merged(&create.table, &output_columns(&plan)?)?, ..create.table.clone() };
+        self.check(path, &table)?;
         let plan = in_table_order(plan, &table)?;
-        let filled = self.binder(&state).fill(&path, &table, plan, create.replace)?;
-        let graph = self.plan(vec![sink_root(filled)], text, job, &state).await?;
-        let put = self.catalogs.put(path, Entry::Table(Arc::new(table)), create.temporary, create.replace);
-        put.map_err(|error| error.at(create.name.position))?;
-        Ok(Outcome::Job(Box::new(graph)))
+        let filled = self.binder(state).fill(path, &table, plan, create.replace)?;
+        Ok((table, filled))
     }
 }
 

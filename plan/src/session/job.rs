@@ -71,7 +71,7 @@ impl Session {
         plan_job(request).await
     }
 
-    fn check_mode(&self) -> Result<(), SqlError> {
+    pub(super) fn check_mode(&self) -> Result<(), SqlError> {
         let mode = self.options.get(&options::RUNTIME_MODE).unwrap_or_default();
         if mode.eq_ignore_ascii_case("STREAMING") {
             let message = format!("`execution.runtime-mode` = `STREAMING` {NOT_YET}: set it to `BATCH`");

@@ -17,7 +17,7 @@ mod show;
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
-use thalweg_graph::{JobGraph, JobId, Options, SqlError, options};
+use thalweg_graph::{JobGraph, JobId, Options, SqlError, options, table::TablePath};
 
 use crate::{
     bind::{Binder, locate},
@@ -56,6 +56,18 @@ pub enum Outcome {
     Help(String),
 }
 
+/// What is left of a statement once it is prepared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prepared {
+    /// Nothing: it makes no job.
+    Nothing,
+    /// Its job is to be planned and run.
+    Job {
+        /// The table that the statement declared.
+        declared: Option<TablePath>,
+    },
+}
+
 /// The outcome of a statement after which nothing is left to say.
 const DONE: Outcome = Outcome::Ok { message: None };
 
@@ -88,6 +100,27 @@ impl Session {
             self.run(command, statement.text(), job).await
         });
         outcome.await.map_err(|error| locate(error, statement.source()))
+    }
+
+    /// Does all of a statement except planning its job: names and types are checked, and the table of a `CREATE TABLE AS` is
+    /// declared. For a client whose jobs are planned elsewhere.
+    pub async fn prepare(&mut self, statement: &Statement) -> Result<Prepared, SqlError> {
+        let prepared = deep_stack::run(async {
+            self.check_mode()?;
+            let inserts = match statement.command()? {
+                Command::Query(query) => {
+                    self.query_root(&query, &self.state()).await?;
+                    return Ok(Prepared::Job { declared: None });
+                }
+                Command::Insert(insert) => vec![insert],
+                Command::StatementSet(inserts) => inserts,
+                Command::CreateTable(create) => return self.prepare_table_as(*create).await,
+                _ => return Ok(Prepared::Nothing),
+            };
+            self.insert_roots(&inserts, &self.state()).await?;
+            Ok(Prepared::Job { declared: None })
+        });
+        prepared.await.map_err(|error| locate(error, statement.source()))
     }
 
     /// The options in force: those of the session's start, overridden by `SET`.
