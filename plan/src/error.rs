@@ -161,8 +161,8 @@ fn not_implemented(text: &str) -> SqlError {
 
 /// Errors that DataFusion has no type for.
 fn from_plan(text: &str) -> Option<SqlError> {
-    if let Some(rest) = text.strip_prefix("Invalid function '") {
-        let name = rest.split('\'').next().unwrap_or(rest);
+    let unknown = text.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next());
+    if let Some(name) = unknown.or_else(|| text.strip_prefix("There is no window function named ")) {
         return Some(SqlError::new(
             SqlErrorCode::UnknownFunction,
             format!("function `{name}` does not exist"),

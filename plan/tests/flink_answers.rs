@@ -8,7 +8,7 @@
 // A test's helper that cannot go on fails the test.
 #![allow(clippy::unwrap_used)]
 
-use std::{fmt::Write, fs, path::Path, sync::Arc};
+use std::{fmt::Write, fs, ops::ControlFlow, path::Path, sync::Arc};
 
 use datafusion::{
     arrow::{
@@ -24,7 +24,7 @@ use datafusion::{
 };
 use sqlparser::{ast, parser::Parser};
 use thalweg_plan::{
-    functions::{aggregate::LowerAggregates, expr_planners, register, syntax},
+    functions::{aggregate::LowerAggregates, expr_planners, is_callable, register, syntax},
     sql::dialect::FlinkDialect,
     sql_type::SqlType,
 };
@@ -59,6 +59,16 @@ async fn frame(state: &SessionState, sql: &str) -> Result<DataFrame, String> {
     let mut statements = Parser::parse_sql(&FlinkDialect, sql).map_err(|error| error.to_string())?;
     let mut statement = statements.remove(0);
     syntax::rewrite(&mut statement);
+    // As a query's binder does: nobody calls what only DataFusion has.
+    let refused = ast::visit_expressions(&statement, |expr| match expr {
+        ast::Expr::Function(function) if !is_callable(&function.name.to_string()) => {
+            ControlFlow::Break(format!("{} is not Flink's", function.name))
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    if let ControlFlow::Break(refused) = refused {
+        return Err(refused);
+    }
     let statement = Statement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(statement).await.map_err(|error| error.to_string())?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});

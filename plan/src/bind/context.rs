@@ -1,4 +1,4 @@
-//! What DataFusion's SQL planner asks: tables that were looked up ahead, and the session's functions.
+//! What DataFusion's SQL planner asks: tables that were looked up ahead, and those of the session's functions that Flink has.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,6 +17,7 @@ use datafusion::{
 use thalweg_graph::SqlError;
 
 use super::types::FlinkTypes;
+use crate::functions::is_callable;
 
 /// What a name leads to: a table, or why there is none. The refusal counts only if the planner asks for the name, which it
 /// does not where a `WITH` clause has it.
@@ -70,18 +71,30 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if !is_callable(name) {
+            return None;
+        }
         self.state.scalar_functions().get(&name.to_lowercase()).cloned()
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        if !is_callable(name) {
+            return None;
+        }
         self.state.higher_order_functions().get(&name.to_lowercase()).cloned()
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        if !is_callable(name) {
+            return None;
+        }
         self.state.aggregate_functions().get(&name.to_lowercase()).cloned()
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        if !is_callable(name) {
+            return None;
+        }
         self.state.window_functions().get(&name.to_lowercase()).cloned()
     }
 

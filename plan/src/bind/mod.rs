@@ -113,7 +113,7 @@ fn in_sql_types(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
 }
 
 /// Adds the nearest name to the refusal of an unknown function.
-fn name_function(error: SqlError) -> SqlError {
+pub fn name_function(error: SqlError) -> SqlError {
     if error.code != SqlErrorCode::UnknownFunction {
         return error;
     }

@@ -114,11 +114,25 @@ pub fn names() -> Vec<FunctionDoc> {
     all
 }
 
-/// Whether users may call a function of this name, in any case; the rest of the registry is for the planner.
-pub fn is_flink_function(name: &str) -> bool {
-    static NAMES: LazyLock<HashSet<String>> =
-        LazyLock::new(|| names().into_iter().map(|function| function.name).collect());
-    NAMES.contains(&name.to_uppercase())
+/// The function that users call by this name, in any case.
+pub fn find(name: &str) -> Option<FunctionDoc> {
+    names().into_iter().find(|function| function.name.eq_ignore_ascii_case(name))
+}
+
+/// Functions of DataFusion's that our parser puts in for `ROW(...)` and `MAP[...]`.
+const CONSTRUCTORS: [&str; 2] = ["struct", "make_map"];
+
+/// Whether a query may call a function of this name, in any case: Flink's, and what SQL's other forms are rewritten to. The rest
+/// of the registry is for the planner.
+pub fn is_callable(name: &str) -> bool {
+    static NAMES: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let public = names().into_iter().map(|function| function.name.to_lowercase());
+        let builtins = builtins().into_iter().flat_map(|(_, functions)| functions);
+        let internal = builtins.map(|function| function.name.to_owned());
+        let clock = temporal::clock_functions().into_iter().map(|function| function.name.to_owned());
+        public.chain(internal).chain(clock).chain(CONSTRUCTORS.map(str::to_owned)).collect()
+    });
+    NAMES.contains(&name.to_lowercase())
 }
 
 fn builtins() -> Vec<(Family, Vec<Builtin>)> {

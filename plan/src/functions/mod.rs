@@ -27,4 +27,4 @@ pub mod syntax;
 mod catalog;
 
 pub use builtin::Family;
-pub use catalog::{FunctionDoc, expr_planners, is_flink_function, names, register};
+pub use catalog::{FunctionDoc, expr_planners, find, is_callable, names, register};

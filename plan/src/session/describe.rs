@@ -1,10 +1,12 @@
 //! `DESCRIBE`, and the rows of `SHOW COLUMNS`, in Flink's columns.
 
-use thalweg_graph::{SqlError, table::Column};
+use thalweg_graph::{SqlError, sql_error::SqlErrorCode, table::Column};
 
 use super::{Outcome, Rows, Session};
 use crate::{
+    bind::name_function,
     catalog::{ColumnKind, Entry, Name, Table},
+    functions::{self, Family},
     sql::command::ContainerKind,
 };
 
@@ -64,6 +66,30 @@ impl Session {
         };
         for (key, value) in options.iter().filter(|_| extended) {
             push(&format!("option:{key}"), value);
+        }
+        rows.outcome()
+    }
+
+    /// The built-in function of this name; there are no others.
+    pub(super) fn describe_function(&self, name: &Name, extended: bool) -> Result<Outcome, SqlError> {
+        let Some(function) = functions::find(name.last()) else {
+            let message = format!("function `{}` does not exist", name.last());
+            let error = SqlError::new(SqlErrorCode::UnknownFunction, message);
+            return Err(name_function(error).at(name.position));
+        };
+        let mut rows = Rows::new(&["info name", "info value"]);
+        let mut push = |key: &str, value: &str| rows.push([Some(key.to_owned()), Some(value.to_owned())]);
+        push("is system function", "true");
+        push("is temporary", "false");
+        if extended {
+            let kind = match function.family {
+                Family::Aggregate => "AGGREGATE",
+                Family::Window => "WINDOW",
+                _ => "SCALAR",
+            };
+            push("kind", kind);
+            push("signature", function.signature);
+            push("description", function.doc);
         }
         rows.outcome()
     }

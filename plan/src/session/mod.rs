@@ -156,6 +156,7 @@ impl Session {
             Command::DescribeContainer { kind, name, extended } => {
                 self.describe_container(kind, &name, extended)
             }
+            Command::DescribeFunction { name, extended } => self.describe_function(&name, extended),
             Command::Explain(explain) => self.explain(&explain, text, job).await,
             Command::Help => Ok(Outcome::Help(help::text())),
             Command::Clear => Ok(Outcome::Clear),

@@ -56,6 +56,13 @@ pub enum Command {
         /// Whether options are shown too.
         extended: bool,
     },
+    /// `DESCRIBE FUNCTION`.
+    DescribeFunction {
+        /// Which.
+        name: Name,
+        /// Whether its use is shown too.
+        extended: bool,
+    },
     /// `EXPLAIN`.
     Explain(Explain),
     /// `HELP`.

@@ -71,6 +71,27 @@ async fn unknown_names_come_with_the_nearest() {
             SqlErrorCode::UnknownFunction,
             "line 1, column 8: function `uper` does not exist: did you mean `UPPER`?",
         ),
+        // DataFusion has these, Flink does not.
+        (
+            "SELECT array_has_any(ARRAY[1], ARRAY[1])",
+            SqlErrorCode::UnknownFunction,
+            "line 1, column 8: function `array_has_any` does not exist",
+        ),
+        (
+            "SELECT median(id) FROM orders",
+            SqlErrorCode::UnknownFunction,
+            "line 1, column 8: function `median` does not exist",
+        ),
+        (
+            "SELECT NTH_VALUE(id, 2) OVER (ORDER BY id) FROM orders",
+            SqlErrorCode::UnknownFunction,
+            "line 1, column 8: function `nth_value` does not exist",
+        ),
+        (
+            "DESCRIBE FUNCTION UPER",
+            SqlErrorCode::UnknownFunction,
+            "line 1, column 19: function `UPER` does not exist: did you mean `UPPER`?",
+        ),
         (
             "SELECT a.id FROM orders a, orders b WHERE id = 1",
             SqlErrorCode::Invalid,

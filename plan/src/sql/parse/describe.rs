@@ -24,6 +24,11 @@ impl StatementParser<'_> {
                 return Ok(Command::DescribeContainer { kind, extended, name: self.name()? });
             }
         }
+        if self.peek(&["FUNCTION"]) && matches!(self.parser.peek_nth_token_ref(1).token, Token::Word(_)) {
+            self.parser.next_token();
+            let extended = self.take(&["EXTENDED"]);
+            return Ok(Command::DescribeFunction { extended, name: self.name()? });
+        }
         if matches!(self.parser.peek_nth_token_ref(1).token, Token::Word(_)) {
             self.take(&["EXTENDED"]);
         }
