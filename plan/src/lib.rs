@@ -13,6 +13,7 @@ pub mod sql_type;
 pub mod connect;
 pub mod error;
 pub mod functions;
+mod estimate;
 pub mod exec;
 pub mod rules;
 pub mod session_config;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use datafusion::{
     config::ConfigOptions,
-    execution::{SessionState, SessionStateBuilder, config::SessionConfig, runtime_env::RuntimeEnv},
+    execution::{
+        SessionState, SessionStateBuilder, config::SessionConfig, memory_pool::MemoryLimit,
+        runtime_env::RuntimeEnv,
+    },
 };
 use thalweg_graph::{
     Options,
@@ -14,12 +17,18 @@ use thalweg_graph::{
 
 use crate::{
     functions::{self, zone::Zone},
-    rules,
+    rules::{self, SpillableJoins},
     target::Target,
 };
 
 /// Within a process collecting a build side copies nothing, which costs less than to partition both sides by their keys.
 const EMBEDDED_COLLECT_BYTES: usize = 32 << 20;
+
+/// A join's keys up to this number reach the probe side's scan as a list, whose length says what the scan may save.
+const RUNTIME_FILTER_VALUES_MAX: usize = 10_000;
+
+/// Sorts of a plan that are taken to run side by side when memory is dealt out.
+const SORTS_AT_ONCE: u64 = 8;
 
 /// The session in which a worker decodes and runs fragments on so many threads.
 pub fn session_state(options: &Options, runtime: Arc<RuntimeEnv>, threads: u32) -> SessionState {
@@ -28,22 +37,28 @@ pub fn session_state(options: &Options, runtime: Arc<RuntimeEnv>, threads: u32) 
 
 /// The session in which statements are planned for a target.
 pub fn planning_state(options: &Options, runtime: Arc<RuntimeEnv>, target: Target) -> SessionState {
+    let memory_bytes = memory_bytes(options, &runtime, target);
     let builder = SessionStateBuilder::new()
-        .with_config(session_config(options, target))
+        .with_config(session_config(options, target, memory_bytes))
         .with_runtime_env(runtime)
         .with_default_features()
         .with_expr_planners(functions::expr_planners())
         .with_analyzer_rule(Arc::new(functions::aggregate::LowerAggregates));
     let rules = match target {
-        Target::Embedded { .. } => rules::physical_rules(),
-        Target::Cluster { .. } => rules::physical_rules_for_cutting(),
+        Target::Embedded { threads } => {
+            rules::physical_rules(SpillableJoins { memory_bytes, partitions_each: threads.into() })
+        }
+        Target::Cluster { .. } => {
+            let slots = options.get(&options::TASK_SLOTS).unwrap_or(1);
+            rules::physical_rules_for_cutting(SpillableJoins { memory_bytes, partitions_each: slots.into() })
+        }
     };
     let mut state = builder.with_physical_optimizer_rules(rules).build();
     functions::register(&mut state).expect("a session's registry takes every function");
     state
 }
 
-fn session_config(options: &Options, target: Target) -> SessionConfig {
+fn session_config(options: &Options, target: Target, memory_bytes: u64) -> SessionConfig {
     let mut config = SessionConfig::new().with_target_partitions(target.partitions());
     let settings = config.options_mut();
     settings.sql_parser.enable_ident_normalization = false;
@@ -53,8 +68,11 @@ fn session_config(options: &Options, target: Target) -> SessionConfig {
     if let Ok(MemorySize(bytes)) = options.get(&options::BROADCAST_THRESHOLD) {
         settings.optimizer.hash_join_single_partition_threshold = bytes as usize;
     }
-    // Rows that a filter drops are not decoded in the other columns: less to do and less to hold.
-    settings.execution.parquet.pushdown_filters = true;
+    settings.optimizer.hash_join_inlist_pushdown_max_distinct_values = RUNTIME_FILTER_VALUES_MAX;
+    // Every partition of every sort holds this from its start.
+    let sort_share = memory_bytes / (SORTS_AT_ONCE * target.partitions() as u64);
+    let reserved = &mut settings.execution.sort_spill_reservation_bytes;
+    *reserved = (*reserved).min(sort_share as usize);
     match target {
         Target::Cluster { .. } => forbid_what_cuts_break(settings),
         Target::Embedded { .. } => {
@@ -68,6 +86,17 @@ fn session_config(options: &Options, target: Target) -> SessionConfig {
 /// The zone of a session with these options, in which `TIMESTAMP_LTZ` is shown.
 pub fn session_zone(options: &Options) -> Zone {
     local_time_zone(options).as_deref().and_then(Zone::named).unwrap_or(Zone::UTC)
+}
+
+/// The memory of a process that runs the plan: that of the pool here, or of a worker on a cluster.
+fn memory_bytes(options: &Options, runtime: &RuntimeEnv, target: Target) -> u64 {
+    match (target, runtime.memory_pool.memory_limit()) {
+        (Target::Embedded { .. }, MemoryLimit::Finite(bytes)) => bytes as u64,
+        (Target::Embedded { .. }, _) => u64::MAX,
+        (Target::Cluster { .. }, _) => {
+            options.get(&options::PROCESS_MEMORY).map_or(u64::MAX, |MemorySize(bytes)| bytes)
+        }
+    }
 }
 
 /// The session's zone; by default that of the machine, as far as the environment names it.

@@ -29,7 +29,7 @@ use prost::Message;
 use thalweg_graph::EdgeId;
 
 use super::{
-    ConnectorScan, ConnectorSourceExec, ExchangeSourceExec, PartitionwiseUnionExec,
+    ConnectorScan, ConnectorSourceExec, ExchangeSourceExec, PartitionwiseUnionExec, RuntimeFilteredScanExec,
     splits::{self, ScanSettings},
 };
 
@@ -89,6 +89,8 @@ impl PhysicalExtensionCodec for FragmentCodec {
             Node::Connector(ConnectorMessage::of(source)?)
         } else if node.downcast_ref::<PartitionwiseUnionExec>().is_some() {
             Node::Union(UnionMessage { schema: Some(node.schema().as_ref().try_into()?) })
+        } else if node.downcast_ref::<RuntimeFilteredScanExec>().is_some() {
+            Node::RuntimeFilteredScan(RuntimeFilteredScanMessage {})
         } else {
             return not_impl_err!("operator {} cannot be sent to a worker", node.name());
         };
@@ -110,6 +112,10 @@ impl PhysicalExtensionCodec for FragmentCodec {
                 let schema = Arc::new(Schema::try_from(&required(message.schema, "schema")?)?);
                 Arc::new(PartitionwiseUnionExec::try_new(inputs.to_vec(), schema)?)
             }
+            Node::RuntimeFilteredScan(_) => {
+                let scan = required(inputs.first().cloned(), "scan")?;
+                Arc::new(RuntimeFilteredScanExec::new(scan))
+            }
         })
     }
 }
@@ -124,7 +130,7 @@ struct FragmentMessage {
 
 #[derive(Clone, PartialEq, Message)]
 struct NodeMessage {
-    #[prost(oneof = "Node", tags = "1, 2, 3")]
+    #[prost(oneof = "Node", tags = "1, 2, 3, 4")]
     node: Option<Node>,
 }
 
@@ -136,7 +142,13 @@ enum Node {
     Connector(ConnectorMessage),
     #[prost(message, tag = "3")]
     Union(UnionMessage),
+    #[prost(message, tag = "4")]
+    RuntimeFilteredScan(RuntimeFilteredScanMessage),
 }
+
+/// The scan is the node's input.
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeFilteredScanMessage {}
 
 #[derive(Clone, PartialEq, Message)]
 struct UnionMessage {

@@ -5,6 +5,7 @@
 
 pub mod connector_source;
 pub mod exchange_source;
+pub mod runtime_filtered_scan;
 pub mod union;
 
 pub mod codec;
@@ -12,5 +13,6 @@ pub mod splits;
 
 pub use connector_source::{ConnectorReader, ConnectorScan, ConnectorSourceExec, OpenSource};
 pub use exchange_source::{Channel, ExchangeReader, ExchangeSourceExec, OpenExchange};
+pub use runtime_filtered_scan::RuntimeFilteredScanExec;
 pub use splits::put_splits;
 pub use union::PartitionwiseUnionExec;

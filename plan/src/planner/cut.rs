@@ -32,8 +32,8 @@ use datafusion::{
 };
 use thalweg_graph::{EdgeId, VertexId, VertexOutput, exchange::Partitioning};
 
-use super::estimate::estimated_bytes;
 use crate::{
+    estimate::estimated_bytes,
     exec::{ExchangeSourceExec, PartitionwiseUnionExec, codec},
     rules::emits_unmatched_build_rows,
 };

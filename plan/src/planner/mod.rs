@@ -2,7 +2,6 @@
 
 mod cut;
 mod deal;
-mod estimate;
 mod name;
 
 use std::sync::Arc;

@@ -54,7 +54,8 @@ fn operator_name(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
         | "CoalescePartitionsExec"
         | "RepartitionExec"
         | "BufferExec"
-        | "OutputRequirementExec" => return None,
+        | "OutputRequirementExec"
+        | "RuntimeFilteredScanExec" => return None,
         "ProjectionExec" => "Calc",
         "WindowAggExec" | "BoundedWindowAggExec" => "OverAggregate",
         "SortPreservingMergeExec" => "Merge",

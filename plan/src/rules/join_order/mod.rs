@@ -57,3 +57,6 @@ fn ordered(plan: &Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<
     let children = plan.children().into_iter().map(|child| ordered(child, config));
     replace_children_if_necessary(Arc::clone(plan), children.collect::<Result<_>>()?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use datafusion::{
-    common::ScalarValue,
-    physical_plan::{
-        ExecutionPlan, ExecutionPlanProperties as _,
-        filter::FilterExec,
-        projection::ProjectionExec,
-        statistics::{StatisticsArgs, StatisticsContext},
-    },
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties as _,
+    filter::FilterExec,
+    projection::ProjectionExec,
+    statistics::{StatisticsArgs, StatisticsContext},
 };
 
 use super::join_graph::{JoinGraph, Leaf};
+use crate::estimate::value_range;
 
 /// What a build row costs, where a probe row and a row of output each cost one: it is hashed, stored and found again.
 const BUILD_ROW_COST: f64 = 3.0;
@@ -141,7 +139,7 @@ fn relation(plan: &Arc<dyn ExecutionPlan>) -> Option<Relation> {
     let base_rows = base_rows(plan).unwrap_or(rows).max(rows).max(1.0);
     let values = statistics.column_statistics.iter().map(|column| {
         let counted = column.distinct_count.get_value().map(|count| *count as f64);
-        let range = || range(column.min_value.get_value()?, column.max_value.get_value()?);
+        let range = || value_range(column.min_value.get_value()?, column.max_value.get_value()?);
         counted.or_else(range).unwrap_or(base_rows).clamp(1.0, base_rows)
     });
     Some(Relation { rows: rows.max(1.0), base_rows, values: values.collect() })
@@ -156,20 +154,4 @@ fn base_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<f64> {
     debug_assert!(plan.output_partitioning().partition_count() > 0);
     let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new()).ok()?;
     statistics.num_rows.get_value().map(|rows| *rows as f64)
-}
-
-/// The number of whole values from `min` to `max`.
-fn range(min: &ScalarValue, max: &ScalarValue) -> Option<f64> {
-    let whole = |value: &ScalarValue| -> Option<f64> {
-        Some(match value {
-            ScalarValue::Int8(value) => f64::from((*value)?),
-            ScalarValue::Int16(value) => f64::from((*value)?),
-            ScalarValue::Int32(value) | ScalarValue::Date32(value) => f64::from((*value)?),
-            ScalarValue::Int64(value) => (*value)? as f64,
-            ScalarValue::UInt32(value) => f64::from((*value)?),
-            ScalarValue::UInt64(value) => (*value)? as f64,
-            _ => return None,
-        })
-    };
-    Some(whole(max)? - whole(min)? + 1.0)
 }
