@@ -40,9 +40,12 @@ pub struct JoinGraph {
 }
 
 impl JoinGraph {
-    /// Takes a join tree apart; `None` if the plan is no inner hash join or holds a condition that cannot be moved.
+    /// Takes a join tree apart, or a choice of its columns; `None` if the plan is no inner hash join or holds a condition
+    /// that cannot be moved.
     pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
-        inner_join(plan)?;
+        if !is_join_tree(plan) {
+            return None;
+        }
         let mut graph = JoinGraph::default();
         graph.output = graph.add(plan)?;
         let distinct = |class: &Vec<Leaf>| {
