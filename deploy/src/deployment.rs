@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 /// Gives workers. They make themselves known by registering with the JobManager, however they came.
 #[async_trait]
 pub trait Deployment: fmt::Debug + Send + Sync {
-    /// Its name, for people and options: `process`, `standalone`.
+    /// Its name, for people: `process`.
     fn name(&self) -> &'static str;
 
-    /// Starts workers that register at `leader` (`host:port`). Returns what was started: less than `count`, or nothing, where
-    /// workers come by themselves. If one of them cannot be started those before it are ended again.
+    /// Starts workers that register at `leader` (`host:port`). Returns what was started. If one of them cannot be started those before it are ended again.
     async fn start_workers(&self, leader: &str, count: u32) -> Result<Vec<Container>, Error>;
 
     /// Ends a worker that was started here, and waits for its end. One that has ended already is no error.

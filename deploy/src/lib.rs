@@ -1,9 +1,8 @@
-//! Where workers come from: through one trait, the JobManager starts them, or expects them and lets them come by themselves.
+//! Where the JobManager has workers started, through one trait. Workers that somebody else starts need none of it: they come by
+//! themselves and register.
 
 pub mod deployment;
 pub mod process;
-pub mod standalone;
 
 pub use deployment::{Container, Deployment, Error};
 pub use process::{Process, ProcessConfig};
-pub use standalone::Standalone;

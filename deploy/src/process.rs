@@ -23,11 +23,12 @@ pub struct ProcessConfig {
 }
 
 impl ProcessConfig {
-    /// Workers of this binary with a number of slots.
-    pub fn this_binary(slots: u32) -> io::Result<Self> {
-        let arguments = ["worker".into(), "--slots".into(), slots.to_string().into()];
+    /// Workers of this binary with these options (`key=value`).
+    pub fn this_binary(options: impl IntoIterator<Item = String>) -> io::Result<Self> {
+        let options = options.into_iter().flat_map(|option| [OsString::from("-D"), option.into()]);
+        let arguments = std::iter::once(OsString::from("worker")).chain(options).collect();
         let program = std::env::current_exe()?;
-        Ok(Self { program, arguments: arguments.into(), stop_timeout: Duration::from_secs(10) })
+        Ok(Self { program, arguments, stop_timeout: Duration::from_secs(10) })
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::{
     io::{self, Write as _},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail};
+use thalweg_deploy::{Process, ProcessConfig};
 use thalweg_graph::{Options, options};
 use thalweg_scheduler::{JobManager, JobManagerConfig};
 use tokio::net::TcpListener;
@@ -29,6 +30,10 @@ pub struct Args {
     /// Bind an address that others can reach, though whoever reaches it can run jobs: there is no login yet
     #[arg(long)]
     insecure: bool,
+
+    /// Start N workers on this host too, which end with the JobManager
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    workers: u32,
 }
 
 /// Runs the command until a signal ends it.
@@ -43,16 +48,33 @@ pub async fn run(args: Args) -> Result<()> {
     let connectors = connectors::open()?;
     let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
     let committer = Arc::new(TableCommitter::new(connectors));
+    let worker_options: Vec<String> =
+        config.options.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let job_manager =
         JobManager::start(JobManagerConfig { options: config.options }, planner, committer).await?;
+    let bound = listener.local_addr()?;
+    if args.workers > 0 {
+        let workers = Process::new(ProcessConfig::this_binary(worker_options)?);
+        job_manager.deploy(Arc::new(workers), &reached_from_here(bound).to_string(), args.workers).await?;
+    }
     // One line that whoever started this process can wait for.
-    writeln!(io::stdout(), "JobManager ready at http://{}", listener.local_addr()?)?;
+    writeln!(io::stdout(), "JobManager ready at http://{bound}")?;
     tokio::select! {
         served = job_manager.serve(listener) => served.context("the control port failed")?,
         signal = shutdown.requested() => tracing::info!(signal, "stopping"),
     }
     job_manager.stop().await;
     Ok(())
+}
+
+/// The address by which a process on this host reaches a port that may be bound to all addresses.
+fn reached_from_here(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
 }
 
 /// Where the control port binds; only loopback without `--insecure`.

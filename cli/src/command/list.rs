@@ -50,7 +50,7 @@ pub async fn run(args: Args) -> Result<()> {
         print(&mut out, "Running/Restarting Jobs", Some("No running jobs."), running)?;
     }
     if args.scheduled || args.all || neither {
-        print(&mut out, "Scheduled/Initializing Jobs", Some("No scheduled jobs."), scheduled)?;
+        print(&mut out, "Scheduled Jobs", Some("No scheduled jobs."), scheduled)?;
     }
     if args.all {
         print(&mut out, "Terminated Jobs", None, ended)?;
@@ -93,7 +93,7 @@ mod tests {
         };
         let mut out = Vec::new();
         print(&mut out, "Running/Restarting Jobs", Some("No running jobs."), vec![job]).unwrap();
-        print(&mut out, "Scheduled/Initializing Jobs", Some("No scheduled jobs."), vec![]).unwrap();
+        print(&mut out, "Scheduled Jobs", Some("No scheduled jobs."), vec![]).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "------------------ Running/Restarting Jobs -------------------");

@@ -106,10 +106,69 @@ fn the_shell_runs_its_jobs_on_a_cluster() {
 }
 
 #[test]
+fn a_job_manager_starts_workers_that_end_with_it() {
+    let (mut job_manager, line, mut stdout) = start(&["jobmanager", "-D", "rest.port=0", "--workers", "2"]);
+    // The workers' lines may come first.
+    let mut lines = vec![line];
+    while lines.len() < 3 {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        lines.push(line);
+    }
+    let address =
+        lines.iter().find_map(|line| line.trim().strip_prefix("JobManager ready at http://")).unwrap();
+    let said = thalweg(&["sql", "-m", address, "-e", "SELECT 20 + 1 AS b", "-o", "csv"]);
+    assert_eq!((said.code, said.stdout.as_str()), (0, "b\n21\n"), "{}", said.stderr);
+    assert_eq!(terminate(&mut job_manager), 0);
+    // Whoever could still write has ended.
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stdout, &mut rest).unwrap();
+}
+
+#[test]
+fn mistakes_are_told_in_one_line() {
+    let cluster = Cluster::start();
+    let job = "0123456789abcdef0123456789abcdef";
+    let unknown = cluster.run(&["cancel", job]);
+    assert_eq!(unknown.code, 1);
+    assert!(
+        unknown.stderr.ends_with(&format!("error: could not cancel job {job}: there is no job `{job}`\n")),
+        "{}",
+        unknown.stderr
+    );
+    let malformed = cluster.run(&["cancel", "12"]);
+    assert_eq!(malformed.code, 2);
+    assert!(malformed.stderr.starts_with("error: invalid value '12' for '<JOB>': "), "{}", malformed.stderr);
+    let savepoint = cluster.run(&["cancel", "-s", "/savepoints", job]);
+    assert_eq!(savepoint.code, 1);
+    assert!(savepoint.stderr.contains("`--withSavepoint` is not supported yet"), "{}", savepoint.stderr);
+    let missing = cluster.run(&["run", "/no/such/script.sql"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.stderr.contains("cannot read the script `/no/such/script.sql`"), "{}", missing.stderr);
+    let listed = cluster.run(&["list", "-r", "-s"]);
+    assert_eq!((listed.code, listed.stdout.as_str()), (0, "No running jobs.\nNo scheduled jobs.\n"));
+    let listed = cluster.run(&["list", "-s"]);
+    assert_eq!(listed.stdout, "No scheduled jobs.\n");
+}
+
+#[test]
 fn who_is_not_there_is_named() {
-    let said = thalweg(&["list", "-m", "127.0.0.1:1"]);
-    assert_eq!(said.code, 1);
-    assert!(said.stderr.contains("cannot reach the JobManager at `127.0.0.1:1`"), "{}", said.stderr);
+    let job = "0123456789abcdef0123456789abcdef";
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("query.sql");
+    fs::write(&script, "SELECT 1;").unwrap();
+    let script = script.to_str().unwrap();
+    for arguments in
+        [&["list"][..], &["cancel", job], &["run", script], &["info", script], &["sql", "-f", script]]
+    {
+        let said = thalweg(&[arguments, &["-m", "127.0.0.1:1"]].concat());
+        assert_eq!(said.code, 1);
+        let reason = "cannot reach the JobManager at `127.0.0.1:1`: Connection refused (os error 111)\n";
+        assert!(said.stderr.ends_with(reason), "{arguments:?}: {}", said.stderr);
+        let said = thalweg(&[arguments, &["-m", "host:port"]].concat());
+        assert_eq!(said.code, 1);
+        assert_eq!(said.stderr, "error: `host:port` is not an address: expected `host:port`\n");
+    }
     let said = thalweg(&["jobmanager", "-D", "rest.bind-address=0.0.0.0", "-D", "rest.port=0"]);
     assert_eq!(said.code, 1);
     assert!(said.stderr.contains("--insecure"), "{}", said.stderr);

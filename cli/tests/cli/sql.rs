@@ -140,3 +140,18 @@ fn a_table_that_is_there_already_is_not_filled_again() {
     let said = thalweg(&["sql", "-e", script]);
     assert_eq!((said.code, said.stderr.matches("Job ID: ").count()), (0, 1), "{}", said.stderr);
 }
+
+#[test]
+fn plans_name_tables_and_not_their_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!(
+        "CREATE TABLE source_table (id BIGINT) WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'parquet');
+         CREATE TABLE target_table (id BIGINT) WITH ('connector' = 'blackhole');
+         INSERT INTO source_table VALUES (1), (2);
+         EXPLAIN INSERT INTO target_table SELECT id FROM source_table WHERE id > 1;",
+        folder.path().join("out").display()
+    );
+    let said = thalweg(&["sql", "-e", &script]);
+    assert!(said.stdout.contains("): Source: source_table -> "), "{}", said.stdout);
+    assert!(said.stdout.contains(" -> Sink: target_table\n"), "{}", said.stdout);
+}
