@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::{DFSchema, ScalarValue, Statistics, project_schema},
+    common::{DFSchema, ScalarValue, Statistics, TableReference, project_schema},
     datasource::{
         TableType,
         file_format::{FileFormat as _, avro::AvroFormat, parquet::ParquetFormat},
@@ -24,7 +24,10 @@ use datafusion::{
     physical_plan::{ExecutionPlan, empty::EmptyExec},
 };
 use datafusion_datasource::compute_all_files_statistics;
-use thalweg_graph::{SqlError, table::TableDescriptor};
+use thalweg_graph::{
+    SqlError,
+    table::{TableDescriptor, TablePath},
+};
 use thalweg_plan::exec::{ConnectorScan, ConnectorSourceExec};
 
 use super::{
@@ -135,10 +138,12 @@ impl FilesystemTable {
                 .with_options(parquet::read_options(session))
                 .file_source(table_schema.clone()),
         };
+        let TablePath { catalog, database, table } = &self.descriptor.path;
+        let name = TableReference::full(catalog.as_str(), database.as_str(), table.as_str());
         let mut partitioned = Vec::with_capacity(files.len());
         for (file, values) in files {
-            partitioned
-                .push(PartitionedFile::new_from_meta(file.object_meta()?).with_partition_values(values));
+            let file = PartitionedFile::new_from_meta(file.object_meta()?).with_partition_values(values);
+            partitioned.push(file.with_table_reference(Some(name.clone())));
         }
         let sampled = self.with_statistics(session, &mut partitioned).await?;
         let groups = FileGroup::new(partitioned).split_files(session.config().target_partitions());

@@ -111,7 +111,7 @@ impl Dealt {
     }
 }
 
-/// What a scan reads, for people: its table's name, or what the paths of its files have in common.
+/// What a scan reads, for people: its table's name, or, of files without a table, what their paths have in common.
 pub(super) fn table_name(scan: &Scan<'_>) -> String {
     let config = match scan {
         Scan::Connector(source) => return source.scan.table.path.table.clone(),
@@ -120,6 +120,9 @@ pub(super) fn table_name(scan: &Scan<'_>) -> String {
     let Some(file) = config.file_groups.iter().flat_map(|group| group.iter()).next() else {
         return "files".to_owned();
     };
+    if let Some(table) = &file.table_reference {
+        return table.table().to_owned();
+    }
     let location = file.object_meta.location.as_ref();
     let mut segments: Vec<&str> = location.split('/').filter(|part| !part.contains('=')).collect();
     let stem = segments.pop().unwrap_or_default().split('.').next().unwrap_or_default();
