@@ -58,6 +58,8 @@ pub struct JobVertex {
     pub sources: Vec<SourceSplits>,
     /// Where its rows go besides its outgoing edges.
     pub output: VertexOutput,
+    /// Whether a subtask that runs again gives the same rows again. Where it does not, whoever has read its older output runs again too.
+    pub deterministic: bool,
     /// Estimated output, from statistics; `None` where nothing is known.
     pub estimated_bytes: Option<u64>,
 }

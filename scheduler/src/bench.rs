@@ -103,6 +103,7 @@ fn graph(parallelism: u32, kind: ExchangeKind) -> JobGraph {
         fragment: Fragment { plan: Default::default(), display: String::new(), partitions: parallelism },
         sources: Vec::new(),
         output: VertexOutput::Edges,
+        deterministic: true,
         estimated_bytes: None,
     };
     let edge = |position: u32| JobEdge {

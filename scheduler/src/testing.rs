@@ -25,6 +25,7 @@ pub(crate) fn graph(
         fragment: Fragment { plan: Bytes::new(), display: String::new(), partitions: *parallelism },
         sources: Vec::new(),
         output: if position == last { VertexOutput::Sink(Box::new(sink())) } else { VertexOutput::Edges },
+        deterministic: true,
         estimated_bytes: None,
     });
     let edges = edges.iter().enumerate().map(|(position, (source, target, kind))| JobEdge {

@@ -2,6 +2,7 @@
 
 mod cut;
 mod deal;
+mod determinism;
 mod name;
 
 use std::sync::Arc;
@@ -140,6 +141,7 @@ async fn vertices(request: &PlanRequest<'_>, cut: Vec<CutVertex>) -> Result<Vec<
                 partitions,
             },
             sources: dealer.deal(&vertex.plan).await.map_err(error::from_datafusion)?,
+            deterministic: determinism::is_deterministic(&vertex.plan).map_err(error::from_datafusion)?,
             output: vertex.output,
             estimated_bytes: vertex.bytes,
         });

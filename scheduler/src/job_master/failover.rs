@@ -1,7 +1,8 @@
 //! How a job meets failures.
 //!
 //! A failure that would come again ends the job. Any other restarts the region that met it, if the restart strategy allows, and
-//! those finished regions whose blocking output it needs and cannot read any more. Failures met while a restart is pending join
+//! those finished regions whose blocking output it needs and cannot read any more. Where a region that runs again may give other
+//! rows than before, all that has read its older output runs again too, and what has read the output of that. Failures met while a restart is pending join
 //! it: one lost worker is one failure, however many tasks notice.
 
 use std::collections::BTreeSet;
@@ -120,18 +121,29 @@ impl JobMaster {
         self.fail(Failure { message, ..failure }, now);
     }
 
-    /// Takes regions back to before their deployment, with all finished regions that they need and that are gone.
+    /// Takes regions back to before their deployment, with all finished regions that they need and that are gone, and all that have
+    /// read what will not come again.
     fn reset(&mut self, regions: BTreeSet<RegionId>, until: Timestamp) {
         let mut open: Vec<RegionId> = regions.into_iter().collect();
-        let mut seen = BTreeSet::new();
+        let mut reset = BTreeSet::new();
+        // Regions that will read other rows than before.
+        let mut misled = BTreeSet::new();
         while let Some(id) = open.pop() {
-            if !seen.insert(id) {
-                continue;
+            if reset.insert(id) {
+                self.reset_region(id, until);
+                open.extend(self.missing_producers(id));
             }
-            self.reset_region(id, until);
-            open.extend(self.missing_producers(id));
+            if misled.contains(&id) || !self.is_deterministic(id) {
+                let consumers = self.consumers(id).into_iter().map(|(consumer, _)| consumer);
+                open.extend(consumers.filter(|consumer| misled.insert(*consumer)));
+            }
             open.extend(self.consumers_to_reset(id));
         }
+    }
+
+    fn is_deterministic(&self, id: RegionId) -> bool {
+        let vertices = &self.execution.graph.vertices;
+        self.regions[id].vertices.iter().all(|vertex| vertices[vertex.index()].deterministic)
     }
 
     fn reset_region(&mut self, id: RegionId, until: Timestamp) {
@@ -212,26 +224,33 @@ impl JobMaster {
     /// turn, all: the next attempt deals them in another order.
     fn consumers_to_reset(&mut self, id: RegionId) -> Vec<RegionId> {
         let mut reset = Vec::new();
-        let vertices = self.regions[id].vertices.clone();
-        for vertex in vertices {
-            for edge in self.execution.vertices[vertex.index()].outputs.clone() {
-                if self.execution.is_pipelined(edge) {
-                    continue;
-                }
-                let job_edge = &self.execution.graph.edges[edge.index()];
-                let unstable = job_edge.partitioning == Partitioning::RoundRobin;
-                let target = job_edge.target;
-                let parallelism = self.execution.graph.vertices[target.index()].parallelism;
-                for consumer in self.regions.of_vertex(target, parallelism) {
-                    match self.regions[consumer].phase {
-                        Phase::Requested => self.take_back_request(consumer),
-                        Phase::Running | Phase::Finished if unstable => reset.push(consumer),
-                        _ => {}
-                    }
-                }
+        for (consumer, dealt) in self.consumers(id) {
+            match self.regions[consumer].phase {
+                Phase::Requested => self.take_back_request(consumer),
+                Phase::Running | Phase::Finished if dealt => reset.push(consumer),
+                _ => {}
             }
         }
         reset
+    }
+
+    /// The regions that read a region's output over blocking edges, and whether they are dealt its rows in turn.
+    fn consumers(&self, id: RegionId) -> Vec<(RegionId, bool)> {
+        let graph = &self.execution.graph;
+        let outputs = self.regions[id]
+            .vertices
+            .iter()
+            .flat_map(|vertex| &self.execution.vertices[vertex.index()].outputs);
+        let blocking = outputs
+            .filter(|edge| !self.execution.is_pipelined(**edge))
+            .map(|edge| &graph.edges[edge.index()]);
+        blocking
+            .flat_map(|edge| {
+                let dealt = edge.partitioning == Partitioning::RoundRobin;
+                let parallelism = graph.vertices[edge.target.index()].parallelism;
+                self.regions.of_vertex(edge.target, parallelism).map(move |consumer| (consumer, dealt))
+            })
+            .collect()
     }
 
     fn take_back_request(&mut self, id: RegionId) {

@@ -26,6 +26,8 @@ struct World {
     canceling: BTreeSet<Attempt>,
     /// Every attempt ever deployed.
     deployed: Vec<Attempt>,
+    /// The attempts whose output each of them was told to read.
+    read: BTreeMap<Attempt, Vec<Attempt>>,
     requests: BTreeMap<RegionId, usize>,
     released: Vec<ResultPartitionId>,
     commits: Vec<Vec<SinkOutput>>,
@@ -50,6 +52,7 @@ impl World {
             running: BTreeMap::new(),
             canceling: BTreeSet::new(),
             deployed: Vec::new(),
+            read: BTreeMap::new(),
             requests: BTreeMap::new(),
             released: Vec::new(),
             commits: Vec::new(),
@@ -81,6 +84,8 @@ impl World {
                 for task in tasks {
                     assert!(!self.deployed.contains(&task.attempt), "{} is used twice", task.attempt);
                     self.deployed.push(task.attempt);
+                    let producers = task.inputs.iter().flat_map(|gate| gate.producers.iter());
+                    self.read.insert(task.attempt, producers.map(|place| place.id.producer).collect());
                     self.running.insert(task.attempt, (worker.clone(), task));
                 }
             }
@@ -120,6 +125,20 @@ impl World {
     fn attempt(&self, vertex: u32, index: u32) -> Attempt {
         let id = SubtaskId { vertex: VertexId(vertex), index };
         *self.running.keys().filter(|attempt| attempt.subtask == id).max().expect("the subtask runs")
+    }
+
+    /// The newest attempt of a subtask.
+    fn attempt_of(&self, vertex: u32, index: u32) -> Attempt {
+        let id = SubtaskId { vertex: VertexId(vertex), index };
+        *self.deployed.iter().filter(|attempt| attempt.subtask == id).max().expect("the subtask ran")
+    }
+
+    /// What an attempt's rows depend on besides the job's input: its own number and those of what it read, where rows vary.
+    fn version(&self, attempt: Attempt) -> String {
+        let vertex = &self.master.execution.graph.vertices[attempt.subtask.vertex.index()];
+        let own = if vertex.deterministic { 0 } else { attempt.number };
+        let read: Vec<_> = self.read[&attempt].iter().map(|producer| self.version(*producer)).collect();
+        format!("{own}{read:?}")
     }
 
     fn update(&mut self, attempt: Attempt, update: TaskUpdate) {
@@ -495,6 +514,54 @@ fn a_subtask_gets_its_splits_and_wishes_for_their_host() {
     }
 }
 
+/// A graph whose vertices at these positions give other rows each time.
+fn varying(mut graph: JobGraph, vertices: &[usize]) -> JobGraph {
+    vertices.iter().for_each(|vertex| graph.vertices[*vertex].deterministic = false);
+    graph
+}
+
+#[test]
+fn what_has_read_rows_that_will_not_come_again_runs_again() {
+    let run = |vertices: &[usize]| {
+        let graph = graph(1, &[2, 2, 2], &[(0, 1, Blocking), (1, 2, Blocking)], &[]);
+        let mut world = World::start(varying(graph, vertices), 9);
+        world.grant();
+        (0..2).for_each(|index| world.finish(world.attempt(0, index)));
+        world.grant();
+        world.finish(world.attempt(1, 0));
+        let fetch = FailureKind::FetchFailed { edge: thalweg_graph::EdgeId(0), producer: world.deployed[0] };
+        world.fail(world.attempt(1, 1), fetch, "checksum");
+        assert_eq!(world.run_to_end(), JobStatus::Finished);
+        let attempts =
+            |vertex: u32| world.deployed.iter().filter(|attempt| attempt.subtask.vertex.0 == vertex).count();
+        (attempts(0), attempts(1), attempts(2))
+    };
+    assert_eq!(run(&[]), (3, 3, 2), "what had finished stays");
+    assert_eq!(run(&[0]), (3, 4, 2), "the finished consumer had read the older rows");
+    assert_eq!(run(&[1]), (3, 3, 2), "nobody had read the failed consumer's rows");
+}
+
+#[test]
+fn rows_that_differ_make_what_is_computed_of_them_differ() {
+    let graph = graph(1, &[1, 1, 2], &[(0, 1, Blocking), (1, 2, Blocking)], &[]);
+    let mut world = World::start(varying(graph, &[0]), 9);
+    for vertex in [0, 1] {
+        world.grant();
+        world.finish(world.attempt(vertex, 0));
+    }
+    world.grant();
+    world.finish(world.attempt(2, 0));
+    // The output of vertex 1 is lost; that of vertex 0, which it needs again, was released.
+    let fetch = FailureKind::FetchFailed { edge: thalweg_graph::EdgeId(1), producer: world.attempt_of(1, 0) };
+    world.fail(world.attempt(2, 1), fetch, "checksum");
+    assert_eq!(world.run_to_end(), JobStatus::Finished);
+    assert_eq!(
+        world.attempt_of(2, 0).number,
+        1,
+        "the finished consumer had read what came of the older rows"
+    );
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Grant,
@@ -523,15 +590,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn job() -> impl Strategy<Value = JobGraph> {
     let parallelisms = proptest::collection::vec(1..4_u32, 1..5);
-    (parallelisms, proptest::collection::vec((0..10_u32, 0..10_u32, any::<bool>()), 0..6)).prop_map(
-        |(parallelisms, pairs)| {
+    let edges = proptest::collection::vec((0..10_u32, 0..10_u32, any::<bool>()), 0..6);
+    (parallelisms, edges, proptest::collection::vec(0..5_usize, 0..3)).prop_map(
+        |(parallelisms, pairs, mut vary)| {
+            vary.retain(|vertex| *vertex < parallelisms.len());
             let count = parallelisms.len() as u32;
             let edges: Vec<_> = pairs
                 .into_iter()
                 .map(|(a, b, pipelined)| (a % count, b % count, if pipelined { Pipelined } else { Blocking }))
                 .filter(|(a, b, _)| a < b)
                 .collect();
-            graph(1, &parallelisms, &edges, &[])
+            varying(graph(1, &parallelisms, &edges, &[]), &vary)
         },
     )
 }
@@ -600,6 +669,12 @@ proptest! {
             let expected: Vec<_> = last.subtasks.iter().flat_map(|subtask| subtask.committables.clone()).collect();
             prop_assert_eq!(expected.len(), last.subtasks.len());
             prop_assert_eq!(&world.commits.last().unwrap()[0].committables, &expected);
+            for subtask in last.subtasks.iter().enumerate().map(|(index, _)| world.attempt_of(last.id.0, index as u32)) {
+                for producer in &world.read[&subtask] {
+                    let newest = world.attempt_of(producer.subtask.vertex.0, producer.subtask.index);
+                    prop_assert_eq!(world.version(*producer), world.version(newest), "{} read older rows", subtask);
+                }
+            }
         }
     }
 }
