@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use thalweg_graph::JobId;
+use thalweg_graph::{JobId, JobStatus};
 use thalweg_plan::{Session, Statement};
 use thalweg_scheduler::JobProgress;
 
@@ -27,9 +27,25 @@ pub trait Backend: Send + Sync {
     fn jobs(&self) -> Arc<dyn Jobs>;
 }
 
+/// A job in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobLine {
+    /// Its id.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// When it was accepted, in milliseconds since the Unix epoch.
+    pub start_ms: i64,
+}
+
 /// Running jobs.
 #[async_trait]
 pub trait Jobs: Send + Sync {
+    /// The jobs that are remembered, newest first.
+    async fn list(&self) -> Result<Vec<JobLine>>;
+
     /// Follows a job to its end.
     async fn watch(&self, job: JobId) -> Result<ProgressStream>;
 

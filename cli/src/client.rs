@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use chrono::DateTime;
 use futures::StreamExt as _;
 use thalweg_graph::{Failure, JobId, JobStatus, Options};
-use thalweg_plan::{Outcome, Session, Statement, StatementKind};
+use thalweg_plan::{Outcome, Session, Statement, StatementKind, session, session_config::session_zone};
 
 use crate::{
     backend::{Backend, Jobs},
@@ -87,11 +88,46 @@ impl Client {
                 Execution::Done(message)
             }
             Outcome::Rows { schema, batches } => Execution::Listing { schema, batches },
+            Outcome::ShowJobs => self.show_jobs().await?,
+            Outcome::StopJob(job) => self.stop_job(job).await?,
             Outcome::Quit => Execution::Quit,
             Outcome::Clear => Execution::Clear,
             Outcome::Help(text) => Execution::Help(text),
             Outcome::Job(graph) => bail!("`{}` made a job without being known for it", graph.statement),
         })
+    }
+
+    /// Flink's columns.
+    async fn show_jobs(&self) -> Result<Execution> {
+        let zone = session_zone(self.session.options());
+        let mut rows = session::Rows::new(&["job id", "job name", "status", "start time"]);
+        for job in self.jobs().list().await? {
+            let start =
+                zone.local(DateTime::from_timestamp_millis(job.start_ms).unwrap_or_default().naive_utc());
+            let start = start.format("%Y-%m-%d %H:%M:%S%.3f").to_string();
+            rows.push([job.job.to_string(), job.name, job.status.to_string(), start].map(Some));
+        }
+        let (schema, batches) = rows.batches()?;
+        Ok(Execution::Listing { schema, batches })
+    }
+
+    async fn stop_job(&self, job: JobId) -> Result<Execution> {
+        let jobs = self.jobs();
+        jobs.cancel(job).await?;
+        let mut progress = jobs.watch(job).await?;
+        let mut status = None;
+        while let Some(now) = progress.next().await {
+            status = Some(now?.status);
+        }
+        match status {
+            Some(JobStatus::Canceled) => {
+                Ok(Execution::Done(Some("[INFO] The specified job is stopped.".to_owned())))
+            }
+            status => {
+                let status = status.map_or("unknown".to_owned(), |status| status.to_string());
+                bail!("job `{job}` could not be stopped any more: it is {status}")
+            }
+        }
     }
 
     /// Runs a script to its end, each job before the next statement, and returns the rows of its last statement that has any.

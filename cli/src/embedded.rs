@@ -12,12 +12,12 @@ use thalweg_graph::{
 };
 use thalweg_plan::{Outcome, Session, Statement, Target};
 use thalweg_rpc::Session as RpcSession;
-use thalweg_scheduler::{DispatcherHandle, JobManager, JobManagerConfig};
+use thalweg_scheduler::{DispatcherHandle, JobManager, JobManagerConfig, JobSummary};
 use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
 use tokio_stream::wrappers::WatchStream;
 
 use crate::{
-    backend::{Backend, Jobs, ProgressStream},
+    backend::{Backend, JobLine, Jobs, ProgressStream},
     connectors, job_id, memory,
     rows::Rows,
     script_planner::ScriptPlanner,
@@ -114,6 +114,17 @@ struct Dispatched(DispatcherHandle);
 
 #[async_trait]
 impl Jobs for Dispatched {
+    async fn list(&self) -> Result<Vec<JobLine>> {
+        let jobs = self.0.jobs().await?.into_iter();
+        let line = |job: JobSummary| JobLine {
+            job: job.job,
+            name: job.name,
+            status: job.status,
+            start_ms: job.submitted.0 as i64,
+        };
+        Ok(jobs.map(line).collect())
+    }
+
     async fn watch(&self, job: JobId) -> Result<ProgressStream> {
         Ok(WatchStream::new(self.0.watch(job).await?).map(Ok).boxed())
     }

@@ -17,7 +17,7 @@ use thalweg_plan::{Outcome, Prepared, Session, Statement, Target};
 use thalweg_scheduler::JobProgress;
 
 use crate::{
-    backend::{Backend, Jobs, ProgressStream},
+    backend::{Backend, JobLine, Jobs, ProgressStream},
     connectors,
     rows::Rows,
 };
@@ -25,7 +25,7 @@ use crate::{
 mod events;
 mod rest;
 
-pub use rest::{JobLine, Rest, ScriptJob};
+pub use rest::{Rest, ScriptJob};
 
 /// A cluster, seen from one SQL session.
 pub struct Remote {
@@ -140,6 +140,10 @@ struct SessionJobs {
 
 #[async_trait]
 impl Jobs for SessionJobs {
+    async fn list(&self) -> Result<Vec<JobLine>> {
+        self.rest.list().await
+    }
+
     async fn watch(&self, job: JobId) -> Result<ProgressStream> {
         let progress = self.rest.watch(job).await?;
         let place = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&job).copied();

@@ -59,8 +59,12 @@ impl Script for SessionScript {
         match self.session.execute(statement, job).await? {
             Outcome::Job(graph) => Ok(StatementOutcome::Job(graph)),
             Outcome::Ok { message } => Ok(StatementOutcome::Done { message }),
+            Outcome::StopJob(_) => Err(SqlError::new(
+                SqlErrorCode::Unsupported,
+                "`STOP JOB` is for the shell: a script on a cluster has no other jobs to stop",
+            )),
             // Nobody looks at a script's listings, and its end is its last statement.
-            Outcome::Rows { .. } | Outcome::Quit | Outcome::Clear | Outcome::Help(_) => {
+            Outcome::Rows { .. } | Outcome::ShowJobs | Outcome::Quit | Outcome::Clear | Outcome::Help(_) => {
                 Ok(StatementOutcome::Done { message: None })
             }
         }

@@ -3,11 +3,13 @@
 use anyhow::Result;
 use chrono::{DateTime, Local};
 use std::io::{self, Write};
+use thalweg_graph::JobStatus;
 
 use super::{address, warn};
 use crate::{
+    backend::{JobLine, Jobs as _},
     config::{self, ConfigArgs},
-    remote::{JobLine, Rest},
+    remote::Rest,
 };
 
 /// Lists the jobs of a cluster: running and scheduled ones where nothing else is said
@@ -39,12 +41,11 @@ pub async fn run(args: Args) -> Result<()> {
     warn(&config.warnings);
     let rest = Rest::new(&address::jobmanager(args.jobmanager.as_deref(), &config.options)?)?;
     eprintln!("Waiting for response...");
-    let jobs = rest.jobs().await?;
+    let jobs = rest.list().await?;
     let neither = !args.running && !args.scheduled;
     let (scheduled, rest): (Vec<_>, Vec<_>) =
-        jobs.into_iter().partition(|job| matches!(job.state.as_str(), "CREATED" | "INITIALIZING"));
-    let (ended, running): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|job| matches!(job.state.as_str(), "FINISHED" | "FAILED" | "CANCELED"));
+        jobs.into_iter().partition(|job| matches!(job.status, JobStatus::Created | JobStatus::Initializing));
+    let (ended, running): (Vec<_>, Vec<_>) = rest.into_iter().partition(|job| job.status.is_terminal());
     let mut out = io::stdout().lock();
     if args.running || args.all || neither {
         print(&mut out, "Running/Restarting Jobs", Some("No running jobs."), running)?;
@@ -62,18 +63,17 @@ fn print(out: &mut impl Write, title: &str, none: Option<&str>, mut jobs: Vec<Jo
     if jobs.is_empty() {
         return none.map_or(Ok(()), |none| writeln!(out, "{none}"));
     }
-    jobs.sort_by_key(|job| job.start_time);
+    jobs.sort_by_key(|job| job.start_ms);
     writeln!(out, "{:-^62}", format!(" {title} "))?;
     for job in jobs {
-        let started =
-            DateTime::from_timestamp_millis(job.start_time).unwrap_or_default().with_timezone(&Local);
+        let started = DateTime::from_timestamp_millis(job.start_ms).unwrap_or_default().with_timezone(&Local);
         writeln!(
             out,
             "{} : {} : {} ({})",
             started.format("%d.%m.%Y %H:%M:%S"),
-            job.jid,
+            job.job,
             job.name,
-            job.state
+            job.status
         )?;
     }
     writeln!(out, "{:-^62}", "")
@@ -81,23 +81,21 @@ fn print(out: &mut impl Write, title: &str, none: Option<&str>, mut jobs: Vec<Jo
 
 #[cfg(test)]
 mod tests {
+    use thalweg_graph::JobId;
+
     use super::*;
 
     #[test]
     fn blocks_look_like_flinks() {
-        let job = JobLine {
-            jid: "ab".to_owned(),
-            name: "etl".to_owned(),
-            state: "RUNNING".to_owned(),
-            start_time: 0,
-        };
+        let job =
+            JobLine { job: JobId(0xab), name: "etl".to_owned(), status: JobStatus::Running, start_ms: 0 };
         let mut out = Vec::new();
         print(&mut out, "Running/Restarting Jobs", Some("No running jobs."), vec![job]).unwrap();
         print(&mut out, "Scheduled Jobs", Some("No scheduled jobs."), vec![]).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "------------------ Running/Restarting Jobs -------------------");
-        assert!(lines[1].ends_with(" : ab : etl (RUNNING)"));
+        assert!(lines[1].ends_with("ab : etl (RUNNING)"));
         assert_eq!(lines[3], "No scheduled jobs.");
     }
 }

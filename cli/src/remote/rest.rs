@@ -9,13 +9,13 @@ use reqwest::{Method, Response};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use thalweg_graph::{
-    JobId, Options, SqlError,
+    JobId, JobStatus, Options, SqlError,
     sql_error::{Position, SqlErrorCode},
 };
 
 use super::events;
 use crate::{
-    backend::{Jobs, ProgressStream},
+    backend::{JobLine, Jobs, ProgressStream},
     rows::Rows,
 };
 
@@ -30,18 +30,20 @@ pub struct Rest {
     http: reqwest::Client,
 }
 
-/// A job in `GET /jobs/overview`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// `GET /jobs/overview`.
+#[derive(Deserialize)]
+struct Overview {
+    jobs: Vec<JobBody>,
+}
+
+/// A job there.
+#[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct JobLine {
-    /// Its id.
-    pub jid: String,
-    /// Its name.
-    pub name: String,
-    /// Its status.
-    pub state: String,
-    /// When it was accepted, in milliseconds since the Unix epoch.
-    pub start_time: i64,
+struct JobBody {
+    jid: JobId,
+    name: String,
+    state: JobStatus,
+    start_time: i64,
 }
 
 /// A job of a script that was accepted.
@@ -85,15 +87,6 @@ impl Rest {
         let slots =
             overview["slots-total"].as_u64().context("the JobManager's overview has no `slots-total`")?;
         Ok(u32::try_from(slots)?)
-    }
-
-    /// All jobs that the JobManager remembers.
-    pub async fn jobs(&self) -> Result<Vec<JobLine>> {
-        #[derive(Deserialize)]
-        struct Overview {
-            jobs: Vec<JobLine>,
-        }
-        Ok(self.get::<Overview>("/jobs/overview").await?.jobs)
     }
 
     /// Submits a script; its jobs, in order.
@@ -165,6 +158,17 @@ impl Rest {
 
 #[async_trait]
 impl Jobs for Rest {
+    async fn list(&self) -> Result<Vec<JobLine>> {
+        let jobs = self.get::<Overview>("/jobs/overview").await?.jobs.into_iter();
+        let line = |job: JobBody| JobLine {
+            job: job.jid,
+            name: job.name,
+            status: job.state,
+            start_ms: job.start_time,
+        };
+        Ok(jobs.map(line).collect())
+    }
+
     async fn watch(&self, job: JobId) -> Result<ProgressStream> {
         events::watch(self.clone(), job).await
     }

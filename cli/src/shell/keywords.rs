@@ -134,6 +134,7 @@ pub const KEYWORDS: &[&str] = &[
     "SMALLINT",
     "SOME",
     "STATEMENT",
+    "STOP",
     "STRING",
     "TABLE",
     "TABLES",

@@ -126,6 +126,31 @@ fn a_job_manager_starts_workers_that_end_with_it() {
 }
 
 #[test]
+fn the_shell_lists_jobs_and_stops_one() {
+    let cluster = Cluster::start();
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("endless.sql");
+    fs::write(&script, ENDLESS).unwrap();
+    let detached = cluster.run(&["run", "-d", "-N", "endless", script.to_str().unwrap()]);
+    let job = detached.stdout.trim().strip_prefix("Job has been submitted with JobID ").unwrap();
+    let listed = cluster.run(&["sql", "-e", "SHOW JOBS", "-o", "csv"]);
+    assert!(
+        listed.stdout.starts_with(&format!("job id,job name,status,start time\n{job},endless,")),
+        "{}",
+        listed.stdout
+    );
+    let stopped = cluster.run(&["sql", "-e", &format!("STOP JOB '{job}'; SHOW JOBS;"), "-o", "csv"]);
+    assert_eq!(stopped.code, 0, "{}", stopped.stderr);
+    assert!(stopped.stdout.contains(",endless,CANCELED,"), "{}", stopped.stdout);
+    let malformed = cluster.run(&["sql", "-e", "STOP JOB 'x'"]);
+    assert!(
+        malformed.stderr.contains("expected the id of a job, 32 hexadecimal digits"),
+        "{}",
+        malformed.stderr
+    );
+}
+
+#[test]
 fn mistakes_are_told_in_one_line() {
     let cluster = Cluster::start();
     let job = "0123456789abcdef0123456789abcdef";

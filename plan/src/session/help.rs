@@ -13,6 +13,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("EXPLAIN [JSON_EXECUTION_PLAN] ...", "Shows how a statement would run."),
     ("SHOW CATALOGS | DATABASES | TABLES | ...", "Lists what there is."),
     ("SHOW CREATE TABLE t", "Shows the statement that makes a table."),
+    ("SHOW JOBS / STOP JOB 'id'", "Lists jobs; cancels one."),
     ("SET ['key' = 'value'] / RESET ['key']", "Changes or lists the session's options."),
     ("CLEAR", "Empties the screen."),
     ("QUIT / EXIT", "Ends the session."),

@@ -48,6 +48,10 @@ pub enum Outcome {
     },
     /// A job to run.
     Job(Box<JobGraph>),
+    /// `SHOW JOBS`: the client lists the jobs of the place where its jobs run.
+    ShowJobs,
+    /// `STOP JOB`: the client has a job cancelled there.
+    StopJob(JobId),
     /// `QUIT`: the client ends.
     Quit,
     /// `CLEAR`: the client empties its screen.
@@ -158,6 +162,7 @@ impl Session {
             }
             Command::DescribeFunction { name, extended } => self.describe_function(&name, extended),
             Command::Explain(explain) => self.explain(&explain, text, job).await,
+            Command::StopJob(job) => Ok(Outcome::StopJob(job)),
             Command::Help => Ok(Outcome::Help(help::text())),
             Command::Clear => Ok(Outcome::Clear),
             Command::Quit => Ok(Outcome::Quit),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, RecordBatch, StringArray},
-    datatypes::{DataType, Field, Schema},
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use thalweg_graph::{SqlError, sql_error::SqlErrorCode};
 
@@ -37,12 +37,18 @@ impl Rows {
 
     /// The rows as a statement's outcome.
     pub fn outcome(self) -> Result<Outcome, SqlError> {
+        let (schema, batches) = self.batches()?;
+        Ok(Outcome::Rows { schema, batches })
+    }
+
+    /// The rows and their columns.
+    pub fn batches(self) -> Result<(SchemaRef, Vec<RecordBatch>), SqlError> {
         let fields: Vec<Field> =
             self.names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
         let schema = Arc::new(Schema::new(fields));
         let arrays = self.columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef);
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays.collect())
             .map_err(|error| SqlError::new(SqlErrorCode::Internal, error.to_string()))?;
-        Ok(Outcome::Rows { schema, batches: vec![batch] })
+        Ok((schema, vec![batch]))
     }
 }

@@ -7,7 +7,6 @@ use crate::{
     catalog::{Entry, Name, show_create_catalog, show_create_table, show_create_view},
     functions,
     sql::command::{Show, ShowFilter, ShowKind},
-    words::NOT_YET,
 };
 
 impl Session {
@@ -42,11 +41,7 @@ impl Session {
                 listed("current database name", self.catalogs.current_database.iter().cloned().collect())
             }
             ShowKind::Jars => listed("jars", Vec::new()),
-            ShowKind::Jobs => {
-                let message =
-                    format!("`SHOW JOBS` in a script {NOT_YET}: `thalweg list` shows the cluster's jobs");
-                Err(SqlError::new(SqlErrorCode::Unsupported, message))
-            }
+            ShowKind::Jobs => Ok(Outcome::ShowJobs),
             ShowKind::CreateTable | ShowKind::CreateView | ShowKind::CreateCatalog => self.show_create(show),
         }
     }

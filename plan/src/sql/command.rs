@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sqlparser::ast;
-use thalweg_graph::sql_error::Position;
+use thalweg_graph::{JobId, sql_error::Position};
 
 use super::hint::Hints;
 use crate::catalog::{ColumnPlace, LikeOption, Name, PrimaryKey, Table, TableColumn, Watermark};
@@ -17,6 +17,8 @@ pub enum Command {
     Insert(Insert),
     /// `EXECUTE STATEMENT SET`.
     StatementSet(Vec<Insert>),
+    /// `STOP JOB`.
+    StopJob(JobId),
     /// `CREATE TABLE`.
     CreateTable(Box<CreateTable>),
     /// `CREATE VIEW`.

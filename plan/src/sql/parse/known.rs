@@ -56,7 +56,6 @@ const NOT_YET: &[&[&str]] = &[
     &["SHOW", "PARTITIONS"],
     &["SHOW", "PROCEDURES"],
     &["SOURCE"],
-    &["STOP", "JOB"],
     &["TRUNCATE", "TABLE"],
     &["UNLOAD", "MODULE"],
     &["UPDATE"],

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     catalog::Name,
     error,
-    words::{expect_words, peek_word, peek_words, take_word, take_words},
+    words::{expect_words, not_yet, peek_word, peek_words, take_word, take_words},
 };
 
 /// How deep a statement may nest: each bracket or subquery takes a few levels.
@@ -113,6 +113,7 @@ impl StatementParser<'_> {
             "SHOW" => self.show(),
             "DESCRIBE" | "DESC" => self.describe(),
             "EXPLAIN" => self.explain(),
+            "STOP" => self.stop_job(),
             "HELP" => self.bare(Command::Help),
             "CLEAR" => self.bare(Command::Clear),
             "QUIT" | "EXIT" => self.bare(Command::Quit),
@@ -123,6 +124,24 @@ impl StatementParser<'_> {
     fn bare(&mut self, command: Command) -> Parsed<Command> {
         self.parser.next_token();
         Ok(command)
+    }
+
+    /// `STOP JOB 'id'`
+    fn stop_job(&mut self) -> Parsed<Command> {
+        self.expect(&["STOP", "JOB"])?;
+        let token = self.parser.peek_token();
+        let Ok(job) = self.parser.parse_literal_string()?.parse() else {
+            return self.parser.expected("the id of a job, 32 hexadecimal digits", token);
+        };
+        for clause in [&["WITH", "SAVEPOINT"], &["WITH", "DRAIN"]] {
+            if self.peek(clause) {
+                return Err(not_yet(
+                    &format!("`STOP JOB ... {}`", clause.join(" ")),
+                    self.parser.peek_token_ref(),
+                ));
+            }
+        }
+        Ok(Command::StopJob(job))
     }
 
     fn use_command(&mut self) -> Parsed<Command> {

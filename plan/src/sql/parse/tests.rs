@@ -87,6 +87,7 @@ const READ: &[&str] = &[
     "SHOW FUNCTIONS",
     "SHOW FULL MODULES",
     "SHOW JOBS",
+    "STOP JOB '0123456789abcdef0123456789abcdef'",
     "SHOW JARS",
     "SHOW CREATE TABLE t",
     "SHOW CREATE VIEW v",
