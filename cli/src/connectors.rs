@@ -3,23 +3,25 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use thalweg_connectors::{BuiltinConnectors, ConnectorsConfig};
+use thalweg_connectors::{BuiltinConnectors, ConnectorsConfig, file_system::retry::Patience};
+use thalweg_graph::{Options, options};
 use thalweg_worker::WorkerConfig;
 use tokio::runtime::Handle;
 
 /// Opens the connectors for planning and committing. What waits for HDFS does so on the current runtime, never on the threads that
 /// compute.
-pub fn open() -> Result<Arc<BuiltinConnectors>> {
-    open_with(ConnectorsConfig::default())
+pub fn open(options: &Options) -> Result<Arc<BuiltinConnectors>> {
+    open_with(options, ConnectorsConfig::default())
 }
 
 /// Opens the connectors of a process with a worker: what they buffer comes out of its memory.
-pub fn open_for(worker: &WorkerConfig) -> Result<Arc<BuiltinConnectors>> {
+pub fn open_for(options: &Options, worker: &WorkerConfig) -> Result<Arc<BuiltinConnectors>> {
     let memory_pool = Some(thalweg_worker::memory::pool(worker.memory_bytes));
-    open_with(ConnectorsConfig { memory_pool, ..ConnectorsConfig::default() })
+    open_with(options, ConnectorsConfig { memory_pool, ..ConnectorsConfig::default() })
 }
 
-fn open_with(config: ConnectorsConfig) -> Result<Arc<BuiltinConnectors>> {
-    let config = ConnectorsConfig { io_runtime: Some(Handle::current()), ..config };
+fn open_with(options: &Options, config: ConnectorsConfig) -> Result<Arc<BuiltinConnectors>> {
+    let patience = Patience::of(options.get(&options::HDFS_RETRY_TIMEOUT)?);
+    let config = ConnectorsConfig { patience, io_runtime: Some(Handle::current()), ..config };
     BuiltinConnectors::new(config).context("cannot set up the connectors")
 }

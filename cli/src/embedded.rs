@@ -49,7 +49,7 @@ impl Embedded {
             memory_bytes: memory_bytes(options)?,
             ..WorkerConfig::from_options(options, HOST)?
         };
-        let connectors = connectors::open_for(&config)?;
+        let connectors = connectors::open_for(options, &config)?;
         let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
         let committer = Arc::new(TableCommitter::new(connectors.clone()));
         let job_manager =

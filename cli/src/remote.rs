@@ -49,7 +49,7 @@ impl Remote {
     pub fn session(&self, options: Options) -> Result<Session> {
         let parallelism = options.get(&options::PARALLELISM_DEFAULT)?;
         let target = Target::Cluster { parallelism, max_slots: self.slots.max(1) };
-        Ok(Session::new(connectors::open()?, options, target))
+        Ok(Session::new(connectors::open(&options)?, options, target))
     }
 }
 

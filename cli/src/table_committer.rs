@@ -46,7 +46,7 @@ impl Committer for TableCommitter {
 
 fn failure(what: &str, sink: &SinkDescriptor, error: &thalweg_connectors::Error) -> Failure {
     let kind = match error.kind() {
-        FailureKind::Io => FailureKind::Io,
+        kind @ (FailureKind::Io | FailureKind::Unreachable) => kind,
         _ => FailureKind::CommitFailed,
     };
     let mut message = format!("{what} of `{}`: {error}", sink.table.path);

@@ -57,7 +57,10 @@ pub enum Error {
         source: Cause,
     },
     /// A service did not answer within the retry time.
-    #[error("cannot reach `{service}` to {action} `{path}`: gave up after {seconds} s")]
+    #[error(
+        "cannot reach `{service}` to {action} `{path}`: gave up after {seconds} s; is it running? `fs.hdfs.retry-timeout` sets \
+         how long it is waited for"
+    )]
     Unreachable {
         /// The service: `hdfs://nn:8020`.
         service: String,
@@ -153,7 +156,8 @@ impl Error {
             | Error::Invalid(_)
             | Error::Rows(_) => FailureKind::Deterministic,
             Error::DiskFull { .. } => FailureKind::ResourceExhausted,
-            Error::Unreachable { .. } | Error::Io { .. } => FailureKind::Io,
+            Error::Unreachable { .. } => FailureKind::Unreachable,
+            Error::Io { .. } => FailureKind::Io,
             Error::Internal(_) => FailureKind::Internal,
         }
     }

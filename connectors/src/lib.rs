@@ -16,6 +16,7 @@ pub mod datagen;
 pub mod print;
 pub mod blackhole;
 pub mod builtin;
+mod not_null;
 pub mod sink;
 pub mod commit;
 

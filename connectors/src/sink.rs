@@ -10,6 +10,7 @@ use crate::{
     builtin::{BuiltinConnectors, unknown_connector},
     error::Result,
     filesystem::sink::{target::Target, writer::FilesystemWriter},
+    not_null::{NotNullColumns, NotNullWriter},
     options::TableOptions,
     print::Print,
 };
@@ -23,14 +24,19 @@ pub async fn open(
     partition: u32,
 ) -> Result<Box<dyn SinkWriter>> {
     let options = TableOptions(&sink.table.options);
-    match sink.table.connector() {
-        "print" => Ok(Box::new(Print::new(options, partition))),
-        "blackhole" => Ok(Box::new(Blackhole)),
+    let not_null = NotNullColumns::of(&sink.table, &schema);
+    let writer: Box<dyn SinkWriter> = match sink.table.connector() {
+        "print" => Box::new(Print::new(options, partition)),
+        "blackhole" => Box::new(Blackhole),
         "filesystem" => {
             let target = Target::of(connectors.file_systems(), sink, &schema)?;
             let pool = &connectors.runtime_env().memory_pool;
-            Ok(Box::new(FilesystemWriter::open(target, attempt, partition, pool).await?))
+            Box::new(FilesystemWriter::open(target, attempt, partition, pool).await?)
         }
-        other => Err(unknown_connector(other)),
-    }
+        other => return Err(unknown_connector(other)),
+    };
+    Ok(match not_null.is_empty() {
+        true => writer,
+        false => Box::new(NotNullWriter { columns: not_null, writer }),
+    })
 }

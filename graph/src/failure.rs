@@ -14,6 +14,8 @@ pub enum FailureKind {
     PlanRejected,
     /// A file system, network or service did not do what it was asked; another try may succeed.
     Io,
+    /// A service stayed silent for as long as it is waited for; the call was repeated all that time.
+    Unreachable,
     /// Memory or disk ran out on one worker.
     ResourceExhausted,
     /// The task panicked. Twice the same panic counts as deterministic.
@@ -38,7 +40,13 @@ pub enum FailureKind {
 impl FailureKind {
     /// Whether running the same thing again is pointless.
     pub fn is_deterministic(&self) -> bool {
-        matches!(self, FailureKind::Deterministic | FailureKind::PlanRejected | FailureKind::NoSlots)
+        matches!(
+            self,
+            FailureKind::Deterministic
+                | FailureKind::PlanRejected
+                | FailureKind::NoSlots
+                | FailureKind::Unreachable
+        )
     }
 
     /// A stable word for REST and logs.
@@ -47,6 +55,7 @@ impl FailureKind {
             FailureKind::Deterministic => "deterministic",
             FailureKind::PlanRejected => "plan-rejected",
             FailureKind::Io => "io",
+            FailureKind::Unreachable => "unreachable",
             FailureKind::ResourceExhausted => "resource-exhausted",
             FailureKind::Panic => "panic",
             FailureKind::FetchFailed { .. } => "fetch-failed",

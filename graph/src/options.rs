@@ -227,8 +227,12 @@ keys! {
     LOCAL_TIME_ZONE: String = "table.local-time-zone", "default";
     /// Largest estimated size of a join side that is broadcast.
     BROADCAST_THRESHOLD: MemorySize = "table.optimizer.join.broadcast-threshold", "1mb";
+    /// What becomes of a NULL that an `INSERT` brings for a `NOT NULL` column: `ERROR` ends the job, `DROP` leaves the row out.
+    NOT_NULL_ENFORCER: String = "table.exec.sink.not-null-enforcer", "ERROR";
     /// Bytes of a file that one split covers at most; rounded to row groups and blocks.
     SPLIT_MAX_SIZE: MemorySize = "table.exec.source.split-max-size", "128mb";
+    /// How long a process repeats a call to an HDFS that does not answer before the query or job fails.
+    HDFS_RETRY_TIMEOUT: Duration = "fs.hdfs.retry-timeout", "1 min";
     /// Slots that a worker offers.
     TASK_SLOTS: u32 = "taskmanager.numberOfTaskSlots", "1";
     /// All the memory that a worker may use: operators, exchange and shuffle draw from it and spill when it is used up.

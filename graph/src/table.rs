@@ -50,6 +50,11 @@ impl TableDescriptor {
     pub fn connector(&self) -> &str {
         self.options.get("connector").map_or("", String::as_str)
     }
+
+    /// Whether it has such a column and that takes no NULL.
+    pub fn is_not_null(&self, column: &str) -> bool {
+        self.columns.iter().any(|known| known.name == column && !known.nullable)
+    }
 }
 
 /// Where a vertex's rows go when they leave the job.

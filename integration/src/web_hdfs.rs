@@ -93,6 +93,12 @@ impl WebHdfs {
         self.call(Method::PUT, path, &format!("MKDIRS&permission={permission}")).await.map(drop)
     }
 
+    /// Limits the bytes that all files below a folder may take, replicas counted.
+    pub async fn set_space_quota(&self, path: &str, bytes: u64) -> Result<()> {
+        let operation = format!("SETQUOTA&namespacequota={}&storagespacequota={bytes}", i64::MAX);
+        self.call(Method::PUT, path, &operation).await.map(drop)
+    }
+
     /// Removes a file or folder, with all below it.
     pub async fn remove(&self, path: &str) -> Result<()> {
         self.call(Method::DELETE, path, "DELETE&recursive=true").await.map(drop)

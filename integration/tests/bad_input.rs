@@ -1,5 +1,9 @@
 //! Bad input of every kind: one clear error each, no panic, no hang, nothing half-written. Embedded and on a cluster.
 
+mod damaged_parquet;
+mod full_disk;
+mod large;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -13,12 +17,11 @@ use arrow::{
 use parquet::arrow::ArrowWriter;
 use tempfile::TempDir;
 use thalweg::Client;
-use thalweg_graph::{Options, SqlError};
-use thalweg_integration::processes::{Binary, Cluster, ClusterConfig};
+use thalweg_graph::SqlError;
 
 use crate::{
     expect::{failure, text},
-    place::{Exchange, Place, binary},
+    place::{Exchange, Place},
 };
 
 const PLACES: [Place; 2] = [Place::Embedded(2), Place::Cluster(2, Exchange::Pipelined)];
@@ -79,17 +82,41 @@ async fn fails(client: &mut Client, place: Place, sql: &str, words: &[&str]) {
 async fn malformed_sql_names_line_and_column() {
     for place in PLACES {
         let (mut client, _folder) = session(place).await;
+        let mut wrong = Vec::new();
         for (sql, line, column) in [
             ("SELECT 1;\nSELECT * FRM good", 2, 10),
             ("SELECT id\nFROM good\nWHERE id = ;", 3, 11),
             ("SELECT 'open", 1, 8),
             ("CREATE TABLE t (a INTT)", 1, 19),
+            ("SELECT FROM good", 1, 8),
+            ("SELECT 1; SELECT FROM good", 1, 18),
+            ("SELECT 1;\n  SELECT FROM good", 2, 10),
+            ("SELECT 1;\n-- one ;\n/* two\n ; */ SELECT 'a;b' AS x, FROM good", 4, 26),
+            ("SELECT id, FROM good", 1, 12),
+            ("SELECT id FROM good WHERE", 1, 26),
+            ("SELECT (id FROM good", 1, 12),
+            ("SELECT id FROM good GROUP name", 1, 21),
+            ("SELECT 'ä' AS ä FROM good WERE 1", 1, 32),
+            ("INSERT good SELECT 1", 1, 8),
+            ("SET 'a' = ;", 1, 10),
+            ("SELECT 1;\n\nSELCT 2", 3, 1),
+            (
+                "EXECUTE STATEMENT SET BEGIN\nINSERT INTO good SELECT 1, 'a';\nINSERT INTO good SELECT FROM good;\nEND",
+                3,
+                25,
+            ),
+            ("SELECT 1;\nSELECT nam FROM good", 2, 8),
+            ("SELECT 1;\nSELECT id,\n  nam\nFROM good", 3, 3),
         ] {
             let error = client.sql(sql).await.unwrap_err();
             let Some(error) = error.downcast_ref::<SqlError>() else { panic!("{place}: `{sql}`: {error:#}") };
             let position = error.position.unwrap_or_else(|| panic!("{place}: `{sql}`: {error}: no position"));
-            assert_eq!((position.line, position.column), (line, column), "{place}: `{sql}`: {error}");
+            let found = (position.line, position.column);
+            if found != (line, column) {
+                wrong.push(format!("{place}: `{sql}`: {error}, not {line}:{column}"));
+            }
         }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }
 
@@ -150,61 +177,6 @@ async fn missing_and_empty_folders() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unreadable_and_truncated_parquet_names_the_file() {
-    for place in PLACES {
-        let (mut client, folder) = session(place).await;
-        for (table, damage) in [
-            ("garbage", (|bytes: &mut Vec<u8>| bytes.fill(b'x')) as fn(&mut Vec<u8>)),
-            ("truncated", |bytes| bytes.truncate(bytes.len() - 20)),
-            ("short", |bytes| bytes.truncate(3)),
-        ] {
-            let file = folder.path().join(table).join("bad.parquet");
-            write_parquet(&file, &good_batch());
-            let mut bytes = fs::read(&file).unwrap();
-            damage(&mut bytes);
-            fs::write(&file, bytes).unwrap();
-            client.sql(&create(table, "id BIGINT, name STRING", folder.path(), "parquet")).await.unwrap();
-            fails(&mut client, place, &format!("SELECT * FROM {table}"), &["bad.parquet"]).await;
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_of_different_schemas() {
-    for place in PLACES {
-        let (mut client, folder) = session(place).await;
-        write_parquet(&folder.path().join("mixed/1.parquet"), &good_batch());
-        let ids: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
-        let other = RecordBatch::try_from_iter([("id", ids)]).unwrap();
-        write_parquet(&folder.path().join("mixed/2.parquet"), &other);
-        client.sql(&create("mixed", "id BIGINT, name STRING", folder.path(), "parquet")).await.unwrap();
-        fails(&mut client, place, "SELECT sum(id) FROM mixed", &["id"]).await;
-        // A column that one file lacks is NULL there, as in Flink.
-        write_parquet(&folder.path().join("mixed/2.parquet"), &good_batch().project(&[0]).unwrap());
-        let sql = "SELECT count(*), count(name), sum(id) FROM mixed";
-        assert_eq!(text(&client.sql(sql).await.unwrap()), "6,3,12", "{place}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_takes_no_more_fails_the_job_and_leaves_nothing() {
-    // A limit on the size of files stands in for a full disk: both fail a write in the middle.
-    let Binary { path, prefix } = binary();
-    let limit = "trap '' XFSZ; ulimit -f 256; exec \"$@\"".to_owned();
-    let mut limited = vec!["-c".to_owned(), limit, "bash".to_owned(), path.display().to_string()];
-    limited.extend(prefix);
-    let config = ClusterConfig::new(Binary { path: "bash".into(), prefix: limited }, 1, 1);
-    let cluster = Cluster::start(config).await.unwrap();
-    let mut client = Client::remote(&cluster.address, Options::default()).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let datagen = "CREATE TABLE numbers (n BIGINT, s STRING) WITH ('connector' = 'datagen', 'number-of-rows' = '500000')";
-    client.sql(datagen).await.unwrap();
-    client.sql(&create("output", "n BIGINT, s STRING", folder.path(), "csv")).await.unwrap();
-    failure(&mut client, "INSERT INTO output SELECT * FROM numbers").await;
-    assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arithmetic_follows_flink() {
     for place in PLACES {
         let (mut client, folder) = session(place).await;
@@ -215,5 +187,27 @@ async fn arithmetic_follows_flink() {
         // Whole numbers wrap around as Java's do.
         let sql = "SELECT CAST(9223372036854775807 AS BIGINT) + id FROM good WHERE id = 1";
         assert_eq!(text(&client.sql(sql).await.unwrap()), i64::MIN.to_string(), "{place}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_null_for_a_not_null_column_is_refused_or_left_out() {
+    for place in PLACES {
+        let (mut client, folder) = session(place).await;
+        for (table, format) in [("strict_csv", "csv"), ("strict_parquet", "parquet")] {
+            client
+                .sql(&create(table, "id BIGINT NOT NULL, name STRING", folder.path(), format))
+                .await
+                .unwrap();
+            let insert = format!("INSERT INTO {table} SELECT NULLIF(id, 2), NULLIF(name, 'c') FROM good");
+            fails(&mut client, place, &insert, &["`id`", "NOT NULL", "table.exec.sink.not-null-enforcer"])
+                .await;
+            assert_eq!(files(&folder.path().join(table)), Vec::<PathBuf>::new(), "{place}");
+            client.sql("SET 'table.exec.sink.not-null-enforcer' = 'DROP'").await.unwrap();
+            client.sql(&insert).await.unwrap();
+            client.sql("RESET 'table.exec.sink.not-null-enforcer'").await.unwrap();
+            let rows = client.sql(&format!("SELECT id FROM {table} ORDER BY id")).await.unwrap();
+            assert_eq!(text(&rows), "1\n3", "{place}");
+        }
     }
 }

@@ -41,7 +41,7 @@ pub fn from_parser(error: ParserError, place: Position) -> SqlError {
 }
 
 /// `text at Line: 3, Column: 7` to its parts.
-fn split_place(text: &str) -> (&str, Option<Position>) {
+pub(crate) fn split_place(text: &str) -> (&str, Option<Position>) {
     let Some((message, place)) = text.rsplit_once(" at Line: ") else { return (text, None) };
     let Some((line, column)) = place.split_once(", Column: ") else { return (text, None) };
     let column = column.trim_end_matches(|c: char| !c.is_ascii_digit());

@@ -6,7 +6,8 @@ use thalweg_graph::{
     table::{Committable, SinkDescriptor},
 };
 
-/// Commits and aborts. Both are idempotent: they are tried again after a failure of kind `Io` and after a change of leader.
+/// Commits and aborts. Both are idempotent: they are tried again after a failure of kind `Io` or
+/// `Unreachable` and after a change of leader.
 #[async_trait]
 pub trait Committer: Send + Sync {
     /// Makes visible what the finished attempts of one sink have staged.

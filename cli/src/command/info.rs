@@ -52,7 +52,7 @@ pub async fn run(args: Args) -> Result<()> {
         None => parallelism,
     };
     let target = Target::Cluster { parallelism, max_slots: max_slots.max(1) };
-    let mut session = Session::new(connectors::open()?, config.options, target);
+    let mut session = Session::new(connectors::open(&config.options)?, config.options, target);
     if let Err(error) = print_plans(&mut session, &script).await {
         if output::is_closed_pipe(&error) {
             return Err(error);

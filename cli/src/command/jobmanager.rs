@@ -45,7 +45,7 @@ pub async fn run(args: Args) -> Result<()> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot bind the control port {address}"))?;
-    let connectors = connectors::open()?;
+    let connectors = connectors::open(&config.options)?;
     let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
     let committer = Arc::new(TableCommitter::new(connectors));
     let worker_options: Vec<String> =

@@ -40,9 +40,10 @@ pub async fn run(args: Args) -> Result<()> {
     }
     let address = address::jobmanager(args.jobmanager.as_deref(), &config.options)?;
     let mut shutdown = Shutdown::listen()?;
-    let config = WorkerConfig::from_options(&config.options, &host_name())?;
+    let options = config.options;
+    let config = WorkerConfig::from_options(&options, &host_name())?;
     let slots = config.slots;
-    let connectors = connectors::open_for(&config)?;
+    let connectors = connectors::open_for(&options, &config)?;
     let mut worker =
         Worker::start(config, connectors, LeaderLink::Remote { address: address.clone() }).await?;
     // One line that whoever started this process can wait for.

@@ -20,9 +20,19 @@ pub struct Patience {
 impl Default for Patience {
     /// A NameNode restart or failover takes 10 to 30 s on a small cluster.
     fn default() -> Self {
-        Self { call: Duration::from_secs(20), total: Duration::from_secs(60) }
+        Self::of(Duration::from_secs(60))
     }
 }
+
+impl Patience {
+    /// Repeats calls for so long.
+    pub fn of(total: Duration) -> Self {
+        Self { call: LONGEST_CALL.min(total), total }
+    }
+}
+
+/// One call may take this long: a NameNode that is alive answers sooner, even one that collects garbage.
+const LONGEST_CALL: Duration = Duration::from_secs(20);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);

@@ -8,6 +8,7 @@ pub mod csv;
 pub mod json;
 pub mod orc;
 pub mod parquet;
+pub mod parquet_damage;
 pub mod infer;
 pub mod encode;
 

@@ -1,6 +1,8 @@
 //! SQL on a real HDFS: partitioned and overwriting inserts, locality, permissions, a NameNode that goes
 //! and comes back.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use thalweg::{Client, Execution};
 use thalweg_graph::Options;
@@ -15,6 +17,9 @@ use crate::{
     expect::{failure, text},
     place::{Exchange, Place, binary, cluster_config},
 };
+
+/// Time in which three statements must have failed that wait three seconds each for HDFS, and ten for their output to be removed.
+const FAILED_IN: Duration = Duration::from_secs(60);
 
 const PLACES: [Place; 2] = [Place::Embedded(2), Place::Cluster(2, Exchange::Pipelined)];
 
@@ -155,26 +160,67 @@ async fn permissions_of_hdfs_hold_and_refused_writes_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_namenode_is_one_clear_error_and_its_return_is_noticed() {
+async fn a_quota_that_is_exceeded_fails_the_insert_and_leaves_nothing() {
+    let hdfs = Hdfs::shared();
+    let web = hdfs.client();
+    for (number, place) in PLACES.into_iter().enumerate() {
+        let folder = format!("/quota{number}");
+        web.make_folder(&folder, "777").await.unwrap();
+        // Less than one block, and a block is what a file takes when it is opened.
+        web.set_space_quota(&folder, 512 << 10).await.unwrap();
+        let options = [("restart-strategy.type", "none")].into_iter().collect();
+        let mut client = place.client_with(options).await;
+        client.sql(&numbers_table(&hdfs.url_of(&folder))).await.unwrap();
+        let error = failure(&mut client, "INSERT INTO t VALUES (1)").await;
+        assert!(error.contains("quota is full") && error.contains(&folder), "{place}: {error}");
+        assert!(web.files(&folder).await.unwrap().is_empty(), "{place}");
+    }
+}
+
+/// A table of one number in each line.
+fn numbers_table(url: &str) -> String {
+    format!("CREATE TABLE t (n INT) WITH ('connector' = 'filesystem', 'path' = '{url}', 'format' = 'csv')")
+}
+
+/// A cluster that repeats calls to an HDFS for so long, and a client that knows the table `/t` there.
+async fn cluster_on(hdfs: &Hdfs, retry_timeout: &str) -> (Cluster, Client) {
+    let mut config = ClusterConfig::new(binary(), 1, 1);
+    config.environment.push(("HADOOP_CONF_DIR".to_owned(), hdfs.conf_dir().display().to_string()));
+    let options: Options = [("fs.hdfs.retry-timeout", retry_timeout)].into_iter().collect();
+    config.options = options.clone();
+    let cluster = Cluster::start(config).await.unwrap();
+    let mut client = Client::remote(&cluster.address, options).await.unwrap();
+    client.sql(&numbers_table(&hdfs.url_of("/t"))).await.unwrap();
+    (cluster, client)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_namenode_is_one_clear_error_and_whoever_waits_long_enough_sees_it_return() {
     // Not the shared one: other tests use that.
     let hdfs = Hdfs::start().unwrap();
     hdfs.client().put("/t/a.csv", b"1\n2\n".to_vec()).await.unwrap();
-    let mut config = ClusterConfig::new(binary(), 1, 1);
-    config.environment.push(("HADOOP_CONF_DIR".to_owned(), hdfs.conf_dir().display().to_string()));
-    let cluster = Cluster::start(config).await.unwrap();
-    let mut client = Client::remote(&cluster.address, Options::default()).await.unwrap();
-    let create = format!(
-        "CREATE TABLE t (n INT) WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'csv')",
-        hdfs.url_of("/t")
-    );
-    client.sql(&create).await.unwrap();
-    assert_eq!(text(&client.sql("SELECT sum(n) FROM t").await.unwrap()), "3");
+    let (_one, mut impatient) = cluster_on(&hdfs, "3 s").await;
+    let (_other, mut patient) = cluster_on(&hdfs, "1 min").await;
+    assert_eq!(text(&impatient.sql("SELECT sum(n) FROM t").await.unwrap()), "3");
 
     hdfs.kill("namenode").unwrap();
-    failure(&mut client, "SELECT sum(n) FROM t").await;
+    let start = Instant::now();
+    for sql in ["SELECT sum(n) FROM t", "INSERT INTO t VALUES (4)", "INSERT INTO t SELECT n FROM t"] {
+        let error = failure(&mut impatient, sql).await;
+        assert!(error.contains(&format!("cannot reach `{}", hdfs.url)), "{sql}: {error}");
+        assert!(error.contains("fs.hdfs.retry-timeout"), "{sql}: {error}");
+    }
+    assert!(start.elapsed() < FAILED_IN, "{:?}", start.elapsed());
 
+    let waiting = tokio::spawn(async move {
+        patient.sql("INSERT INTO t VALUES (5)").await.unwrap();
+        patient
+    });
     hdfs.restart().unwrap();
-    assert_eq!(text(&client.sql("SELECT sum(n) FROM t").await.unwrap()), "3");
-    client.sql("INSERT INTO t VALUES (4)").await.unwrap();
-    assert_eq!(text(&client.sql("SELECT sum(n) FROM t").await.unwrap()), "7");
+    let mut patient = waiting.await.unwrap();
+    assert_eq!(text(&patient.sql("SELECT sum(n), count(*) FROM t").await.unwrap()), "8,3");
+    impatient.sql("INSERT INTO t VALUES (4)").await.unwrap();
+    assert_eq!(text(&impatient.sql("SELECT sum(n), count(*) FROM t").await.unwrap()), "12,4");
+    let left: Vec<_> = hdfs.client().files("/t").await.unwrap();
+    assert!(left.iter().all(|file| !file.path.contains(".staging")), "{left:?}");
 }

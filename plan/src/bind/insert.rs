@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use datafusion::{
     common::ScalarValue,
-    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit},
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, ident, lit},
 };
 use sqlparser::ast;
 use thalweg_graph::{
@@ -30,6 +30,19 @@ pub struct InsertInto {
     pub plan: LogicalPlan,
     /// Where they go.
     pub sink: SinkDescriptor,
+}
+
+impl InsertInto {
+    /// Leaves out the rows that have a NULL where the table takes none.
+    pub fn without_nulls(self) -> Result<Self, SqlError> {
+        let schema = self.plan.schema().clone();
+        let filled = |field: &&Field| field.is_nullable() && self.sink.table.is_not_null(field.name());
+        let fields = schema.fields().iter().map(AsRef::as_ref);
+        let conditions = fields.filter(filled).map(|field| ident(field.name()).is_not_null());
+        let Some(condition) = conditions.reduce(Expr::and) else { return Ok(self) };
+        let plan = LogicalPlanBuilder::from(self.plan).filter(condition).and_then(LogicalPlanBuilder::build);
+        Ok(Self { plan: plan.map_err(error::from_datafusion)?, sink: self.sink })
+    }
 }
 
 /// Where a column of the table comes from.

@@ -5,6 +5,7 @@
 
 mod columns;
 mod context;
+mod depth;
 mod insert;
 mod names;
 mod relations;
@@ -52,6 +53,7 @@ impl<'a> Binder<'a> {
 
     /// Plans a query. Its columns have types that SQL knows.
     pub async fn query(&self, query: &Query) -> Result<LogicalPlan, SqlError> {
+        depth::check(&query.ast)?;
         let mut ast = query.ast.clone();
         names::separate_duplicates(&mut ast);
         let names = names::output_names(&ast);

@@ -3,6 +3,7 @@
 mod cut;
 mod deal;
 mod determinism;
+mod growth;
 mod name;
 
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
     let mut result_columns = None;
     for root in &request.roots {
         refuse_recursion(&root.plan)?;
+        growth::check(&root.plan)?;
         let plan = request.state.create_physical_plan(&root.plan).await.map_err(error::from_datafusion)?;
         let (plan, output) = match &root.output {
             RootOutput::Sink(sink) => (plan, VertexOutput::Sink(sink.clone())),

@@ -12,7 +12,7 @@ use thalweg_graph::{
     table::{Column, TablePath, nearest},
 };
 
-use super::{DONE, Outcome, Prepared, Session, job::sink_root};
+use super::{DONE, Outcome, Prepared, Session};
 use crate::{
     bind::{InsertInto, output_columns},
     catalog::{ColumnKind, Entry, Name, Table, TableColumn, merge_like},
@@ -32,7 +32,7 @@ impl Session {
         if create.query.is_some() {
             let state = self.state();
             let (table, filled) = self.table_as(&path, &create, &state).await?;
-            let graph = self.plan(vec![sink_root(filled)], text, job, &state).await?;
+            let graph = self.plan(vec![self.sink_root(filled)?], text, job, &state).await?;
             self.put_table(path, table, &create)?;
             return Ok(Outcome::Job(Box::new(graph)));
         }

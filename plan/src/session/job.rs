@@ -45,9 +45,29 @@ impl Session {
     ) -> Result<Vec<Root>, SqlError> {
         let mut roots = Vec::with_capacity(inserts.len());
         for insert in inserts {
-            roots.push(sink_root(self.binder(state).insert(insert).await?));
+            roots.push(self.sink_root(self.binder(state).insert(insert).await?)?);
         }
         Ok(roots)
+    }
+
+    /// A planned insert as a root of a job.
+    pub(super) fn sink_root(&self, insert: InsertInto) -> Result<Root, SqlError> {
+        let InsertInto { plan, sink } = if self.drops_nulls()? { insert.without_nulls()? } else { insert };
+        Ok(Root { plan, output: RootOutput::Sink(Box::new(sink)) })
+    }
+
+    /// Whether rows with a NULL in a `NOT NULL` column are left out; otherwise the sink refuses them.
+    fn drops_nulls(&self) -> Result<bool, SqlError> {
+        let wish = self.options.get(&options::NOT_NULL_ENFORCER).unwrap_or_default();
+        match wish.to_ascii_uppercase().as_str() {
+            "DROP" => Ok(true),
+            "ERROR" => Ok(false),
+            _ => {
+                let name = options::NOT_NULL_ENFORCER.name;
+                let message = format!("option `{name}` cannot be `{wish}`: expected `ERROR` or `DROP`");
+                Err(SqlError::new(SqlErrorCode::InvalidOption, message))
+            }
+        }
     }
 
     pub(super) async fn plan(
@@ -86,11 +106,6 @@ impl Session {
             _ => shortened(text),
         }
     }
-}
-
-/// A planned insert as a root of a job.
-pub(super) fn sink_root(InsertInto { plan, sink }: InsertInto) -> Root {
-    Root { plan, output: RootOutput::Sink(Box::new(sink)) }
 }
 
 /// A statement on one line, cut.

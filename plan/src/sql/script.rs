@@ -19,6 +19,9 @@ use crate::deep_stack;
 /// that is longer is data, which belongs into a file.
 pub const STATEMENT_BYTES_MAX: usize = 2 << 20;
 
+/// The longest script that is taken: it is checked as a whole before its first statement runs, and nobody waits long for that.
+pub const SCRIPT_BYTES_MAX: usize = 16 << 20;
+
 /// What running a statement leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatementKind {
@@ -85,6 +88,13 @@ impl fmt::Debug for Statement {
 
 /// Splits a script into its statements and checks the syntax of each.
 pub fn parse_script(script: &str) -> Result<Vec<Statement>, SqlError> {
+    if script.len() > SCRIPT_BYTES_MAX {
+        let message = format!(
+            "the script is {} bytes long, at most {SCRIPT_BYTES_MAX} are taken: split it, or put its data into files",
+            script.len()
+        );
+        return Err(SqlError::new(SqlErrorCode::Invalid, message).at(Position { line: 1, column: 1 }));
+    }
     let script: Arc<str> = script.into();
     let pieces = split(&script);
     deep_stack::call(|| pieces.into_iter().map(|piece| check(&script, piece)).collect())

@@ -15,6 +15,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(10);
 /// Time for one try: renaming many files takes its time, a name node that hangs takes all of it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long the end of a failed job waits for its staged output to be removed; the removal goes on after that.
+const ABORT_WAIT: Duration = Duration::from_secs(10);
 
 /// Makes the output of all sinks visible; the outcome comes back as input.
 pub(super) fn spawn_commit(
@@ -46,15 +48,17 @@ pub(super) fn spawn_abort(
     inbox: mpsc::WeakSender<Input>,
 ) {
     tokio::spawn(async move {
-        let aborting = tokio::spawn(async move {
+        let mut aborting = tokio::spawn(async move {
             for SinkOutput { sink, .. } in &sinks {
                 if let Err(failure) = retry(job, "abort", || committer.abort(job, sink)).await {
                     tracing::warn!(%job, table = %sink.table.path, %failure, "staged output is left behind");
                 }
             }
         });
-        if let Err(error) = aborting.await {
-            tracing::warn!(%job, %error, "staged output may be left behind");
+        match time::timeout(ABORT_WAIT, &mut aborting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%job, %error, "staged output may be left behind"),
+            Err(_) => tracing::warn!(%job, "removing staged output takes long; the job ends before it"),
         }
         answer(&inbox, Input::Aborted(job)).await;
     });
@@ -71,7 +75,7 @@ where
             Err(Failure::new(FailureKind::Io, message))
         });
         match outcome {
-            Err(failure) if failure.kind == FailureKind::Io && left > 0 => {
+            Err(failure) if may_pass(&failure) && left > 0 => {
                 tracing::warn!(%job, what, %failure, left, "trying again");
                 time::sleep(delay).await;
                 delay = (delay * 2).min(DELAY_MAX);
@@ -80,6 +84,10 @@ where
         }
     }
     unreachable!("the last try returns")
+}
+
+fn may_pass(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::Io | FailureKind::Unreachable)
 }
 
 async fn answer(inbox: &mpsc::WeakSender<Input>, input: Input) {

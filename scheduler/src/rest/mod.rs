@@ -28,8 +28,8 @@ use thalweg_rpc::WORKER_SESSION_PATH;
 use self::error::ApiError;
 use crate::{dispatcher::DispatcherHandle, worker_gateway::WorkerGateway};
 
-/// Largest body: a script of 50 MB with its escapes.
-const BODY_BYTES_MAX: usize = 128 << 20;
+/// Largest body: the longest script that is taken, with its escapes, and what goes with it.
+const BODY_BYTES_MAX: usize = 40 << 20;
 /// Time for the beginning of an answer. Reading a result may wait for its query.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -10,9 +10,12 @@ use std::{
 
 use arrow::array::RecordBatch;
 use datafusion::{
-    error::Result as DataFusionResult, execution::SendableRecordBatchStream, physical_plan::ExecutionPlan,
+    error::{DataFusionError, Result as DataFusionResult},
+    execution::SendableRecordBatchStream,
+    physical_plan::ExecutionPlan,
 };
 use futures::{FutureExt as _, Stream, StreamExt as _};
+use thalweg_connectors::format::parquet_damage;
 use thalweg_graph::{FailureKind, table::Committable};
 use tokio_util::sync::CancellationToken;
 
@@ -77,12 +80,22 @@ async fn move_rows(
         };
         match next {
             None => return Ok(()),
-            Some(batch) => {
-                if output.write(batch?).await? == Demand::Over {
+            Some(Ok(batch)) => {
+                if output.write(batch).await? == Demand::Over {
                     return Ok(());
                 }
             }
+            Some(Err(error)) => return Err(explained(fragment, error).await),
         }
+    }
+}
+
+/// The failure that operators ended with; where a Parquet file is to blame, which one.
+async fn explained(fragment: &Runnable, error: DataFusionError) -> Ended {
+    let runtime = fragment.context.runtime_env();
+    match parquet_damage::explain(&error, &fragment.plan, &runtime).await {
+        Some(damage) => Ended::from(damage),
+        None => Ended::from(error),
     }
 }
 

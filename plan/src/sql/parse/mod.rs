@@ -44,9 +44,23 @@ pub fn parse(source: Source<'_>) -> Result<Command, SqlError> {
         .with_tokens_with_locations(tokens.list);
     let mut statement = StatementParser { parser, source, hints: tokens.hints };
     statement.whole().map_err(|refused| {
+        let refused = without_wrong_place(&statement.parser, refused);
         let place = place_reached(&statement.parser, &refused).unwrap_or(source.end());
         error::from_parser(refused, place)
     })
+}
+
+/// The error without its place where that is of another token than the one that the error names: the parser's own places are
+/// one token late for what cannot start an expression.
+fn without_wrong_place(parser: &Parser<'_>, refused: ParserError) -> ParserError {
+    let ParserError::ParserError(text) = &refused else { return refused };
+    let (message, Some(place)) = error::split_place(text) else { return refused };
+    let Some((_, found)) = message.rsplit_once(", found: ") else { return refused };
+    let mut passed = (0..=parser.get_current_index() + 1).rev().map(|index| parser.token_at(index));
+    match passed.find(|token| position(token) == place) {
+        Some(token) if token.token.to_string() != found => ParserError::ParserError(message.to_owned()),
+        _ => refused,
+    }
 }
 
 /// Where the parser stood when it refused, for errors that do not say so: at the token that the error names, if it names one.
