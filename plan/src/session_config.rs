@@ -22,10 +22,11 @@ use crate::{
 };
 
 /// Within a process collecting a build side copies nothing, which costs less than to partition both sides by their keys.
-const EMBEDDED_COLLECT_BYTES: usize = 32 << 20;
+/// But one thread builds it, for which the others wait: this is divided by their number.
+const EMBEDDED_COLLECT_BYTES: usize = 256 << 20;
 
 /// A join's keys up to this number reach the probe side's scan as a list, whose length says what the scan may save.
-const RUNTIME_FILTER_VALUES_MAX: usize = 10_000;
+const RUNTIME_FILTER_VALUES_MAX: usize = 2_000;
 
 /// Sorts of a plan that are taken to run side by side when memory is dealt out.
 const SORTS_AT_ONCE: u64 = 8;
@@ -77,7 +78,7 @@ fn session_config(options: &Options, target: Target, memory_bytes: u64) -> Sessi
         Target::Cluster { .. } => forbid_what_cuts_break(settings),
         Target::Embedded { .. } => {
             let threshold = &mut settings.optimizer.hash_join_single_partition_threshold;
-            *threshold = (*threshold).max(EMBEDDED_COLLECT_BYTES);
+            *threshold = (*threshold).max(EMBEDDED_COLLECT_BYTES / target.partitions());
         }
     }
     config

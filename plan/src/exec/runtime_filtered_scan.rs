@@ -5,12 +5,13 @@
 //! probe side is read after that. Otherwise the scan only skips row groups and pages by the same filters.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{Arc, OnceLock},
 };
 
 use datafusion::{
-    common::{Result, Statistics, tree_node::TreeNodeRecursion},
+    common::{Result, ScalarValue, Statistics, tree_node::TreeNodeRecursion},
     datasource::{
         physical_plan::{FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource},
         source::DataSourceExec,
@@ -19,7 +20,7 @@ use datafusion::{
     logical_expr::Operator,
     physical_expr::{
         PhysicalExpr, conjunction,
-        expressions::{BinaryExpr, CaseExpr, Column, DynamicFilterPhysicalExpr, InListExpr},
+        expressions::{BinaryExpr, CaseExpr, Column, DynamicFilterPhysicalExpr, InListExpr, Literal},
         split_conjunction,
     },
     physical_plan::{
@@ -92,25 +93,27 @@ fn keeps_few(filter: &Arc<dyn PhysicalExpr>, statistics: &Statistics) -> bool {
     };
     let share = || {
         let known = statistics.column_statistics.get(column)?;
-        Some(values as f64 / value_range(known.min_value.get_value()?, known.max_value.get_value()?)?)
+        Some(values.len() as f64 / value_range(known.min_value.get_value()?, known.max_value.get_value()?)?)
     };
     share().is_some_and(|share| share <= KEPT_SHARE_MAX)
 }
 
-/// The column that a filter compares with a list of values, and the length of the list.
-fn listed(filter: &Arc<dyn PhysicalExpr>) -> Option<(usize, usize)> {
+/// The column that a filter compares with a list of values, and the values. A list repeats a value for each of its rows.
+fn listed(filter: &Arc<dyn PhysicalExpr>) -> Option<(usize, HashSet<ScalarValue>)> {
     if let Some(list) = filter.downcast_ref::<InListExpr>().filter(|list| !list.negated()) {
-        return Some((list.expr().downcast_ref::<Column>()?.index(), list.list().len()));
+        let values = list.list().iter().map(|value| Some(value.downcast_ref::<Literal>()?.value().clone()));
+        return Some((list.expr().downcast_ref::<Column>()?.index(), values.collect::<Option<_>>()?));
     }
     if let Some(both) = filter.downcast_ref::<BinaryExpr>().filter(|both| *both.op() == Operator::And) {
         let sides = [both.left(), both.right()];
-        return sides.into_iter().filter_map(listed).min_by_key(|(_, values)| *values);
+        return sides.into_iter().filter_map(listed).min_by_key(|(_, values)| values.len());
     }
     // One branch for each partition of the build side.
     let branches = filter.downcast_ref::<CaseExpr>()?.when_then_expr().iter().map(|(_, then)| listed(then));
-    let branches = branches.collect::<Option<Vec<_>>>()?;
-    let (column, _) = *branches.first()?;
-    Some((column, branches.iter().map(|(_, values)| values).sum()))
+    branches
+        .collect::<Option<Vec<_>>>()?
+        .into_iter()
+        .reduce(|(column, a), (_, b)| (column, a.into_iter().chain(b).collect()))
 }
 
 impl DisplayAs for RuntimeFilteredScanExec {
@@ -180,21 +183,23 @@ impl ExecutionPlan for RuntimeFilteredScanExec {
 mod tests {
     use datafusion::{
         arrow::datatypes::{DataType, Field, Schema},
-        common::{ColumnStatistics, ScalarValue, stats::Precision},
-        physical_expr::expressions::{in_list, lit},
+        common::{ColumnStatistics, stats::Precision},
+        physical_expr::expressions::{case, in_list, lit},
     };
 
     use super::*;
 
-    /// A filter on a column of whole numbers from 1 to 1000, as a join makes it from its keys.
-    fn keeps_few_of_a_thousand(keys: i64) -> bool {
+    /// A filter on a column of whole numbers from 1 to 1000, as a join makes it from build rows with these keys.
+    fn keeps_few_of_a_thousand(keys: impl Iterator<Item = i64>) -> bool {
         let schema = Schema::new(vec![Field::new("k", DataType::Int64, false)]);
         let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new("k", 0));
-        let list = (1..=keys).map(|key| lit(key)).collect();
-        let bound = Arc::new(BinaryExpr::new(Arc::clone(&column), Operator::LtEq, lit(keys)));
+        let list = keys.map(lit).collect();
+        let bound = Arc::new(BinaryExpr::new(Arc::clone(&column), Operator::LtEq, lit(1_000_i64)));
         let list = in_list(Arc::clone(&column), list, &false, &schema).unwrap();
+        let both: Arc<dyn PhysicalExpr> = Arc::new(BinaryExpr::new(bound, Operator::And, list));
+        let branches = vec![(lit(0_i64), Arc::clone(&both)), (lit(1_i64), both)];
         let filter = DynamicFilterPhysicalExpr::new(vec![column], lit(true));
-        filter.update(Arc::new(BinaryExpr::new(bound, Operator::And, list))).unwrap();
+        filter.update(case(Some(lit(0_i64)), branches, Some(lit(false))).unwrap()).unwrap();
         let statistics = Statistics {
             num_rows: Precision::Exact(5_000),
             total_byte_size: Precision::Absent,
@@ -209,8 +214,13 @@ mod tests {
 
     #[test]
     fn a_short_list_of_many_values_keeps_few() {
-        assert!(keeps_few_of_a_thousand(5));
-        assert!(!keeps_few_of_a_thousand(500));
+        assert!(keeps_few_of_a_thousand(1..=5));
+        assert!(!keeps_few_of_a_thousand(1..=500));
+    }
+
+    #[test]
+    fn a_key_counts_once() {
+        assert!(keeps_few_of_a_thousand((0..500).map(|row| row % 5 + 1)));
     }
 
     #[test]
