@@ -56,6 +56,9 @@ pub fn planning_state(options: &Options, runtime: Arc<RuntimeEnv>, target: Targe
     };
     let mut state = builder.with_physical_optimizer_rules(rules).build();
     functions::register(&mut state).expect("a session's registry takes every function");
+    // The time that CURRENT_TIMESTAMP and its like have in the statement that is planned with this state.
+    let options = Arc::clone(state.config_options());
+    state.execution_props_mut().mark_start_execution(options);
     state
 }
 
@@ -66,6 +69,8 @@ fn session_config(options: &Options, target: Target, memory_bytes: u64) -> Sessi
     settings.sql_parser.parse_float_as_decimal = true;
     settings.catalog.information_schema = false;
     settings.execution.time_zone = local_time_zone(options);
+    // It moves `m['k']` below the projection that makes `m`, under a name that is taken there.
+    settings.optimizer.enable_leaf_expression_pushdown = false;
     if let Ok(MemorySize(bytes)) = options.get(&options::BROADCAST_THRESHOLD) {
         settings.optimizer.hash_join_single_partition_threshold = bytes as usize;
     }

@@ -34,7 +34,7 @@ struct Types;
 
 impl TypePlanner for Types {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> datafusion::common::Result<Option<FieldRef>> {
-        let parsed = sql_type.to_string().trim_matches('`').parse::<SqlType>().ok();
+        let parsed = sql_type.to_string().trim_matches('`').replace("``", "`").parse::<SqlType>().ok();
         Ok(parsed.map(|sql_type| Arc::new(Field::new("", sql_type.to_arrow(), true))))
     }
 }
@@ -163,4 +163,4 @@ macro_rules! families {
     )*};
 }
 
-families!(string math cast temporal json collection aggregate window);
+families!(string math cast temporal json collection aggregate window forms);

@@ -3,7 +3,9 @@
 use std::{collections::HashSet, ops::ControlFlow};
 
 use datafusion::logical_expr::{Expr as LogicalExpr, LogicalPlan, LogicalPlanBuilder};
-use sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut};
+use sqlparser::ast::{
+    Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut, visit_expressions,
+};
 use thalweg_graph::SqlError;
 
 use crate::error;
@@ -25,9 +27,8 @@ impl VisitorMut for Separator {
             let SelectItem::UnnamedExpr(expr) = item else { continue };
             let is_first = seen.insert(expr.to_string())
                 && !matches!(&*expr, Expr::Identifier(name) if taken.contains(&name.value));
-            // DataFusion names a cast like what it casts, which is often a column beside it.
-            let is_cast = matches!(&*expr, Expr::Cast { .. });
-            if is_first && !is_cast {
+            // DataFusion's name does not tell casts and places in arrays, and so may be that of another column.
+            if is_first && !hides_parts(expr) {
                 continue;
             }
             let base = match simple_name(expr) {
@@ -40,6 +41,14 @@ impl VisitorMut for Separator {
         }
         ControlFlow::Continue(())
     }
+}
+
+fn hides_parts(expr: &Expr) -> bool {
+    let hiding = |part: &Expr| match part {
+        Expr::Cast { .. } | Expr::CompoundFieldAccess { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    visit_expressions(expr, hiding).is_break()
 }
 
 fn said_name(item: &SelectItem) -> Option<String> {

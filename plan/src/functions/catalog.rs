@@ -65,6 +65,9 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in window::functions() {
         registry.register_udwf(function.into_udwf())?;
     }
+    for function in window::internal_functions() {
+        registry.register_udwf(function)?;
+    }
     registry.register_function_rewrite(Arc::new(CastRewrite))
 }
 
@@ -120,7 +123,7 @@ pub fn find(name: &str) -> Option<FunctionDoc> {
 }
 
 /// Functions of DataFusion's that our parser puts in for `ROW(...)` and `MAP[...]`.
-const CONSTRUCTORS: [&str; 2] = ["struct", "make_map"];
+const CONSTRUCTORS: [&str; 2] = ["named_struct", "make_map"];
 
 /// Whether a query may call a function of this name, in any case: Flink's, and what SQL's other forms are rewritten to. The rest
 /// of the registry is for the planner.

@@ -19,8 +19,8 @@ pub mod conditional;
 pub mod hash;
 pub mod collection;
 pub mod json;
-pub mod aggregate;
 pub mod window;
+pub mod aggregate;
 pub mod operators;
 pub mod syntax;
 

@@ -5,7 +5,7 @@ use std::any::TypeId;
 use sqlparser::{
     ast::{
         CastKind, CharacterLength, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-        FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+        FunctionArgumentList, FunctionArguments, Ident, ObjectName, Value,
     },
     dialect::{Dialect, GenericDialect},
     parser::{Parser, ParserError},
@@ -149,7 +149,10 @@ fn row_constructor(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
     parser.expect_token(&Token::LParen)?;
     let fields = parser.parse_comma_separated(Parser::parse_expr)?;
     parser.expect_token(&Token::RParen)?;
-    Ok(call("struct", fields))
+    let named = fields.into_iter().enumerate().flat_map(|(position, field)| {
+        [Expr::value(Value::SingleQuotedString(format!("EXPR${position}"))), field]
+    });
+    Ok(call("named_struct", named.collect()))
 }
 
 /// `CAST(expr AS type)`, with Flink's types. The type travels as its text, which the planner's type hook reads back.

@@ -10,7 +10,9 @@ use datafusion::{
     common::{Result, ScalarValue, internal_err, plan_err},
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
+        expr::{AggregateFunctionParams, WindowFunctionParams},
         function::{AccumulatorArgs, StateFieldsArgs},
+        udaf_default_display_name, udaf_default_window_function_display_name,
         utils::AggregateOrderSensitivity,
     },
 };
@@ -111,6 +113,15 @@ impl AggregateUDFImpl for Declared {
 
     fn aliases(&self) -> &[String] {
         &self.aliases
+    }
+
+    /// DataFusion's own names leave casts out: `SUM(x)` and `SUM(CAST(x AS BIGINT))` could not stand side by side.
+    fn schema_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        udaf_default_display_name(self, params)
+    }
+
+    fn window_function_schema_name(&self, params: &WindowFunctionParams) -> Result<String> {
+        udaf_default_window_function_display_name(self, params)
     }
 
     fn signature(&self) -> &Signature {

@@ -16,7 +16,7 @@ use datafusion::{
 };
 
 use super::{finish, functions};
-use crate::functions::{builtin::Builtin, collection, conversion::cast_expr};
+use crate::functions::{builtin::Builtin, collection, conversion::cast_expr, window};
 
 /// A call in a plan: over groups, or over a window.
 pub enum Call<'a> {
@@ -65,16 +65,21 @@ impl Call<'_> {
         }
     }
 
-    /// The same call, without the rows in which the argument is NULL.
-    fn ignoring_nulls(&self) -> Expr {
-        let null_treatment = Some(NullTreatment::IgnoreNulls);
-        match self {
-            Call::Group(call) => self.of(Arc::clone(&call.func), call.params.args.clone(), null_treatment),
-            Call::Window(call) => {
-                let mut call = (*call).clone();
-                call.params.null_treatment = null_treatment;
-                Expr::from(call)
+    /// The same call, without the rows in which the argument is NULL; nothing if it shall see them, or does not already.
+    fn skipping_nulls(&self) -> Option<Expr> {
+        let skips_by_itself = ["first_value", "last_value"].contains(&self.name());
+        match (self, self.null_treatment()) {
+            (Call::Group(call), None) => {
+                let skip = Some(NullTreatment::IgnoreNulls);
+                Some(self.of(Arc::clone(&call.func), call.params.args.clone(), skip))
             }
+            (Call::Window(call), None) if !skips_by_itself => None,
+            (Call::Window(call), None | Some(NullTreatment::IgnoreNulls)) => {
+                let params = WindowFunctionParams { null_treatment: None, ..call.params.clone() };
+                let fun = WindowFunctionDefinition::WindowUDF(window::skipping_nulls(self.name())?);
+                Some(Expr::from(WindowFunction { fun, params }))
+            }
+            _ => None,
         }
     }
 
@@ -98,7 +103,10 @@ pub fn lowered(call: &Call, schema: &DFSchema) -> Result<Option<Expr>> {
             let deviation = call.of(function, vec![cast(argument, DataType::Float64)], None);
             cast_expr(deviation, &DataType::Float64, &finish::average_type(&given))?
         }
-        "first_value" | "last_value" if call.null_treatment().is_none() => call.ignoring_nulls(),
+        "first_value" | "last_value" | "lag" | "lead" => match call.skipping_nulls() {
+            Some(skipping) => skipping,
+            None => return Ok(None),
+        },
         "approx_count_distinct" => {
             let argument = if given.is_floating() { cast(argument, DataType::Utf8View) } else { argument };
             cast(call.of(approx_distinct::approx_distinct_udaf(), vec![argument], None), DataType::Int64)

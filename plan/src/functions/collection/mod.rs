@@ -31,12 +31,6 @@ pub fn reused() -> Vec<Reused> {
         ),
         Reused::new("array_max", "ARRAY_MAX(array)", "The greatest element.", df::min_max::array_max_udf()),
         Reused::new("array_min", "ARRAY_MIN(array)", "The least element.", df::min_max::array_min_udf()),
-        Reused::new(
-            "arrays_overlap",
-            "ARRAYS_OVERLAP(array1, array2)",
-            "Whether they have an element in common.",
-            df::array_has::array_has_any_udf(),
-        ),
         Reused::new("map_keys", "MAP_KEYS(map)", "The keys.", df::map_keys::map_keys_udf()),
         Reused::new("map_values", "MAP_VALUES(map)", "The values.", df::map_values::map_values_udf()),
         Reused::new(

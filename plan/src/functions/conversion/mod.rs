@@ -11,7 +11,7 @@ mod to_text;
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, ListArray, new_null_array},
+    array::{Array, ArrayRef, AsArray, ListArray, StructArray, new_null_array},
     compute::CastOptions,
     datatypes::DataType,
 };
@@ -115,6 +115,13 @@ pub fn cast(column: &ArrayRef, target: &DataType, session: &Session) -> Result<A
                 lists.nulls().cloned(),
             )?;
             Ok(Arc::new(lists))
+        }
+        (DataType::Struct(_), DataType::Struct(fields)) => {
+            let rows = column.as_struct();
+            let columns = rows.columns().iter().zip(fields);
+            let columns = columns.map(|(column, field)| cast(column, field.data_type(), session));
+            let columns = columns.collect::<Result<_>>()?;
+            Ok(Arc::new(StructArray::try_new(fields.clone(), columns, rows.nulls().cloned())?))
         }
         (DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Time64(_), _) => {
             from_moment(column, target, session)

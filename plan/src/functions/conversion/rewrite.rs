@@ -1,4 +1,4 @@
-//! Finds the casts that DataFusion would do otherwise than Flink and makes them calls of ours.
+//! Finds the casts, and negations, that DataFusion would do otherwise than Flink and makes them calls of ours.
 
 use std::sync::{Arc, LazyLock};
 
@@ -30,6 +30,14 @@ impl FunctionRewrite for CastRewrite {
     }
 
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _config: &ConfigOptions) -> Result<Transformed<Expr>> {
+        if let Expr::Negative(inner) = &expr
+            && let number = inner.get_type(schema)?
+            && number.is_signed_integer()
+        {
+            // A negation fails for the smallest number, a difference wraps around.
+            let zero = Expr::Literal(ScalarValue::new_zero(&number)?, None);
+            return Ok(Transformed::yes(zero - (**inner).clone()));
+        }
         let (inner, field, try_cast) = match &expr {
             Expr::Cast(Cast { expr, field }) => (expr, field, false),
             Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
@@ -73,6 +81,13 @@ pub fn needs_own(source: &DataType, target: &DataType) -> bool {
         _ if source.is_string() => !(target.is_string() || is_binary(target)),
         _ if target.is_string() => true,
         (List(source), List(target)) => needs_own(source.data_type(), target.data_type()),
+        // Arrow goes by the names of fields, SQL by their places.
+        (Struct(source), Struct(target)) => {
+            source.len() == target.len()
+                && source.iter().zip(target).any(|(source, target)| {
+                    source.name() != target.name() || needs_own(source.data_type(), target.data_type())
+                })
+        }
         (Boolean, _) => target.is_decimal(),
         (_, Boolean) => source.is_decimal(),
         _ if source.is_integer() && target.is_integer() => digits(source) > digits(target),

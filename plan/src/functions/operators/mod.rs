@@ -3,6 +3,7 @@
 //! Whole and floating numbers need nothing: both engines wrap around, and both refuse to divide a whole number by zero.
 
 mod decimal;
+mod interval;
 
 use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::{
@@ -25,6 +26,9 @@ pub fn functions() -> Vec<Builtin> {
         Builtin::internal("decimal_multiply", decimal::multiply)
             .takes(&two)
             .returns_by(decimal::product_type),
+        Builtin::internal("interval_times", interval::times)
+            .takes(&[Kind::Any, Kind::Integer])
+            .returns(interval::INTERVAL),
         Builtin::internal("decimal_plus", decimal::plus).takes(&two).returns_by(decimal::sum_type),
         Builtin::internal("decimal_minus", decimal::minus).takes(&two).returns_by(decimal::sum_type),
     ]
@@ -43,6 +47,13 @@ impl ExprPlanner for FlinkOperators {
         let types = [expr.left.get_type(schema)?, expr.right.get_type(schema)?];
         let function = match (&expr.op, &types) {
             (Divide, types) if decimal::is_decimal_arithmetic(types) => "decimal_divide",
+            (Multiply, types) if interval::is_multiple(types) => "interval_times",
+            (Multiply, [left, right]) if interval::is_multiple(&[right.clone(), left.clone()]) => {
+                return self.plan_binary_op(
+                    RawBinaryExpr { left: expr.right, right: expr.left, op: expr.op },
+                    schema,
+                );
+            }
             (Multiply, types) if decimal::needs_rescaled_product(types) => "decimal_multiply",
             (Plus, types) if decimal::may_overflow_sum(types) => "decimal_plus",
             (Minus, types) if decimal::may_overflow_sum(types) => "decimal_minus",

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod edit;
+mod inet;
 mod pad;
 mod position;
 mod printf;
@@ -301,6 +302,21 @@ fn lists() -> Vec<Builtin> {
 
 fn encodings() -> Vec<Builtin> {
     vec![
+        Builtin::new(
+            "inet_aton",
+            "INET_ATON(address)",
+            "An IPv4 address as a number; NULL if it is none.",
+            inet::to_number,
+        )
+        .takes(&[Text])
+        .returns(DataType::Int64),
+        Builtin::new(
+            "inet_ntoa",
+            "INET_NTOA(number)",
+            "A number as an IPv4 address; NULL outside 32 bits.",
+            inet::to_address,
+        )
+        .takes(&[Integer]),
         Builtin::new("to_base64", "TO_BASE64(string)", "In Base64.", bytes::to_base64).takes(&[TextOrBytes]),
         Builtin::new("from_base64", "FROM_BASE64(string)", "Decoded from Base64.", bytes::from_base64)
             .takes(&[Text]),

@@ -19,6 +19,18 @@ pub fn type_number(expr: &mut Expr) {
     }
 }
 
+/// The smallest INT and BIGINT: without its sign the number would be too large.
+pub fn type_smallest(expr: &mut Expr) {
+    let Expr::UnaryOp { expr: number, .. } = &*expr else { return };
+    let Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) = &**number else { return };
+    let data_type = match number.as_str() {
+        "2147483648" => DataType::Int(None),
+        "9223372036854775808" => DataType::BigInt(None),
+        _ => return,
+    };
+    *expr = cast(text(format!("-{number}")), data_type);
+}
+
 /// Undoes [`type_number`] where SQL wants a bare number: `LIMIT 5`, `ORDER BY 1`.
 pub fn untype_number(expr: &mut Expr) {
     let Expr::Cast { expr: inner, data_type: DataType::Int(None), .. } = expr else { return };

@@ -29,6 +29,7 @@ impl VisitorMut for Rewriter {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Value(_) => literal::type_number(expr),
+            Expr::UnaryOp { op: UnaryOperator::Minus, .. } => literal::type_smallest(expr),
             Expr::TypedString(typed) => {
                 if let Some(timestamp) = literal::timestamp(typed) {
                     *expr = timestamp;

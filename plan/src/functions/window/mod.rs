@@ -1,4 +1,7 @@
 //! Window functions: DataFusion's, with whole numbers as BIGINT.
+//!
+//! Whether a function skips NULLs is not sent to workers, so those that do have names of their own, which only the lowering of
+//! calls uses ([`skipping_nulls`]).
 
 use std::{ops::Range, sync::Arc};
 
@@ -88,23 +91,44 @@ pub fn functions() -> Vec<Ranking> {
 impl Ranking {
     /// Makes the DataFusion function.
     pub fn into_udwf(self) -> Arc<WindowUDF> {
-        Arc::new(WindowUDF::new_from_impl(Signed { function: self.function }))
+        Signed { name: self.name, skips_nulls: false, function: self.function }.into_udwf()
     }
+}
+
+/// The functions that skip NULLs; queries do not call them by these names.
+pub fn internal_functions() -> Vec<Arc<WindowUDF>> {
+    ["first_value", "last_value", "lag", "lead"].into_iter().filter_map(skipping_nulls).collect()
+}
+
+/// The function of this name that skips NULLs, if there is one.
+pub fn skipping_nulls(name: &str) -> Option<Arc<WindowUDF>> {
+    let (name, function) = match name {
+        "first_value" => ("first_value_skipping_nulls", df::nth_value::first_value_udwf()),
+        "last_value" => ("last_value_skipping_nulls", df::nth_value::last_value_udwf()),
+        "lag" => ("lag_skipping_nulls", df::lead_lag::lag_udwf()),
+        "lead" => ("lead_skipping_nulls", df::lead_lag::lead_udwf()),
+        _ => return None,
+    };
+    Some(Signed { name, skips_nulls: true, function }.into_udwf())
 }
 
 /// A window function whose unsigned numbers are made signed.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Signed {
+    name: &'static str,
+    skips_nulls: bool,
     function: Arc<WindowUDF>,
+}
+
+impl Signed {
+    fn into_udwf(self) -> Arc<WindowUDF> {
+        Arc::new(WindowUDF::new_from_impl(self))
+    }
 }
 
 impl WindowUDFImpl for Signed {
     fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -116,6 +140,12 @@ impl WindowUDFImpl for Signed {
     }
 
     fn partition_evaluator(&self, args: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
+        let args = PartitionEvaluatorArgs::new(
+            args.input_exprs(),
+            args.input_fields(),
+            args.is_reversed(),
+            args.ignore_nulls() || self.skips_nulls,
+        );
         Ok(Box::new(SignedEvaluator(self.function.inner().partition_evaluator(args)?)))
     }
 
@@ -137,9 +167,8 @@ impl WindowUDFImpl for Signed {
 
     fn reverse_expr(&self) -> ReversedUDWF {
         match self.function.inner().reverse_expr() {
-            ReversedUDWF::Reversed(function) => {
-                ReversedUDWF::Reversed(Arc::new(WindowUDF::new_from_impl(Signed { function })))
-            }
+            // The reverse has another name, which a worker would have to know.
+            ReversedUDWF::Reversed(_) => ReversedUDWF::NotSupported,
             other => other,
         }
     }
