@@ -59,6 +59,15 @@ impl ExchangeSourceExec {
         Self { edge, per_producer, properties: Arc::new(properties) }
     }
 
+    /// The reader of the rows that one subtask receives, as its only partition.
+    pub(super) fn for_one_subtask(&self) -> Self {
+        let partitioning = match &self.properties.partitioning {
+            Partitioning::Hash(keys, _) => Partitioning::Hash(keys.clone(), 1),
+            _ => Partitioning::UnknownPartitioning(1),
+        };
+        Self::new(self.edge, false, self.properties.eq_properties.clone(), partitioning)
+    }
+
     /// The same reader for an edge of another number.
     pub fn with_edge(&self, edge: EdgeId) -> Self {
         Self { edge, ..self.clone() }

@@ -10,9 +10,11 @@ pub mod union;
 
 pub mod codec;
 pub mod splits;
+pub mod own_partition;
 
 pub use connector_source::{ConnectorReader, ConnectorScan, ConnectorSourceExec, OpenSource};
 pub use exchange_source::{Channel, ExchangeReader, ExchangeSourceExec, OpenExchange};
+pub use own_partition::own_partition;
 pub use runtime_filtered_scan::RuntimeFilteredScanExec;
 pub use splits::put_splits;
 pub use union::PartitionwiseUnionExec;

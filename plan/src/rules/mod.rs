@@ -12,7 +12,7 @@ use datafusion::physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalO
 
 pub use join_order::JoinOrder;
 pub use partitionwise_union::PartitionwiseUnions;
-pub use runtime_filters::RuntimeFilters;
+pub use runtime_filters::{RuntimeFilters, add_runtime_filters};
 pub use spillable_joins::SpillableJoins;
 pub use unmatched_build_rows::{UnmatchedBuildRows, emits_unmatched_build_rows};
 

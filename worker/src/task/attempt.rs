@@ -147,11 +147,11 @@ impl TaskAttempt {
         let mut outputs = Vec::new();
         for &partition in &fragment.partitions {
             let last = tokio::select! {
-                last = self.last_output(fragment, environment, result, partition) => last?,
+                last = self.last_output(fragment, environment, result, partition.number) => last?,
                 () = self.cancel.cancelled() => return Err(Ended::Canceled),
             };
             let counters = Arc::clone(&self.counters);
-            outputs.push((partition, StreamOutput::new(edges, last, &fragment.context, counters)?));
+            outputs.push((partition.index, StreamOutput::new(edges, last, &fragment.context, counters)?));
         }
         let cancel = self.cancel.child_token();
         let mut streams = JoinSet::new();
@@ -191,13 +191,13 @@ impl TaskAttempt {
         fragment: &Runnable,
         environment: &TaskEnvironment,
         result: Option<&Arc<ResultOutput>>,
-        partition: usize,
+        partition: u32,
     ) -> Result<LastOutput, Ended> {
         let TaskDescriptor { attempt, output, .. } = self.descriptor.as_ref();
         Ok(match (output.as_ref(), result) {
             (VertexOutput::Sink(sink), _) => {
                 let (connectors, schema) = (&environment.connectors, fragment.plan.schema());
-                let opening = sink::open(connectors, sink, schema, *attempt, partition as u32);
+                let opening = sink::open(connectors, sink, schema, *attempt, partition);
                 LastOutput::Sink(opening.await?)
             }
             (VertexOutput::Result, Some(result)) => LastOutput::Result(Arc::clone(result)),

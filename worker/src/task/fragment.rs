@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use datafusion::{error::DataFusionError, execution::TaskContext, physical_plan::ExecutionPlan};
 use thalweg_graph::{BUILD_ID, FailureKind, TaskDescriptor};
-use thalweg_plan::exec::{ConnectorReader, ExchangeReader, OpenExchange, OpenSource, codec, put_splits};
+use thalweg_plan::{
+    exec::{ConnectorReader, ExchangeReader, OpenExchange, OpenSource, codec, own_partition, put_splits},
+    rules::add_runtime_filters,
+};
 
 use super::ended::Ended;
 
@@ -15,7 +18,16 @@ pub struct Runnable {
     /// What its operators find their worker through.
     pub context: Arc<TaskContext>,
     /// The partitions that this subtask runs.
-    pub partitions: Vec<usize>,
+    pub partitions: Vec<RunPartition>,
+}
+
+/// A partition of a fragment that a subtask runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunPartition {
+    /// Its number in the vertex: names what a sink writes.
+    pub number: u32,
+    /// Its number in the plan that runs.
+    pub index: usize,
 }
 
 /// Decodes a task's fragment, gives its scans their splits and its leaves their life.
@@ -46,7 +58,16 @@ pub fn build(
         return Err(Ended::failed(FailureKind::PlanRejected, message));
     }
     let first = descriptor.attempt.subtask.index as usize;
-    let partitions = (first..count).step_by(descriptor.parallelism as usize).collect();
+    let partitions: Vec<_> = (first..count)
+        .step_by(descriptor.parallelism as usize)
+        .map(|index| RunPartition { number: index as u32, index })
+        .collect();
+    if let [only] = partitions[..]
+        && let Some(plan) = own_partition(&plan, only.index).map_err(rejected)?
+    {
+        let plan = add_runtime_filters(plan, context.session_config().options()).map_err(rejected)?;
+        return Ok(Runnable { plan, context, partitions: vec![RunPartition { index: 0, ..only }] });
+    }
     Ok(Runnable { plan, context, partitions })
 }
 
