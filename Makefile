@@ -93,4 +93,4 @@ test-tpch-long: ## Checks all 22 answers at scale factor 1, embedded and on two 
 .PHONY: drill
 drill: ## Kills a worker at 20 random moments of running jobs (SEED=... repeats one).
 	cargo build $(CARGO_FLAGS) --release --bins
-	$(BENCH) kill --kills 20 $(if $(SEED),--seed $(SEED))
+	$(BENCH) kill --scale 1 --kills 20 $(if $(SEED),--seed $(SEED))

@@ -226,7 +226,7 @@ keys! {
     /// The time zone of `TIMESTAMP_LTZ` and of the functions of the current time, by IANA name or as an offset.
     LOCAL_TIME_ZONE: String = "table.local-time-zone", "default";
     /// Largest estimated size of a join side that is broadcast.
-    BROADCAST_THRESHOLD: MemorySize = "table.optimizer.join.broadcast-threshold", "1mb";
+    BROADCAST_THRESHOLD: MemorySize = "table.optimizer.join.broadcast-threshold", "16mb";
     /// What becomes of a NULL that an `INSERT` brings for a `NOT NULL` column: `ERROR` ends the job, `DROP` leaves the row out.
     NOT_NULL_ENFORCER: String = "table.exec.sink.not-null-enforcer", "ERROR";
     /// Bytes of a file that one split covers at most; rounded to row groups and blocks.
