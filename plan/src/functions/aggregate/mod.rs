@@ -1,10 +1,10 @@
 //! Aggregate functions, over groups and over windows.
 //!
-//! [`declared`] gives them their names and Flink's types. Most do not run as they are: the analyzer rule [`LowerAggregates`]
+//! `declared` gives them their names and Flink's types. Most do not run as they are: the analyzer rule `LowerAggregates`
 //! writes them out in the few that do (`AVG(x)` as a sum divided by a count, `COLLECT(x)` as a collected array whose elements
-//! are counted; [`forms`] has them all), so that equal parts of several are computed once, and windows and distributed plans
-//! know one kind of sum. Those few are DataFusion's, and our [`sum`], which notices when a decimal has too many digits.
-//! [`finish`] has the functions that make the result of the parts.
+//! are counted; `forms` has them all), so that equal parts of several are computed once, and windows and distributed plans
+//! know one kind of sum. Those few are DataFusion's, and our `sum`, which notices when a decimal has too many digits.
+//! `finish` has the functions that make the result of the parts.
 //!
 //! Modules are listed lowest first; a module uses only those above it.
 
