@@ -149,7 +149,7 @@ const NOT_YET: &[&str] = &[
     "TRUNCATE TABLE t",
     "ADD JAR '/x.jar'",
     "REMOVE JAR '/x.jar'",
-    "STOP JOB 'abc' WITH SAVEPOINT",
+    "STOP JOB '00000000000000000000000000000abc' WITH SAVEPOINT",
     "CALL sys.compact('t')",
     "ANALYZE TABLE t COMPUTE STATISTICS",
     "LOAD MODULE hive",
@@ -194,7 +194,7 @@ fn mistakes_have_a_place_and_say_what_was_expected() {
     for (text, expected) in [
         ("SELECT FROM", "line 1, column 8: expected an expression, found `FROM`"),
         ("SELECT a FROM", "line 1, column 14: expected identifier, found the end of the statement"),
-        ("SELECT a,\n  FROM t", "line 2, column 8: expected an expression, found `FROM`"),
+        ("SELECT a,\n  FROM t", "line 2, column 3: expected an expression, found `FROM`"),
         ("SELCT 1", "line 1, column 1: expected a statement (did you mean `SELECT`?), found `SELCT`"),
         ("INSERT t SELECT 1", "line 1, column 8: expected `INTO` or `OVERWRITE`, found `t`"),
         ("CREATE TABLE t (a INT PRIMARY KEY)", "line 1, column 34: expected `NOT ENFORCED`"),
