@@ -38,8 +38,8 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// Whether running the same thing again is pointless.
-    pub fn is_deterministic(&self) -> bool {
+    /// Whether running the same thing again would end the same.
+    pub fn is_final(&self) -> bool {
         matches!(
             self,
             FailureKind::Deterministic

@@ -1,8 +1,31 @@
 //! Where the JobManager is: `-m host:port`, else `rest.address` and `rest.port`.
 
 use anyhow::{Result, bail};
-use thalweg_graph::Options;
-use thalweg_graph::options;
+use thalweg_graph::{Options, options};
+
+use super::warn;
+use crate::config::{self, ConfigArgs};
+
+/// Which cluster a command is about.
+#[derive(Debug, clap::Args)]
+pub struct ClusterArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// The JobManager [default: rest.address and rest.port]
+    #[arg(short = 'm', long, value_name = "HOST:PORT")]
+    jobmanager: Option<String>,
+}
+
+impl ClusterArgs {
+    /// The configuration, with its warnings printed, and the JobManager's `host:port`.
+    pub fn load(&self) -> Result<(Options, String)> {
+        let config = config::load(&self.config)?;
+        warn(&config.warnings);
+        let address = jobmanager(self.jobmanager.as_deref(), &config.options)?;
+        Ok((config.options, address))
+    }
+}
 
 /// The JobManager's `host:port`, as given or else as configured.
 pub fn jobmanager(given: Option<&str>, configured: &Options) -> Result<String> {

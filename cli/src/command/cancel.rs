@@ -1,25 +1,19 @@
 //! `thalweg cancel`: cancels a job and waits until it has ended.
 
+use std::io::{self, Write as _};
+
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use thalweg_graph::{JobId, JobStatus};
 
-use super::{address, warn};
-use crate::{
-    backend::Jobs as _,
-    config::{self, ConfigArgs},
-    remote::Rest,
-};
+use super::address::ClusterArgs;
+use crate::{backend::Jobs as _, remote::Rest};
 
 /// Cancels a job; nothing that it has written becomes visible
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-
-    /// The JobManager [default: rest.address and rest.port]
-    #[arg(short = 'm', long, value_name = "HOST:PORT")]
-    jobmanager: Option<String>,
+    cluster: ClusterArgs,
 
     /// Savepoint to make first (not supported yet)
     #[arg(short = 's', long = "withSavepoint", value_name = "PATH", hide = true)]
@@ -34,9 +28,8 @@ pub async fn run(args: Args) -> Result<()> {
     if args.with_savepoint.is_some() {
         bail!("`--withSavepoint` is not supported yet: jobs are batch jobs, which keep no state");
     }
-    let config = config::load(&args.config)?;
-    warn(&config.warnings);
-    let rest = Rest::new(&address::jobmanager(args.jobmanager.as_deref(), &config.options)?)?;
+    let (_, address) = args.cluster.load()?;
+    let rest = Rest::new(&address)?;
     let job = args.job;
     eprintln!("Cancelling job {job}.");
     rest.cancel(job).await.with_context(|| format!("could not cancel job {job}"))?;
@@ -48,10 +41,5 @@ pub async fn run(args: Args) -> Result<()> {
     if status != JobStatus::Canceled {
         bail!("job {job} could not be cancelled any more: it is {status}");
     }
-    println_stdout(&format!("Cancelled job {job}."))
-}
-
-fn println_stdout(line: &str) -> Result<()> {
-    use std::io::Write as _;
-    Ok(writeln!(std::io::stdout(), "{line}")?)
+    Ok(writeln!(io::stdout(), "Cancelled job {job}.")?)
 }

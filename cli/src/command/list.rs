@@ -1,14 +1,14 @@
 //! `thalweg list`: the jobs of a cluster, as `flink list` prints them.
 
+use std::io::{self, Write};
+
 use anyhow::Result;
 use chrono::{DateTime, Local};
-use std::io::{self, Write};
 use thalweg_graph::JobStatus;
 
-use super::{address, warn};
+use super::address::ClusterArgs;
 use crate::{
     backend::{JobLine, Jobs as _},
-    config::{self, ConfigArgs},
     remote::Rest,
 };
 
@@ -16,11 +16,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-
-    /// The JobManager [default: rest.address and rest.port]
-    #[arg(short = 'm', long, value_name = "HOST:PORT")]
-    jobmanager: Option<String>,
+    cluster: ClusterArgs,
 
     /// Only running jobs
     #[arg(short, long)]
@@ -37,9 +33,8 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<()> {
-    let config = config::load(&args.config)?;
-    warn(&config.warnings);
-    let rest = Rest::new(&address::jobmanager(args.jobmanager.as_deref(), &config.options)?)?;
+    let (_, address) = args.cluster.load()?;
+    let rest = Rest::new(&address)?;
     eprintln!("Waiting for response...");
     let jobs = rest.list().await?;
     let neither = !args.running && !args.scheduled;

@@ -5,9 +5,8 @@ use std::{fs, io::Write as _, path::PathBuf, time::Instant};
 use anyhow::{Context as _, Result, bail};
 use thalweg_graph::SqlError;
 
-use super::{address, warn};
+use super::address::ClusterArgs;
 use crate::{
-    config::{self, ConfigArgs},
     output::Format,
     remote::Rest,
     report,
@@ -18,11 +17,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-
-    /// The JobManager [default: rest.address and rest.port]
-    #[arg(short = 'm', long, value_name = "HOST:PORT")]
-    jobmanager: Option<String>,
+    cluster: ClusterArgs,
 
     /// Print the ids of the script's jobs and leave
     #[arg(short, long)]
@@ -59,12 +54,11 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: Args) -> Result<()> {
     refuse_unsupported(&args)?;
-    let config = config::load(&args.config)?;
-    warn(&config.warnings);
+    let (options, address) = args.cluster.load()?;
     let script = fs::read_to_string(&args.script)
         .with_context(|| format!("cannot read the script `{}`", args.script.display()))?;
-    let rest = Rest::new(&address::jobmanager(args.jobmanager.as_deref(), &config.options)?)?;
-    let accepted = rest.submit(&script, args.name.as_deref(), &config.options, args.parallelism).await;
+    let rest = Rest::new(&address)?;
+    let accepted = rest.submit(&script, args.name.as_deref(), &options, args.parallelism).await;
     let jobs = match accepted {
         Ok(jobs) => jobs,
         Err(error) if error.is::<SqlError>() => {
@@ -85,7 +79,7 @@ pub async fn run(args: Args) -> Result<()> {
     for job in jobs {
         let started = Instant::now();
         let ended = match job.is_query {
-            true => follower.print_query(job.jobid, args.output, &config.options, None).await,
+            true => follower.print_query(job.jobid, args.output, &options, None).await,
             false => follower.follow(job.jobid).await,
         };
         match ended {

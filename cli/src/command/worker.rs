@@ -9,22 +9,14 @@ use anyhow::{Context as _, Result};
 use thalweg_graph::options;
 use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
 
-use super::{address, warn};
-use crate::{
-    config::{self, ConfigArgs},
-    connectors,
-    interrupt::Shutdown,
-};
+use super::address::ClusterArgs;
+use crate::{connectors, interrupt::Shutdown};
 
 /// Starts a worker: registers with a JobManager and runs the tasks that it is given
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-
-    /// The JobManager [default: rest.address and rest.port]
-    #[arg(short = 'm', long, value_name = "HOST:PORT")]
-    jobmanager: Option<String>,
+    cluster: ClusterArgs,
 
     /// Slots to offer: tasks that run at once [default: taskmanager.numberOfTaskSlots]
     #[arg(long, value_name = "N")]
@@ -33,14 +25,11 @@ pub struct Args {
 
 /// Runs the command until a signal or the JobManager ends it.
 pub async fn run(args: Args) -> Result<()> {
-    let mut config = config::load(&args.config)?;
-    warn(&config.warnings);
+    let (mut options, address) = args.cluster.load()?;
     if let Some(slots) = args.slots {
-        config.options.0.insert(options::TASK_SLOTS.name.to_owned(), slots.to_string());
+        options.0.insert(options::TASK_SLOTS.name.to_owned(), slots.to_string());
     }
-    let address = address::jobmanager(args.jobmanager.as_deref(), &config.options)?;
     let mut shutdown = Shutdown::listen()?;
-    let options = config.options;
     let config = WorkerConfig::from_options(&options, &host_name())?;
     let slots = config.slots;
     let connectors = connectors::open_for(&options, &config)?;

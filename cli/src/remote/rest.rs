@@ -23,6 +23,7 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence of the JobManager after which a call is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A JobManager.
 #[derive(Clone)]
 pub struct Rest {

@@ -45,6 +45,11 @@ pub fn parser_options() -> ParserOptions {
         .with_default_null_ordering(NullOrdering::NullsMin)
 }
 
+/// The function of this name, if Flink has it.
+fn callable<T>(functions: &HashMap<String, Arc<T>>, name: &str) -> Option<Arc<T>> {
+    is_callable(name).then(|| functions.get(&name.to_lowercase()).cloned()).flatten()
+}
+
 impl ContextProvider for Context<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         match self.tables.get(&name) {
@@ -71,31 +76,19 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        if !is_callable(name) {
-            return None;
-        }
-        self.state.scalar_functions().get(&name.to_lowercase()).cloned()
+        callable(self.state.scalar_functions(), name)
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
-        if !is_callable(name) {
-            return None;
-        }
-        self.state.higher_order_functions().get(&name.to_lowercase()).cloned()
+        callable(self.state.higher_order_functions(), name)
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        if !is_callable(name) {
-            return None;
-        }
-        self.state.aggregate_functions().get(&name.to_lowercase()).cloned()
+        callable(self.state.aggregate_functions(), name)
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        if !is_callable(name) {
-            return None;
-        }
-        self.state.window_functions().get(&name.to_lowercase()).cloned()
+        callable(self.state.window_functions(), name)
     }
 
     fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {

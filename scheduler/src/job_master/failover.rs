@@ -61,7 +61,7 @@ impl JobMaster {
     pub(super) fn stray_failed(&mut self, failure: Failure, now: Timestamp) {
         let is_fetch = |failure: &Failure| matches!(failure.kind, FailureKind::FetchFailed { .. });
         match self.stage {
-            Stage::Executing if failure.kind.is_deterministic() || failure.kind == FailureKind::Panic => {
+            Stage::Executing if failure.kind.is_final() || failure.kind == FailureKind::Panic => {
                 self.record(&failure, now);
                 if let Some(failure) = self.is_final(&failure) {
                     self.fail(failure, now);
@@ -84,7 +84,7 @@ impl JobMaster {
                 Some(Failure { message, ..failure.clone() })
             }
             FailureKind::Internal | FailureKind::CommitFailed => Some(failure.clone()),
-            ref kind => kind.is_deterministic().then(|| failure.clone()),
+            ref kind => kind.is_final().then(|| failure.clone()),
         }
     }
 
