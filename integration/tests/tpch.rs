@@ -54,7 +54,9 @@ async fn embedded_from_disk() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn embedded_from_hdfs() {
-    from_hdfs(Place::Embedded(2)).await;
+    for threads in [1, 2, 4] {
+        from_hdfs(Place::Embedded(threads)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +70,9 @@ async fn on_processes_from_disk() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_processes_from_hdfs() {
-    for exchange in [Exchange::Pipelined, Exchange::Blocking] {
-        from_hdfs(Place::Cluster(2, exchange)).await;
+    for parallelism in [1, 2, 4] {
+        for exchange in [Exchange::Pipelined, Exchange::Blocking] {
+            from_hdfs(Place::Cluster(parallelism, exchange)).await;
+        }
     }
 }
