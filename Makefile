@@ -69,7 +69,7 @@ services: ## Installs or names what real services need, and brings their jars.
 	integration/services/hadoop/fetch.sh
 
 # Numbers come from optimised builds only.
-BENCH := cargo run $(CARGO_FLAGS) --release --bin bench --
+BENCH := $(CARGO_TARGET_DIR)/release/bench
 
 .PHONY: bench
 bench: ## Prints every benchmark (ROUNDS=3); JSON goes to the cache folder.
