@@ -122,6 +122,9 @@ fn the_sessions_zone_and_parallelism_hold_for_what_follows() {
     assert_eq!(said.stdout, "t\n1970-01-01 02:00:00.000\nt\n1969-12-31 19:00:00.000\n", "{}", said.stderr);
     let said = thalweg(&["sql", "-e", "SET 'table.local-time-zone' = 'Nowhere';"]);
     assert!(said.stderr.contains("`America/Los_Angeles`"), "{}", said.stderr);
+    let said = thalweg(&["sql", "-D", "table.local-time-zone=Nowhere", "-e", "SELECT 1"]);
+    assert_eq!(said.code, 1);
+    assert!(said.stderr.contains("`table.local-time-zone` cannot be `Nowhere`"), "{}", said.stderr);
 
     let script = "CREATE TABLE d (id BIGINT) WITH ('connector' = 'datagen', 'number-of-rows' = '1000000');
          SET 'parallelism.default' = '3';

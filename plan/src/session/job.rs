@@ -3,7 +3,7 @@
 use datafusion::execution::SessionState;
 use thalweg_graph::{JobGraph, JobId, SqlError, options, sql_error::SqlErrorCode};
 
-use super::{Outcome, Session};
+use super::{Outcome, Session, set::check_zone};
 use crate::{
     bind::{InsertInto, output_columns},
     planner::{PlanRequest, Root, RootOutput, plan_job},
@@ -77,7 +77,7 @@ impl Session {
         job: JobId,
         state: &SessionState,
     ) -> Result<JobGraph, SqlError> {
-        self.check_mode()?;
+        self.check_options()?;
         let request = PlanRequest {
             job,
             name: self.job_name(text),
@@ -91,7 +91,9 @@ impl Session {
         plan_job(request).await
     }
 
-    pub(super) fn check_mode(&self) -> Result<(), SqlError> {
+    /// Checks options that a session may have been started with, which `SET` was not asked for.
+    pub(super) fn check_options(&self) -> Result<(), SqlError> {
+        check_zone(&self.options.get(&options::LOCAL_TIME_ZONE).unwrap_or_default())?;
         let mode = self.options.get(&options::RUNTIME_MODE).unwrap_or_default();
         if mode.eq_ignore_ascii_case("STREAMING") {
             let message = format!("`execution.runtime-mode` = `STREAMING` {NOT_YET}: set it to `BATCH`");

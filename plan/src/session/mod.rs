@@ -110,7 +110,7 @@ impl Session {
     /// declared. For a client whose jobs are planned elsewhere.
     pub async fn prepare(&mut self, statement: &Statement) -> Result<Prepared, SqlError> {
         let prepared = deep_stack::run(async {
-            self.check_mode()?;
+            self.check_options()?;
             let inserts = match statement.command()? {
                 Command::Query(query) => {
                     self.query_root(&query, &self.state()).await?;

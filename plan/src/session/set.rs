@@ -19,8 +19,8 @@ impl Session {
         let known = check(&key, &value)
             .map_err(|error| SqlError::new(SqlErrorCode::InvalidOption, error.to_string()).at(position))?;
         let message = (!known).then(|| unknown_option(&key));
-        if key == options::LOCAL_TIME_ZONE.name && value != options::LOCAL_TIME_ZONE.default {
-            known_zone(&key, &value).map_err(|error| error.at(position))?;
+        if key == options::LOCAL_TIME_ZONE.name {
+            check_zone(&value).map_err(|error| error.at(position))?;
         }
         self.options.0.insert(key, value);
         Ok(Outcome::Ok { message })
@@ -63,8 +63,10 @@ impl Session {
     }
 }
 
-fn known_zone(key: &str, value: &str) -> Result<(), SqlError> {
-    if Zone::named(value).is_some() {
+/// Refuses a time zone that nobody knows.
+pub(super) fn check_zone(value: &str) -> Result<(), SqlError> {
+    let key = options::LOCAL_TIME_ZONE.name;
+    if value == options::LOCAL_TIME_ZONE.default || Zone::named(value).is_some() {
         return Ok(());
     }
     let message = format!(
