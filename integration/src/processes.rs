@@ -166,7 +166,8 @@ impl Cluster {
         let address = format!("127.0.0.1:{port}");
         let mut options = config.options.clone();
         options.0.insert("rest.port".to_owned(), port.to_string());
-        options.0.insert("io.tmp.dirs".to_owned(), folder.path().join("tmp").display().to_string());
+        let tmp_dirs = || folder.path().join("tmp").display().to_string();
+        options.0.entry("io.tmp.dirs".to_owned()).or_insert_with(tmp_dirs);
         fs::create_dir(folder.path().join("tmp"))?;
         fs::write(folder.path().join("config.yaml"), config_text(&options))?;
         let mut command = config.binary.command();

@@ -1,6 +1,6 @@
 //! Why a task ended before its time, as a kind for the scheduler and one clear line for people.
 
-use std::{error::Error, io};
+use std::{error::Error, io, path::PathBuf};
 
 use arrow::error::ArrowError;
 use datafusion::{error::DataFusionError, parquet::errors::ParquetError};
@@ -35,6 +35,19 @@ impl Ended {
             format!("cannot build the task's operators: {}", message(error)),
         )
     }
+
+    /// The failure of operators that spill into `folders`: the error of a full disk names none.
+    pub fn of_operators(error: DataFusionError, folders: &[PathBuf]) -> Self {
+        if !is_disk_full(&error) {
+            return Ended::from(error);
+        }
+        let folders: Vec<String> = folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
+        let (folders, option) = (folders.join(", "), options::TMP_DIRS.name);
+        let message = format!(
+            "no space is left in {folders} for spilled data; free some or set `{option}` to a larger disk"
+        );
+        Ended::failed(FailureKind::ResourceExhausted, message)
+    }
 }
 
 impl From<DataFusionError> for Ended {
@@ -63,6 +76,23 @@ fn kind(error: &DataFusionError) -> FailureKind {
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => FailureKind::Internal,
         _ => FailureKind::Deterministic,
     }
+}
+
+/// Whether the system's own word below all that wraps it is that there is no space. Errors of connectors and of the exchange name
+/// their places themselves.
+fn is_disk_full(error: &DataFusionError) -> bool {
+    let mut next = Some(error as &(dyn Error + 'static));
+    while let Some(error) = next {
+        if error.is::<thalweg_connectors::Error>() || error.is::<shuffle_file::Error>() {
+            return false;
+        }
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| kind_of_io(error) == FailureKind::ResourceExhausted) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The kind of an error whose type is one of those that pass through DataFusion, or of its first cause that is.
@@ -210,6 +240,24 @@ mod tests {
         let (kind, message) = failed(wrapped);
         assert_eq!(kind, FailureKind::FetchFailed { edge: EdgeId(5), producer });
         assert_eq!(message, lost.to_string());
+    }
+
+    #[test]
+    fn a_full_disk_names_the_folders_that_operators_spill_into() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        // As the writer of spilled batches passes it on.
+        let full = io::Error::other(DataFusionError::from(full));
+        let error = DataFusionError::from(ArrowError::from(full)).context("in a sort");
+        let folders = [PathBuf::from("/a"), PathBuf::from("/b")];
+        assert_eq!(
+            Ended::of_operators(error, &folders),
+            Ended::failed(
+                FailureKind::ResourceExhausted,
+                "no space is left in `/a`, `/b` for spilled data; free some or set `io.tmp.dirs` to a larger disk"
+            )
+        );
+        let other = DataFusionError::from(io::Error::from(io::ErrorKind::ConnectionReset));
+        assert!(matches!(Ended::of_operators(other, &folders), Ended::Failed { kind: FailureKind::Io, .. }));
     }
 
     #[test]

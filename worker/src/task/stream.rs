@@ -90,12 +90,12 @@ async fn move_rows(
     }
 }
 
-/// The failure that operators ended with; where a Parquet file is to blame, which one.
+/// The failure that operators ended with; where a Parquet file or a full disk is to blame, which one.
 async fn explained(fragment: &Runnable, error: DataFusionError) -> Ended {
     let runtime = fragment.context.runtime_env();
     match parquet_damage::explain(&error, &fragment.plan, &runtime).await {
         Some(damage) => Ended::from(damage),
-        None => Ended::from(error),
+        None => Ended::of_operators(error, &runtime.disk_manager.temp_dir_paths()),
     }
 }
 
