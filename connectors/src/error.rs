@@ -35,9 +35,9 @@ pub enum Error {
         path: String,
     },
     /// The file system refuses this user.
-    #[error("user `{user}` may not {action} `{path}`; {advice}")]
+    #[error("{user} may not {action} `{path}`; {advice}")]
     PermissionDenied {
-        /// Who asked.
+        /// Who asked, as the text says it: "user `name`".
         user: String,
         /// What was asked: `read`, `write`, `list`.
         action: &'static str,
@@ -187,7 +187,8 @@ impl Error {
                 Error::DiskFull { path, source: error.into() }
             }
             io::ErrorKind::PermissionDenied => Error::PermissionDenied {
-                user: local_user(),
+                user: local_user()
+                    .map_or_else(|| "the user of this process".to_owned(), |name| format!("user `{name}`")),
                 action,
                 path,
                 advice: "change the file's permissions or run as another user",
@@ -240,10 +241,9 @@ fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
     None
 }
 
-/// The name of the user that this process runs as, for messages.
-pub(crate) fn local_user() -> String {
-    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-    if name.is_empty() { "of this process".to_owned() } else { name }
+/// The name of the user that this process runs as, where the environment tells it.
+pub(crate) fn local_user() -> Option<String> {
+    ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
 }
 
 impl From<Error> for SqlError {

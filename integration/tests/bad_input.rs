@@ -3,6 +3,7 @@
 mod damaged_parquet;
 mod full_disk;
 mod large;
+mod no_permission;
 
 use std::{
     fs,

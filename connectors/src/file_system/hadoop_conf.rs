@@ -74,10 +74,8 @@ fn folder_from_environment() -> Option<PathBuf> {
 
 /// The name of the user that HDFS is told, where Kerberos does not say it.
 pub fn user_name() -> String {
-    env::var("HADOOP_USER_NAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| {
-        let name = crate::error::local_user();
-        if name.contains(' ') { "root".to_owned() } else { name }
-    })
+    let given = env::var("HADOOP_USER_NAME").ok().filter(|name| !name.is_empty());
+    given.or_else(crate::error::local_user).unwrap_or_else(|| "root".to_owned())
 }
 
 fn read_properties(path: &str, text: &str, properties: &mut BTreeMap<String, String>) -> Result<()> {

@@ -120,7 +120,7 @@ pub fn final_error(call: Call<'_>, error: HdfsError) -> Error {
         "FileNotFoundException" => Error::NotFound { path },
         "FileAlreadyExistsException" => Error::AlreadyExists { path },
         "AccessControlException" => Error::PermissionDenied {
-            user: user_name(),
+            user: format!("user `{}`", user_name()),
             action: call.action,
             path,
             advice: "ask its owner for permission (`hdfs dfs -chmod`, `-setfacl`) or set HADOOP_USER_NAME",

