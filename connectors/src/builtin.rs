@@ -93,6 +93,16 @@ impl BuiltinConnectors {
     }
 
     fn check(&self, table: &TableDescriptor) -> Result<()> {
+        match (table.connector(), table.metadata.first()) {
+            ("filesystem", _) => filesystem::metadata::check(table)?,
+            (connector, Some(metadata)) if CONNECTORS.contains(&connector) => {
+                return Err(Error::Invalid(format!(
+                    "connector `{connector}` knows no metadata: column `{}` cannot be METADATA",
+                    metadata.column.name
+                )));
+            }
+            _ => {}
+        }
         match table.connector() {
             "filesystem" => FilesystemOptions::of(table).map(|_| ()),
             "datagen" => Datagen::of(table).map(|_| ()),

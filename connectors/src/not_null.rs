@@ -87,6 +87,7 @@ mod tests {
         let table = TableDescriptor {
             path: TablePath { catalog: text("c"), database: text("d"), table: text("t") },
             columns: vec![column("a", true), column("b", false)],
+            metadata: Vec::new(),
             partition_keys: Vec::new(),
             options: Default::default(),
         };

@@ -32,13 +32,24 @@ pub struct Column {
     pub nullable: bool,
 }
 
-/// What a connector is given of a table: its resolved name, physical columns and options.
+/// A column whose values the connector knows of a row, rather than its data: `name TYPE METADATA FROM 'key'`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetadataColumn {
+    /// Name and type.
+    pub column: Column,
+    /// What the connector calls it.
+    pub key: String,
+}
+
+/// What a connector is given of a table: its resolved name, columns and options.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableDescriptor {
     /// Its resolved name.
     pub path: TablePath,
     /// Its physical columns in declared order, partition columns included.
     pub columns: Vec<Column>,
+    /// Its metadata columns in declared order.
+    pub metadata: Vec<MetadataColumn>,
     /// The columns that it is partitioned by, in order.
     pub partition_keys: Vec<String>,
     /// The `WITH` options, hints applied.
@@ -49,6 +60,11 @@ impl TableDescriptor {
     /// The value of the `connector` option; empty where there is none.
     pub fn connector(&self) -> &str {
         self.options.get("connector").map_or("", String::as_str)
+    }
+
+    /// The columns that can be read: physical ones, then those of metadata.
+    pub fn readable_columns(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().chain(self.metadata.iter().map(|metadata| &metadata.column))
     }
 
     /// Whether it has such a column and that takes no NULL.

@@ -203,6 +203,7 @@ mod tests {
             table: TableDescriptor {
                 path,
                 columns: Vec::new(),
+                metadata: Vec::new(),
                 partition_keys: Vec::new(),
                 options: Default::default(),
             },

@@ -76,6 +76,7 @@ fn sink() -> SinkDescriptor {
         table: TableDescriptor {
             path,
             columns: Vec::new(),
+            metadata: Vec::new(),
             partition_keys: Vec::new(),
             options: Default::default(),
         },

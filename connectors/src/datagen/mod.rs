@@ -215,6 +215,7 @@ mod tests {
         TableDescriptor {
             path: TablePath { catalog: name("c"), database: name("d"), table: name("t") },
             columns: vec![column("id", "BIGINT"), column("price", "DECIMAL(8, 2)"), column("name", "STRING")],
+            metadata: Vec::new(),
             partition_keys: Vec::new(),
             options: options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         }

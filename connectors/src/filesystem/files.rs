@@ -1,9 +1,10 @@
-//! The files of a table, with the partitions that they are in.
+//! The files of a table, with what their folders and their file system say of all their rows.
 
 use chrono::DateTime;
 use object_store::{ObjectMeta, path::Path};
+use thalweg_graph::table::TableDescriptor;
 
-use super::{options::FilesystemOptions, partition};
+use super::{metadata, options::FilesystemOptions, partition};
 use crate::{
     error::{Error, Result},
     file_system::{FileStatus, Location, listing},
@@ -14,8 +15,8 @@ use crate::{
 pub struct TableFile {
     /// The file.
     pub status: FileStatus,
-    /// Its values of the partition columns; `None` is NULL.
-    pub partition: Vec<Option<String>>,
+    /// Its values of the columns that are constant in a file: partition columns, then metadata; `None` is NULL.
+    pub constants: Vec<Option<String>>,
 }
 
 impl TableFile {
@@ -37,13 +38,14 @@ impl TableFile {
 pub async fn list(
     location: &Location,
     options: &FilesystemOptions,
-    partition_keys: &[String],
+    table: &TableDescriptor,
 ) -> Result<Vec<TableFile>> {
     let files = listing::list_files(location).await?;
     let table_file = |status: FileStatus| {
-        let partition =
-            partition::values_in_path(&status.path, partition_keys, &options.default_partition_name)?;
-        Ok(TableFile { status, partition })
+        let name = &options.default_partition_name;
+        let mut constants = partition::values_in_path(&status.path, &table.partition_keys, name)?;
+        constants.extend(metadata::values(&table.metadata, &status)?);
+        Ok(TableFile { status, constants })
     };
     files.into_iter().filter(|file| file.bytes > 0).map(table_file).collect()
 }

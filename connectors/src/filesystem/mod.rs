@@ -2,6 +2,7 @@
 
 pub mod options;
 pub mod partition;
+pub mod metadata;
 pub mod files;
 pub mod splits;
 pub mod table;

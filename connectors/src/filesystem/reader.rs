@@ -14,9 +14,9 @@ use datafusion::{
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::path::Path;
 use thalweg_graph::source::Split;
-use thalweg_plan::{exec::ConnectorScan, sql_type};
+use thalweg_plan::exec::ConnectorScan;
 
-use super::{options::FilesystemOptions, partition, splits::FileSplit};
+use super::{metadata, options::FilesystemOptions, partition, splits::FileSplit};
 use crate::{
     error::{Error, Result},
     file_system::registry::FileSystems,
@@ -40,7 +40,8 @@ struct Scan {
     /// Those of them that are wanted, as positions, ascending; and as a schema.
     wanted: Vec<usize>,
     wanted_schema: SchemaRef,
-    partition_keys: Vec<String>,
+    /// The columns with one value for a whole file.
+    constant_columns: Vec<String>,
     /// What goes out.
     schema: SchemaRef,
     batch_size: usize,
@@ -54,9 +55,9 @@ pub fn open(
     schema: SchemaRef,
     context: &TaskContext,
 ) -> Result<SendableRecordBatchStream> {
-    let table_schema =
-        sql_type::schema(&scan.table.columns).map_err(|error| Error::Internal(error.to_string()))?;
-    let (_, in_files) = partition::positions(&Arc::new(table_schema.clone()), &scan.table.partition_keys)?;
+    let table_schema = metadata::scan_schema(&scan.table)?;
+    let constant_columns = metadata::constant_columns(&scan.table);
+    let (_, in_files) = partition::positions(&Arc::new(table_schema.clone()), &constant_columns)?;
     let project = |schema: &Schema, positions: &[usize]| {
         schema.project(positions).map(Arc::new).map_err(|error| Error::Rows(error.into()))
     };
@@ -70,7 +71,7 @@ pub fn open(
         wanted_schema: project(&file_schema, &wanted)?,
         file_schema,
         wanted,
-        partition_keys: scan.table.partition_keys.clone(),
+        constant_columns,
         schema: Arc::clone(&schema),
         batch_size: context.session_config().batch_size(),
     });
@@ -137,17 +138,17 @@ impl Scan {
         Ok(text::read(TextRange { store, location, url, range, file_bytes }, decoder))
     }
 
-    /// The wanted columns in their order, with the values of the split's partition.
+    /// The wanted columns in their order, with the values that all rows of the split have.
     fn complete(&self, split: &FileSplit, batch: &RecordBatch) -> Result<RecordBatch> {
         let mut columns = Vec::with_capacity(self.schema.fields().len());
         for field in self.schema.fields() {
-            columns.push(match self.partition_keys.iter().position(|key| key == field.name()) {
+            columns.push(match self.constant_columns.iter().position(|key| key == field.name()) {
                 None => batch
                     .column_by_name(field.name())
                     .cloned()
                     .ok_or_else(|| Error::Internal(format!("column `{}` was not read", field.name())))?,
                 Some(position) => {
-                    let value = split.partition.get(position).and_then(Option::as_deref);
+                    let value = split.constants.get(position).and_then(Option::as_deref);
                     let value = partition::typed(&split.url, field.name(), value, field.data_type())?;
                     value.to_array_of_size(batch.num_rows())?
                 }

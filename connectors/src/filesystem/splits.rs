@@ -32,8 +32,8 @@ pub struct FileSplit {
     pub end: u64,
     /// The length of the whole file.
     pub file_bytes: u64,
-    /// The values of the table's partition columns, as text; `None` is NULL.
-    pub partition: Vec<Option<String>>,
+    /// The values of the columns that are constant in a file, as text; `None` is NULL.
+    pub constants: Vec<Option<String>>,
 }
 
 impl FileSplit {
@@ -78,7 +78,7 @@ pub async fn deal(
                 start,
                 end,
                 file_bytes: file.status.bytes,
-                partition: file.partition.clone(),
+                constants: file.constants.clone(),
             };
             split.encode(hosts_of_range(&blocks, start, end))
         };

@@ -32,6 +32,7 @@ use thalweg_plan::exec::{ConnectorScan, ConnectorSourceExec};
 
 use super::{
     files::{self, TableFile},
+    metadata,
     options::FilesystemOptions,
     partition, splits,
 };
@@ -48,28 +49,28 @@ pub struct FilesystemTable {
     descriptor: TableDescriptor,
     options: FilesystemOptions,
     location: Location,
-    /// All columns in declared order.
+    /// The physical columns in declared order, then those of metadata.
     schema: SchemaRef,
     /// The columns that stand in the files.
     file_schema: SchemaRef,
-    /// The columns that stand in the names of folders.
-    partition_schema: SchemaRef,
+    /// The columns with one value for a whole file: partition columns, then metadata.
+    constant_schema: SchemaRef,
 }
 
 impl FilesystemTable {
-    /// Of a table with its physical columns; nothing is read before a scan is planned.
+    /// Of a table with its physical and metadata columns; nothing is read before a scan is planned.
     pub fn new(
         descriptor: TableDescriptor,
         options: FilesystemOptions,
         location: Location,
         schema: SchemaRef,
     ) -> Result<Self> {
-        let (partition, file) = partition::positions(&schema, &descriptor.partition_keys)?;
+        let (constant, file) = partition::positions(&schema, &metadata::constant_columns(&descriptor))?;
         let project = |positions: &[usize]| {
             schema.project(positions).map(Arc::new).map_err(|error| Error::Rows(error.into()))
         };
-        let (partition_schema, file_schema) = (project(&partition)?, project(&file)?);
-        Ok(Self { descriptor, options, location, schema, file_schema, partition_schema })
+        let (constant_schema, file_schema) = (project(&constant)?, project(&file)?);
+        Ok(Self { descriptor, options, location, schema, file_schema, constant_schema })
     }
 
     async fn plan(
@@ -79,13 +80,13 @@ impl FilesystemTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = files::list(&self.location, &self.options, &self.descriptor.partition_keys).await?;
+        let files = files::list(&self.location, &self.options, &self.descriptor).await?;
         let files = self.prune(files, filters)?;
         if files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
         // A limit holds for the scan alone only where every filter was answered by leaving out files.
-        let limit = limit.filter(|_| filters.iter().all(|filter| self.is_on_partitions(filter)));
+        let limit = limit.filter(|_| filters.iter().all(|filter| self.is_on_constants(filter)));
         match self.options.format {
             FileFormat::Parquet | FileFormat::Avro => self.file_scan(session, files, projection, limit).await,
             FileFormat::Csv | FileFormat::Json | FileFormat::Orc => {
@@ -94,32 +95,33 @@ impl FilesystemTable {
         }
     }
 
-    fn is_on_partitions(&self, filter: &Expr) -> bool {
-        let keys: Vec<&str> = self.descriptor.partition_keys.iter().map(String::as_str).collect();
-        !keys.is_empty() && expr_applicable_for_cols(&keys, filter)
+    fn is_on_constants(&self, filter: &Expr) -> bool {
+        let constant = metadata::constant_columns(&self.descriptor);
+        let constant: Vec<&str> = constant.iter().map(String::as_str).collect();
+        !constant.is_empty() && expr_applicable_for_cols(&constant, filter)
     }
 
-    /// The files in partitions for which the filters may hold, with their typed partition values.
+    /// The files for whose constant columns the filters hold, with the typed values of those.
     fn prune(&self, files: Vec<TableFile>, filters: &[Expr]) -> Result<Vec<(TableFile, Vec<ScalarValue>)>> {
         let filters: Vec<Expr> =
-            filters.iter().filter(|filter| self.is_on_partitions(filter)).cloned().collect();
-        let partition_columns = DFSchema::try_from(Arc::clone(&self.partition_schema))?;
+            filters.iter().filter(|filter| self.is_on_constants(filter)).cloned().collect();
+        let constant_columns = DFSchema::try_from(Arc::clone(&self.constant_schema))?;
         let mut kept = Vec::with_capacity(files.len());
         for file in files {
-            let values = self.typed_partition(&file)?;
+            let values = self.typed_constants(&file)?;
             let probe = PartitionedFile::new("probe", 0).with_partition_values(values.clone());
-            if filters.is_empty() || filter_partitioned_file(probe, &filters, &partition_columns)?.is_some() {
+            if filters.is_empty() || filter_partitioned_file(probe, &filters, &constant_columns)?.is_some() {
                 kept.push((file, values));
             }
         }
         Ok(kept)
     }
 
-    fn typed_partition(&self, file: &TableFile) -> Result<Vec<ScalarValue>> {
+    fn typed_constants(&self, file: &TableFile) -> Result<Vec<ScalarValue>> {
         let typed = |(field, value): (&Arc<Field>, &Option<String>)| {
             partition::typed(&file.status.path, field.name(), value.as_deref(), field.data_type())
         };
-        self.partition_schema.fields().iter().zip(&file.partition).map(typed).collect()
+        self.constant_schema.fields().iter().zip(&file.constants).map(typed).collect()
     }
 
     async fn file_scan(
@@ -130,7 +132,7 @@ impl FilesystemTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let table_schema = TableSchema::builder(Arc::clone(&self.file_schema))
-            .with_table_partition_cols(self.partition_schema.fields().to_vec())
+            .with_table_partition_cols(self.constant_schema.fields().to_vec())
             .build();
         let source = match self.options.format {
             FileFormat::Avro => AvroFormat.file_source(table_schema.clone()),
@@ -193,10 +195,11 @@ impl FilesystemTable {
         Ok((sample.len() < files.len()).then(|| all as f64 / read.max(1) as f64))
     }
 
-    /// Columns by their position among file columns followed by partition columns, as DataFusion's scans count them.
+    /// Columns by their position among file columns followed by constant ones, as DataFusion's scans count them.
     fn source_projection(&self, projection: Option<&Vec<usize>>) -> Result<Vec<usize>> {
-        let (partition, file) = partition::positions(&self.schema, &self.descriptor.partition_keys)?;
-        let order: Vec<usize> = file.into_iter().chain(partition).collect();
+        let constant = metadata::constant_columns(&self.descriptor);
+        let (constant, file) = partition::positions(&self.schema, &constant)?;
+        let order: Vec<usize> = file.into_iter().chain(constant).collect();
         let wanted = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let position = |column: &usize| {
             let found = order.iter().position(|other| other == column);
@@ -263,7 +266,7 @@ impl TableProvider for FilesystemTable {
         &self,
         filters: &[&Expr],
     ) -> datafusion::error::Result<Vec<TableProviderFilterPushDown>> {
-        let answer = |filter: &&Expr| match self.is_on_partitions(filter) {
+        let answer = |filter: &&Expr| match self.is_on_constants(filter) {
             true => TableProviderFilterPushDown::Exact,
             false => TableProviderFilterPushDown::Inexact,
         };
@@ -289,7 +292,7 @@ pub async fn infer_schema(
     options: &FilesystemOptions,
     table: &TableDescriptor,
 ) -> Result<Schema> {
-    let files = files::list(location, options, &table.partition_keys).await?;
+    let files = files::list(location, options, table).await?;
     if files.is_empty() {
         return Err(Error::Invalid(format!(
             "`{}` has no files to take the columns from; declare the table's columns",

@@ -47,6 +47,7 @@ pub fn fixture(columns: &[&str], partition_keys: &[&str], options: &[(&str, &str
         table: TableDescriptor {
             path: TablePath { catalog: name("c"), database: name("d"), table: name("t") },
             columns: columns.iter().map(column).collect(),
+            metadata: Vec::new(),
             partition_keys: partition_keys.iter().map(|key| name(key)).collect(),
             options: all,
         },
@@ -103,7 +104,8 @@ impl Fixture {
             .with_extension(Arc::new(ConnectorReader(Arc::clone(&self.connectors) as _)));
         let context = SessionContext::new_with_config_rt(config, self.connectors.runtime_env());
         self.connectors.validate(&self.table)?;
-        let schema = Arc::new(sql_type::schema(&self.table.columns)?);
+        let columns: Vec<Column> = self.table.readable_columns().cloned().collect();
+        let schema = Arc::new(sql_type::schema(&columns)?);
         let provider = self.connectors.table_provider(&self.table, schema, &context.state()).await?;
         context.register_table("t", provider).unwrap();
         Ok(context)

@@ -7,6 +7,7 @@
 mod bad_input;
 mod commit;
 mod harness;
+mod metadata;
 mod overwrite;
 mod read;
 mod write;

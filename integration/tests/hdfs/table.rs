@@ -37,6 +37,7 @@ impl Table {
             descriptor: TableDescriptor {
                 path: TablePath { catalog: text("c"), database: text("d"), table: text("t") },
                 columns: vec![column("a", "INT"), column("b", "STRING")],
+                metadata: Vec::new(),
                 partition_keys: vec![text("b")],
                 options: options.map(|(name, value)| (text(name), text(value))).into(),
             },

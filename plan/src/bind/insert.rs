@@ -20,7 +20,6 @@ use crate::{
     error,
     sql::command::{Insert, PartitionValue},
     sql_type::SqlType,
-    words::NOT_YET,
 };
 
 /// A planned insert: rows in the table's columns, and where they go.
@@ -116,7 +115,7 @@ fn writable(path: &TablePath, table: &Table) -> Result<Vec<(String, SqlType, boo
             ColumnKind::Computed { .. } | ColumnKind::Metadata { is_virtual: true, .. } => {}
             ColumnKind::Metadata { .. } => {
                 let message = format!(
-                    "writing the metadata column `{}` of `{path}` {NOT_YET}: declare it VIRTUAL",
+                    "the metadata column `{}` of `{path}` can only be read: declare it VIRTUAL",
                     column.name
                 );
                 return Err(SqlError::new(SqlErrorCode::Unsupported, message));

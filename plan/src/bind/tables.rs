@@ -13,7 +13,11 @@ use datafusion::{
     datasource::provider_as_source,
     logical_expr::{Expr, LogicalPlanBuilder},
 };
-use thalweg_graph::{SqlError, sql_error::SqlErrorCode, table::TablePath};
+use thalweg_graph::{
+    SqlError,
+    sql_error::SqlErrorCode,
+    table::{Column, TablePath},
+};
 
 use super::{Binder, column, context::Found, relations::Hinted};
 use crate::{
@@ -21,7 +25,6 @@ use crate::{
     error,
     sql::{self, Command, Source},
     sql_type,
-    words::NOT_YET,
 };
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -74,15 +77,12 @@ impl Binder<'_> {
         table: &Table,
         hint: &BTreeMap<String, String>,
     ) -> Result<Arc<dyn TableProvider>, SqlError> {
-        if let Some(column) = table.columns.iter().find(|c| matches!(c.kind, ColumnKind::Metadata { .. })) {
-            let message = format!("reading the metadata column `{}` of `{path}` {NOT_YET}", column.name);
-            return Err(SqlError::new(SqlErrorCode::Unsupported, message));
-        }
         let descriptor = table.descriptor(path, hint);
         if !hint.is_empty() {
             self.connectors.validate(&descriptor)?;
         }
-        let schema = Arc::new(sql_type::schema(&descriptor.columns)?);
+        let columns: Vec<Column> = descriptor.readable_columns().cloned().collect();
+        let schema = Arc::new(sql_type::schema(&columns)?);
         let provider = self.connectors.table_provider(&descriptor, schema, self.state).await?;
         if table.columns.iter().all(|column| matches!(column.kind, ColumnKind::Physical { .. })) {
             return Ok(provider);
@@ -90,7 +90,7 @@ impl Binder<'_> {
         self.with_computed(path, table, provider)
     }
 
-    /// A table whose computed columns are made where it is read.
+    /// A table with all its columns in declared order; computed ones are made where it is read.
     fn with_computed(
         &self,
         path: &TablePath,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use thalweg_graph::table::{Column, TableDescriptor, TablePath};
+use thalweg_graph::table::{Column, MetadataColumn, TableDescriptor, TablePath};
 
 use crate::sql_type::SqlType;
 
@@ -122,6 +122,22 @@ impl Table {
         self.columns.iter().filter_map(physical).collect()
     }
 
+    /// The metadata columns in declared order.
+    fn metadata_columns(&self) -> Vec<MetadataColumn> {
+        let metadata = |column: &TableColumn| match &column.kind {
+            ColumnKind::Metadata { sql_type, nullable, key, .. } => Some(MetadataColumn {
+                column: Column {
+                    name: column.name.clone(),
+                    data_type: sql_type.to_string(),
+                    nullable: *nullable,
+                },
+                key: key.as_ref().unwrap_or(&column.name).clone(),
+            }),
+            _ => None,
+        };
+        self.columns.iter().filter_map(metadata).collect()
+    }
+
     /// Whether a column is part of the primary key.
     pub fn in_primary_key(&self, column: &str) -> bool {
         self.primary_key.as_ref().is_some_and(|key| key.columns.iter().any(|name| name == column))
@@ -151,6 +167,7 @@ impl Table {
         TableDescriptor {
             path: path.clone(),
             columns: self.physical_columns(),
+            metadata: self.metadata_columns(),
             partition_keys: self.partition_keys.clone(),
             options,
         }

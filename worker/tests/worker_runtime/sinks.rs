@@ -22,6 +22,7 @@ fn into_table(mut task: TaskDescriptor, options: &[(&str, &str)]) -> TaskDescrip
     let table = TableDescriptor {
         path: TablePath { catalog: name("c"), database: name("d"), table: name("t") },
         columns: vec![Column { name: name("v"), data_type: name("BIGINT"), nullable: false }],
+        metadata: Vec::new(),
         partition_keys: Vec::new(),
         options,
     };
