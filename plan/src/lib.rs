@@ -15,6 +15,7 @@ pub mod error;
 pub mod functions;
 mod estimate;
 pub mod exec;
+mod fingerprint;
 pub mod rules;
 pub mod session_config;
 pub mod catalog;

@@ -18,8 +18,8 @@ use datafusion::{
 };
 use datafusion_proto::{
     physical_plan::{
-        DeduplicatingProtoConverter, PhysicalExtensionCodec, PhysicalPlanDecodeContext,
-        PhysicalProtoConverterExtension,
+        DeduplicatingProtoConverter, DefaultPhysicalProtoConverter, PhysicalExtensionCodec,
+        PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
         from_proto::{parse_physical_expr, parse_physical_sort_exprs, parse_protobuf_partitioning},
         to_proto::{serialize_partitioning, serialize_physical_expr, serialize_physical_sort_exprs},
     },
@@ -30,7 +30,7 @@ use thalweg_graph::EdgeId;
 
 use super::{
     ConnectorScan, ConnectorSourceExec, ExchangeSourceExec, PartitionwiseUnionExec, RuntimeFilteredScanExec,
-    splits::{self, ScanSettings},
+    splits::{self, Scan, ScanSettings},
 };
 
 /// Encodes a fragment. The files and splits of its scans stay out: they stand beside it in the job graph and are put back
@@ -39,6 +39,33 @@ pub fn encode(plan: &Arc<dyn ExecutionPlan>) -> Result<Bytes> {
     let (plan, scans) = splits::strip(plan)?;
     let plan = DeduplicatingProtoConverter {}.execution_plan_to_proto(&plan, &FragmentCodec)?;
     Ok(FragmentMessage { plan: Some(plan), scans }.encode_to_vec().into())
+}
+
+/// Bytes that are equal for plans that do the same over the same files. They are not for decoding: [`encode`] marks expressions
+/// that are one in memory, which says nothing of what they are.
+pub(crate) fn identity(plan: &Arc<dyn ExecutionPlan>) -> Result<Bytes> {
+    let (stripped, scans) = splits::strip(plan)?;
+    let stripped = DefaultPhysicalProtoConverter {}.execution_plan_to_proto(&stripped, &FragmentCodec)?;
+    let mut identity = FragmentMessage { plan: Some(stripped), scans }.encode_to_vec();
+    splits::for_each_scan(plan, &mut |scan| {
+        match scan {
+            Scan::Files(config) => {
+                for group in &config.file_groups {
+                    identity.extend_from_slice(&(group.len() as u64).to_le_bytes());
+                    for file in group.iter() {
+                        protobuf::PartitionedFile::try_from(file)?
+                            .encode_length_delimited(&mut identity)
+                            .map_err(invalid)?;
+                    }
+                }
+            }
+            Scan::Connector(source) => {
+                serde_json::to_writer(&mut identity, &source.splits).map_err(invalid)?
+            }
+        }
+        Ok(())
+    })?;
+    Ok(identity.into())
 }
 
 /// Decodes a fragment, its scans without files. Functions are looked up by name in the context, object stores are opened

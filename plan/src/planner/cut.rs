@@ -9,10 +9,11 @@
 //! | input of a union with fewer partitions | round robin | its own subpartition of every producer |
 //!
 //! A vertex has as many subtasks as its fragment has partitions, and within a fragment partition `i` of a source always
-//! belongs to subtask `i`.
+//! belongs to subtask `i`. What is exchanged in several places, such as a view that a query names twice, is computed by one vertex.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
+use bytes::Bytes;
 use datafusion::{
     common::{
         Result, internal_err,
@@ -35,6 +36,7 @@ use thalweg_graph::{EdgeId, VertexId, VertexOutput, exchange::Partitioning};
 use crate::{
     estimate::estimated_bytes,
     exec::{ExchangeSourceExec, PartitionwiseUnionExec, codec},
+    fingerprint::fingerprint,
     rules::emits_unmatched_build_rows,
 };
 
@@ -45,6 +47,8 @@ pub(super) struct Cut {
     pub vertices: Vec<CutVertex>,
     /// In order of their ids.
     pub edges: Vec<CutEdge>,
+    /// Producers that may be wanted again, by what they compute.
+    producers: HashMap<Bytes, VertexId>,
 }
 
 /// A vertex to be.
@@ -104,12 +108,30 @@ impl Cut {
         partitioning: Partitioning,
         inputs: &mut Inputs,
     ) -> Result<EdgeId> {
-        let source = self.add_vertex(producer, VertexOutput::Edges)?;
+        let source = self.producer(producer)?;
         let id = EdgeId(self.edges.len() as u32);
         // The consumer's id is not known before all its inputs are: `add_vertex` puts it in.
         self.edges.push(CutEdge { source, target: source, partitioning });
         inputs.0.push(id);
         Ok(id)
+    }
+
+    /// The vertex that computes a plan: one for all who read the same.
+    fn producer(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<VertexId> {
+        let Some(fingerprint) = fingerprint(plan)? else {
+            return self.add_vertex(plan, VertexOutput::Edges);
+        };
+        if let Some(known) = self.producers.get(&fingerprint) {
+            return Ok(*known);
+        }
+        let vertex = self.add_vertex(plan, VertexOutput::Edges)?;
+        self.producers.insert(fingerprint, vertex);
+        Ok(vertex)
+    }
+
+    /// Whether several edges lead out of a vertex.
+    pub fn is_shared(&self, vertex: VertexId) -> bool {
+        self.edges.iter().filter(|edge| edge.source == vertex).nth(1).is_some()
     }
 
     /// The part of a plan that stays in the vertex of its root.

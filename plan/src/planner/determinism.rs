@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::tree_node::{TreeNode as _, TreeNodeRecursion},
+    common::tree_node::TreeNode as _,
     error::Result,
-    physical_expr_common::physical_expr::is_volatile,
     physical_plan::{
         ExecutionPlan,
         aggregates::AggregateExec,
         windows::{BoundedWindowAggExec, WindowAggExec},
     },
 };
+
+use crate::fingerprint::has_volatile;
 
 /// Aggregates whose value depends on the order of their rows, by the names of those that run: `LISTAGG`, `COLLECT` and others are
 /// written out in these (`functions/aggregate`).
@@ -26,16 +27,6 @@ pub(super) fn is_deterministic(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let varies =
         plan.exists(|node| Ok(has_volatile(node)? || (depends_on_order(node) && !inputs_ordered(node))))?;
     Ok(!varies)
-}
-
-/// `RAND`, `UUID` and the like, also within other expressions.
-fn has_volatile(node: &Arc<dyn ExecutionPlan>) -> Result<bool> {
-    let mut found = false;
-    node.apply_expressions(&mut |expression| {
-        found |= is_volatile(expression);
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
 }
 
 /// First come, first served: which rows a limit takes, how rows of the same rank are numbered, in what order texts are joined.

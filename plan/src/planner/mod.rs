@@ -158,7 +158,12 @@ fn edges(request: &PlanRequest<'_>, cut: &Cut) -> Result<Vec<JobEdge>, SqlError>
         source: edge.source,
         target: edge.target,
         partitioning: edge.partitioning.clone(),
-        kind: choice.kind(cut.vertices[edge.source.index()].bytes),
+        // One consumer may end before the other begins to read, which must not hold up their producer.
+        kind: if cut.is_shared(edge.source) {
+            ExchangeKind::Blocking
+        } else {
+            choice.kind(cut.vertices[edge.source.index()].bytes)
+        },
     });
     Ok(edges.collect())
 }

@@ -1,6 +1,6 @@
 //! Job graphs as text, read in review.
 
-use thalweg_graph::explain;
+use thalweg_graph::{exchange::ExchangeKind, explain};
 use thalweg_plan::Target;
 
 use crate::fixture::Tables;
@@ -41,6 +41,41 @@ async fn a_sort_merges_its_producers() {
 async fn an_embedded_plan_stays_whole() {
     let sql = "SELECT l_returnflag, sum(l_quantity) FROM lineitem GROUP BY l_returnflag";
     insta::assert_snapshot!(explained(sql, Target::Embedded { threads: 2 }).await);
+}
+
+/// The edges out of each vertex that several read, by whether they are blocking.
+async fn shared(sql: &str) -> Vec<Vec<bool>> {
+    let graph = Tables::generate().plan(sql, CLUSTER).await;
+    graph.validate().unwrap();
+    let outputs = graph.vertices.iter().map(|vertex| {
+        graph.outputs(vertex.id).map(|edge| edge.kind == ExchangeKind::Blocking).collect::<Vec<_>>()
+    });
+    outputs.filter(|edges| edges.len() > 1).collect()
+}
+
+#[tokio::test]
+async fn a_view_that_is_named_twice_is_computed_once() {
+    let sql = "WITH revenue AS (SELECT l_suppkey, sum(l_quantity) AS total FROM lineitem GROUP BY l_suppkey)
+        SELECT s_name, total FROM supplier JOIN revenue ON s_suppkey = l_suppkey
+        WHERE total = (SELECT max(total) FROM revenue)";
+    assert_eq!(shared(sql).await, [[true, true]]);
+    Tables::generate().check(sql).await;
+}
+
+#[tokio::test]
+async fn what_only_looks_alike_is_computed_for_each() {
+    for (first, second) in [
+        ("l_tax < 0.05", "l_tax < 0.06"),
+        ("random() < 0.5", "random() < 0.5"),
+        ("l_tax < 0.05", "l_discount < 0.05"),
+    ] {
+        let counts = |condition| {
+            format!("SELECT l_suppkey, count(*) AS n FROM lineitem WHERE {condition} GROUP BY l_suppkey")
+        };
+        let (first, second) = (counts(first), counts(second));
+        let sql = format!("SELECT a.n, b.n FROM ({first}) a JOIN ({second}) b ON a.l_suppkey = b.l_suppkey");
+        assert_eq!(shared(&sql).await, Vec::<Vec<bool>>::new(), "{sql}");
+    }
 }
 
 #[tokio::test]
