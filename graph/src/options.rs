@@ -213,7 +213,8 @@ keys! {
     /// `AUTOMATIC`, `BATCH` or `STREAMING`. Automatic is batch when every source is bounded.
     RUNTIME_MODE: String = "execution.runtime-mode", "AUTOMATIC";
     /// How batch vertices exchange data: `ALL_EXCHANGES_PIPELINED`, `ALL_EXCHANGES_BLOCKING`, or `AUTOMATIC`, which takes blocking
-    /// where the estimated bytes pass `execution.batch.pipelined-threshold`.
+    /// where the estimated bytes pass `execution.batch.pipelined-threshold`. Where several places of a query read the same vertex, its edges are
+    /// always blocking.
     BATCH_SHUFFLE_MODE: String = "execution.batch-shuffle-mode", "AUTOMATIC";
     /// Largest estimated size of an exchange that `AUTOMATIC` leaves pipelined.
     PIPELINED_THRESHOLD: MemorySize = "execution.batch.pipelined-threshold", "256mb";
