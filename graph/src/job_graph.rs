@@ -68,7 +68,9 @@ pub struct JobVertex {
 /// as many subtasks as partitions; an embedded one has one subtask, which runs all partitions side by side in its process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fragment {
-    /// The plan as `datafusion-proto` bytes, its file scans without their files.
+    /// What kind of plan it is.
+    pub mode: RuntimeMode,
+    /// The plan: of a batch as `datafusion-proto` bytes, of a stream its head and operators; scans are without their files.
     pub plan: Bytes,
     /// The same for people, an operator a line, indented.
     pub display: String,

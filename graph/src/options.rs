@@ -220,6 +220,8 @@ keys! {
     PIPELINED_THRESHOLD: MemorySize = "execution.batch.pipelined-threshold", "256mb";
     /// How long a batch waits to be filled before it is sent.
     BUFFER_TIMEOUT: Duration = "execution.buffer-timeout", "100 ms";
+    /// How often a source says at most how far event time has come; with 0 behind every batch of rows.
+    WATERMARK_INTERVAL: Duration = "pipeline.auto-watermark-interval", "10 ms";
     /// The name of the job; by default its statement's text, shortened.
     PIPELINE_NAME: String = "pipeline.name", "";
     /// Whether `INSERT` waits for its job to end before the next statement is run.

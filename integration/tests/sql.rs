@@ -1,5 +1,5 @@
 //! Runs `integration/sql/**/*.slt`: each file embedded at parallelism 1 and 4, and on worker processes with pipelined and with
-//! blocking exchange. One expected answer, four ways to be wrong.
+//! blocking exchange. One expected answer, four ways to be wrong. Those below `window` run as bounded streams as well.
 //!
 //! `$__TEST_DIR__` in a file is a folder of its own. Strings print as they are, NULL as `NULL`, an empty string as `(empty)`.
 
@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 use thalweg::{Client, Execution, output::cell::Column};
+use thalweg_graph::Options;
 use thalweg_plan::{Session, functions::zone::Zone};
 
 use crate::place::{Exchange, Place};
@@ -83,13 +84,24 @@ fn rows(batches: &[arrow::array::RecordBatch]) -> anyhow::Result<DBOutput<Defaul
 }
 
 async fn run_all(place: Place) {
+    run_folder(place, "sql", "BATCH").await;
+}
+
+/// The files that hold for streams too.
+async fn run_streams(place: Place) {
+    run_folder(place, "sql/window", "STREAMING").await;
+}
+
+async fn run_folder(place: Place, folder: &str, mode: &str) {
     let mut files = Vec::new();
-    find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"), &mut files);
+    find(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
     files.sort();
     assert!(!files.is_empty(), "there are no .slt files");
     let mut failures = Vec::new();
     for file in &files {
-        let mut runner = Runner::new(|| async { Ok(Database { client: place.client().await }) });
+        let options: Options = [("execution.runtime-mode", mode)].into_iter().collect();
+        let mut runner =
+            Runner::new(|| async { Ok(Database { client: place.client_with(options.clone()).await }) });
         runner.with_column_validator(|_, _| true);
         if let Err(error) = runner.run_file_async(file).await {
             failures.push(format!("{}:\n{error}", file.display()));
@@ -97,7 +109,7 @@ async fn run_all(place: Place) {
     }
     assert!(
         failures.is_empty(),
-        "{} of {} files failed ({place}):\n{}",
+        "{} of {} files failed ({place}, {mode}):\n{}",
         failures.len(),
         files.len(),
         failures.join("\n")
@@ -133,4 +145,19 @@ async fn on_processes_pipelined() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_processes_blocking() {
     run_all(Place::Cluster(4, Exchange::Blocking)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_embedded_with_parallelism_1() {
+    run_streams(Place::Embedded(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_embedded_with_parallelism_4() {
+    run_streams(Place::Embedded(4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_on_processes() {
+    run_streams(Place::Cluster(4, Exchange::Pipelined)).await;
 }

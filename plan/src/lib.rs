@@ -7,6 +7,7 @@
 //! Modules are listed lowest first; a module uses only those above it.
 
 pub mod target;
+pub mod panes;
 mod words;
 mod deep_stack;
 pub mod sql_type;
@@ -18,6 +19,8 @@ pub mod exec;
 mod fingerprint;
 pub mod rules;
 pub mod session_config;
+pub mod window;
+pub mod stream;
 pub mod catalog;
 pub mod sql;
 pub mod bind;

@@ -158,7 +158,7 @@ pub enum ToWorker {
 #[cfg(test)]
 mod tests {
     use thalweg_graph::{
-        EdgeId, FailureKind, Fragment, Options, SubtaskId, VertexId, VertexOutput,
+        EdgeId, FailureKind, Fragment, Options, RuntimeMode, SubtaskId, VertexId, VertexOutput,
         exchange::{ExchangeKind, Partitioning, ResultPartitionDescriptor},
         table::{SinkDescriptor, TableDescriptor, TablePath},
     };
@@ -178,6 +178,7 @@ mod tests {
             build_id: "build".to_owned(),
             parallelism: 4,
             fragment: Arc::new(Fragment {
+                mode: RuntimeMode::Batch,
                 plan: Bytes::from_static(b"plan"),
                 display: "Filter".to_owned(),
                 partitions: 4,

@@ -100,7 +100,12 @@ fn graph(parallelism: u32, kind: ExchangeKind) -> JobGraph {
         id: VertexId(position),
         name: format!("vertex {position}"),
         parallelism,
-        fragment: Fragment { plan: Default::default(), display: String::new(), partitions: parallelism },
+        fragment: Fragment {
+            mode: RuntimeMode::Batch,
+            plan: Default::default(),
+            display: String::new(),
+            partitions: parallelism,
+        },
         sources: Vec::new(),
         output: VertexOutput::Edges,
         deterministic: true,

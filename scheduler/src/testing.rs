@@ -22,7 +22,12 @@ pub(crate) fn graph(
         id: VertexId(position as u32),
         name: format!("v{position}"),
         parallelism: *parallelism,
-        fragment: Fragment { plan: Bytes::new(), display: String::new(), partitions: *parallelism },
+        fragment: Fragment {
+            mode: RuntimeMode::Batch,
+            plan: Bytes::new(),
+            display: String::new(),
+            partitions: *parallelism,
+        },
         sources: Vec::new(),
         output: if position == last { VertexOutput::Sink(Box::new(sink())) } else { VertexOutput::Edges },
         deterministic: true,

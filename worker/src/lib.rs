@@ -8,6 +8,8 @@ pub mod tmp_dir;
 pub mod runtime;
 pub mod memory;
 pub mod counters;
+pub mod watermark;
+pub mod operator;
 pub mod exchange;
 pub mod task;
 pub mod task_table;

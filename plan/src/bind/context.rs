@@ -16,7 +16,7 @@ use datafusion::{
 };
 use thalweg_graph::SqlError;
 
-use super::types::FlinkTypes;
+use super::{types::FlinkTypes, window_functions::WindowFunctions};
 use crate::functions::is_callable;
 
 /// What a name leads to: a table, or why there is none. The refusal counts only if the planner asks for the name, which it
@@ -27,12 +27,13 @@ pub type Found = std::result::Result<Arc<dyn TableSource>, SqlError>;
 pub struct Context<'a> {
     state: &'a SessionState,
     tables: HashMap<TableReference, Found>,
+    relation_planners: [Arc<dyn RelationPlanner>; 1],
 }
 
 impl<'a> Context<'a> {
     /// Answers from these tables.
     pub fn new(state: &'a SessionState, tables: HashMap<TableReference, Found>) -> Self {
-        Self { state, tables }
+        Self { state, tables, relation_planners: [Arc::new(WindowFunctions)] }
     }
 }
 
@@ -68,7 +69,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
-        self.state.relation_planners()
+        &self.relation_planners
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {

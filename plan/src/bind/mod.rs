@@ -12,6 +12,7 @@ mod relations;
 mod tables;
 mod types;
 mod unnest;
+mod window_functions;
 
 use datafusion::{
     execution::SessionState,
@@ -20,7 +21,7 @@ use datafusion::{
 };
 use sqlparser::{ast, tokenizer::Token};
 use thalweg_graph::{
-    SqlError,
+    RuntimeMode, SqlError,
     sql_error::{Position, SqlErrorCode},
     table::{Column, nearest},
 };
@@ -41,14 +42,21 @@ pub struct Binder<'a> {
     catalogs: &'a Catalogs,
     connectors: &'a dyn Connectors,
     state: &'a SessionState,
+    /// What the plans are for: a batch needs no watermarks.
+    mode: RuntimeMode,
     /// How many views lead here.
     view_depth: usize,
 }
 
 impl<'a> Binder<'a> {
     /// Binds names to these catalogs, tables by these connectors, functions by this state.
-    pub fn new(catalogs: &'a Catalogs, connectors: &'a dyn Connectors, state: &'a SessionState) -> Self {
-        Self { catalogs, connectors, state, view_depth: 0 }
+    pub fn new(
+        catalogs: &'a Catalogs,
+        connectors: &'a dyn Connectors,
+        state: &'a SessionState,
+        mode: RuntimeMode,
+    ) -> Self {
+        Self { catalogs, connectors, state, mode, view_depth: 0 }
     }
 
     /// Plans a query. Its columns have types that SQL knows.

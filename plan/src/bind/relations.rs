@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use sqlparser::ast::{
-    Ident, ObjectName, Query, Spanned, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    Expr, Ident, ObjectName, Query, Spanned, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use thalweg_graph::sql_error::Position;
 
+use super::window_functions::table_argument;
 use crate::{
     catalog::Name,
     sql::{
@@ -81,11 +82,25 @@ impl Visitor for Collector {
     type Break = ();
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        self.add(relation);
+        ControlFlow::Continue(())
+    }
+
+    /// `TABLE t` as the argument of a table function.
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Some(table) = table_argument(expr) {
+            self.add(&table);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Collector {
+    fn add(&mut self, relation: &ObjectName) {
         let name = to_name(relation);
         if !self.found.iter().any(|known| known.parts == name.parts) {
             self.found.push(name);
         }
-        ControlFlow::Continue(())
     }
 }
 

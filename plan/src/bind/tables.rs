@@ -11,20 +11,21 @@ use datafusion::{
     catalog::{TableProvider, view::ViewTable},
     common::TableReference,
     datasource::provider_as_source,
-    logical_expr::{Expr, LogicalPlanBuilder},
+    logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder},
 };
 use thalweg_graph::{
-    SqlError,
+    RuntimeMode, SqlError,
     sql_error::SqlErrorCode,
     table::{Column, TablePath},
 };
 
 use super::{Binder, column, context::Found, relations::Hinted};
 use crate::{
-    catalog::{Catalogs, ColumnKind, Entry, Name, Table, View},
+    catalog::{Catalogs, ColumnKind, Entry, Name, Table, TableColumn, View, Watermark},
     error,
     sql::{self, Command, Source},
     sql_type,
+    stream::WatermarkNode,
 };
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -84,10 +85,25 @@ impl Binder<'_> {
         let columns: Vec<Column> = descriptor.readable_columns().cloned().collect();
         let schema = Arc::new(sql_type::schema(&columns)?);
         let provider = self.connectors.table_provider(&descriptor, schema, self.state).await?;
-        if table.columns.iter().all(|column| matches!(column.kind, ColumnKind::Physical { .. })) {
+        let watermark = table.watermark.as_ref().filter(|_| self.mode == RuntimeMode::Streaming);
+        let is_physical = |column: &TableColumn| matches!(column.kind, ColumnKind::Physical { .. });
+        if watermark.is_none() && table.columns.iter().all(is_physical) {
             return Ok(provider);
         }
-        self.with_computed(path, table, provider)
+        let plan = self.with_computed(path, table, provider)?;
+        let plan = match watermark {
+            Some(watermark) => self.with_watermark(plan, watermark)?,
+            None => plan,
+        };
+        Ok(Arc::new(ViewTable::new(plan, None)))
+    }
+
+    fn with_watermark(&self, input: LogicalPlan, watermark: &Watermark) -> Result<LogicalPlan, SqlError> {
+        let expression = self.expression(&watermark.column, &watermark.expression, input.schema())?;
+        let time = input.schema().qualified_field_with_unqualified_name(&watermark.column);
+        let time = time.map_err(error::from_datafusion)?.into();
+        let node = WatermarkNode { time, expression, input };
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 
     /// A table with all its columns in declared order; computed ones are made where it is read.
@@ -96,7 +112,7 @@ impl Binder<'_> {
         path: &TablePath,
         table: &Table,
         provider: Arc<dyn TableProvider>,
-    ) -> Result<Arc<dyn TableProvider>, SqlError> {
+    ) -> Result<LogicalPlan, SqlError> {
         let scanned = TableReference::full(&*path.catalog, &*path.database, &*path.table);
         let scan = LogicalPlanBuilder::scan(scanned, provider_as_source(provider), None);
         let scan = scan.map_err(error::from_datafusion)?;
@@ -108,8 +124,7 @@ impl Binder<'_> {
             _ => Ok(column(&declared.name)),
         });
         let exprs: Vec<Expr> = exprs.collect::<Result<_, SqlError>>()?;
-        let plan = scan.project(exprs).and_then(LogicalPlanBuilder::build).map_err(error::from_datafusion)?;
-        Ok(Arc::new(ViewTable::new(plan, None)))
+        scan.project(exprs).and_then(LogicalPlanBuilder::build).map_err(error::from_datafusion)
     }
 
     /// A view's plan. Its names mean what they meant when it was made.

@@ -5,6 +5,7 @@ mod deal;
 mod determinism;
 mod growth;
 mod name;
+mod streaming;
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use self::{
     cut::{Cut, CutVertex},
     deal::Dealer,
 };
-use crate::{connect::Connectors, error, exec::codec, target::Target};
+use crate::{connect::Connectors, error, exec::codec, target::Target, window};
 
 /// A statement, or a set of them, to be made into one job.
 pub struct PlanRequest<'a> {
@@ -42,6 +43,8 @@ pub struct PlanRequest<'a> {
     pub statement: String,
     /// What is computed, and where it goes. Several in a statement set.
     pub roots: Vec<Root>,
+    /// How it is to run.
+    pub mode: RuntimeMode,
     /// The options in force.
     pub options: &'a Options,
     /// What it is planned for.
@@ -70,37 +73,53 @@ pub enum RootOutput {
 
 /// Plans a job.
 pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
-    let mut cut = Cut::default();
-    let mut result_columns = None;
-    for root in &request.roots {
-        refuse_recursion(&root.plan)?;
-        growth::check(&root.plan)?;
-        let plan = request.state.create_physical_plan(&root.plan).await.map_err(error::from_datafusion)?;
-        let (plan, output) = match &root.output {
-            RootOutput::Sink(sink) => (plan, VertexOutput::Sink(sink.clone())),
-            RootOutput::Result(columns) => {
-                result_columns = Some(columns.clone());
-                (gathered(plan), VertexOutput::Result)
-            }
-        };
-        match request.target {
-            Target::Embedded { .. } => cut.add_whole(plan, output),
-            Target::Cluster { .. } => cut.add_root(&plan, output).map_err(error::from_datafusion)?,
+    let (vertices, edges) = match request.mode {
+        RuntimeMode::Batch => batch(&request).await?,
+        RuntimeMode::Streaming => {
+            let dealer = dealer(&request)?;
+            let parallelism = request.target.partitions() as u32;
+            let graph = streaming::plan(&request.roots, request.state, &dealer, parallelism).await?;
+            (graph.vertices, graph.edges)
         }
-    }
+    };
+    let result_columns = request.roots.iter().find_map(|root| match &root.output {
+        RootOutput::Result(columns) => Some(columns.clone()),
+        RootOutput::Sink(_) => None,
+    });
     let graph = JobGraph {
         job: request.job,
         name: request.name.clone(),
         build_id: BUILD_ID.to_owned(),
-        mode: RuntimeMode::Batch,
-        edges: edges(&request, &cut)?,
-        vertices: vertices(&request, cut.vertices).await?,
+        mode: request.mode,
+        vertices,
+        edges,
         options: request.options.clone(),
         statement: request.statement.clone(),
         result_columns,
     };
     graph.validate().map_err(|error| SqlError::new(SqlErrorCode::Internal, error.to_string()))?;
     Ok(graph)
+}
+
+/// The graph of a batch job: physical plans cut into vertices.
+async fn batch(request: &PlanRequest<'_>) -> Result<(Vec<JobVertex>, Vec<JobEdge>), SqlError> {
+    let mut cut = Cut::default();
+    for root in &request.roots {
+        refuse_recursion(&root.plan)?;
+        growth::check(&root.plan)?;
+        let plan = window::lower(root.plan.clone(), request.state).map_err(error::from_datafusion)?;
+        let plan = request.state.create_physical_plan(&plan).await.map_err(error::from_datafusion)?;
+        let (plan, output) = match &root.output {
+            RootOutput::Sink(sink) => (plan, VertexOutput::Sink(sink.clone())),
+            RootOutput::Result(_) => (gathered(plan), VertexOutput::Result),
+        };
+        match request.target {
+            Target::Embedded { .. } => cut.add_whole(plan, output),
+            Target::Cluster { .. } => cut.add_root(&plan, output).map_err(error::from_datafusion)?,
+        }
+    }
+    let edges = edges(request, &cut)?;
+    Ok((vertices(request, cut.vertices).await?, edges))
 }
 
 /// A recursive query's branches share a table in memory, which no fragment can carry.
@@ -126,10 +145,8 @@ fn gathered(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
 }
 
 async fn vertices(request: &PlanRequest<'_>, cut: Vec<CutVertex>) -> Result<Vec<JobVertex>, SqlError> {
-    let distributed = matches!(request.target, Target::Cluster { .. });
-    let MemorySize(split_max_bytes) =
-        request.options.get(&options::SPLIT_MAX_SIZE).map_err(invalid_option)?;
-    let dealer = Dealer { connectors: request.connectors, split_max_bytes, distributed };
+    let dealer = dealer(request)?;
+    let distributed = dealer.distributed;
     let mut vertices = Vec::with_capacity(cut.len());
     for (position, vertex) in cut.into_iter().enumerate() {
         let partitions = vertex.plan.output_partitioning().partition_count() as u32;
@@ -138,6 +155,7 @@ async fn vertices(request: &PlanRequest<'_>, cut: Vec<CutVertex>) -> Result<Vec<
             name: name::vertex_name(&vertex.plan, &vertex.output),
             parallelism: if distributed { partitions } else { 1 },
             fragment: Fragment {
+                mode: RuntimeMode::Batch,
                 plan: codec::encode(&vertex.plan).map_err(error::from_datafusion)?,
                 display: displayable(vertex.plan.as_ref()).indent(false).to_string(),
                 partitions,
@@ -149,6 +167,14 @@ async fn vertices(request: &PlanRequest<'_>, cut: Vec<CutVertex>) -> Result<Vec<
         });
     }
     Ok(vertices)
+}
+
+/// How this job's splits are dealt.
+fn dealer<'a>(request: &PlanRequest<'a>) -> Result<Dealer<'a>, SqlError> {
+    let distributed = matches!(request.target, Target::Cluster { .. });
+    let MemorySize(split_max_bytes) =
+        request.options.get(&options::SPLIT_MAX_SIZE).map_err(invalid_option)?;
+    Ok(Dealer { connectors: request.connectors, split_max_bytes, distributed })
 }
 
 fn edges(request: &PlanRequest<'_>, cut: &Cut) -> Result<Vec<JobEdge>, SqlError> {

@@ -1,14 +1,13 @@
 //! Statements that make jobs: queries, inserts, statement sets.
 
 use datafusion::execution::SessionState;
-use thalweg_graph::{JobGraph, JobId, SqlError, options, sql_error::SqlErrorCode};
+use thalweg_graph::{JobGraph, JobId, RuntimeMode, SqlError, options, sql_error::SqlErrorCode};
 
 use super::{Outcome, Session, set::check_zone};
 use crate::{
     bind::{InsertInto, output_columns},
     planner::{PlanRequest, Root, RootOutput, plan_job},
     sql::command::{Insert, Query},
-    words::NOT_YET,
 };
 
 /// Characters of a statement that name its job where nothing else does.
@@ -83,6 +82,7 @@ impl Session {
             name: self.job_name(text),
             statement: text.to_owned(),
             roots,
+            mode: self.mode(),
             options: &self.options,
             target: self.target(),
             connectors: self.connectors.as_ref(),
@@ -94,12 +94,13 @@ impl Session {
     /// Checks options that a session may have been started with, which `SET` was not asked for.
     pub(super) fn check_options(&self) -> Result<(), SqlError> {
         check_zone(&self.options.get(&options::LOCAL_TIME_ZONE).unwrap_or_default())?;
-        let mode = self.options.get(&options::RUNTIME_MODE).unwrap_or_default();
-        if mode.eq_ignore_ascii_case("STREAMING") {
-            let message = format!("`execution.runtime-mode` = `STREAMING` {NOT_YET}: set it to `BATCH`");
-            return Err(SqlError::new(SqlErrorCode::Unsupported, message));
-        }
         Ok(())
+    }
+
+    /// How jobs run: as a batch unless streaming is asked for, since every source ends.
+    pub(super) fn mode(&self) -> RuntimeMode {
+        let mode = self.options.get(&options::RUNTIME_MODE).unwrap_or_default();
+        if mode.eq_ignore_ascii_case("STREAMING") { RuntimeMode::Streaming } else { RuntimeMode::Batch }
     }
 
     fn job_name(&self, text: &str) -> String {

@@ -175,7 +175,7 @@ impl Session {
     }
 
     fn binder<'a>(&'a self, state: &'a SessionState) -> Binder<'a> {
-        Binder::new(&self.catalogs, self.connectors.as_ref(), state)
+        Binder::new(&self.catalogs, self.connectors.as_ref(), state, self.mode())
     }
 
     /// What jobs are planned for, with the parallelism that was set since the session's start.

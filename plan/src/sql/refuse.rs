@@ -10,18 +10,12 @@ use sqlparser::{
 
 use crate::words::NOT_YET;
 
-/// Window functions over tables, and the others of Flink that stand in `FROM`.
-const TABLE_FUNCTIONS: &[&str] = &[
-    "TUMBLE",
-    "HOP",
-    "CUMULATE",
-    "SESSION",
-    "ML_PREDICT",
-    "ML_EVALUATE",
-    "VECTOR_SEARCH",
-    "FROM_CHANGELOG",
-    "TO_CHANGELOG",
-];
+/// Functions of Flink that stand in `FROM` and are not run yet.
+const TABLE_FUNCTIONS: &[&str] =
+    &["ML_PREDICT", "ML_EVALUATE", "VECTOR_SEARCH", "FROM_CHANGELOG", "TO_CHANGELOG"];
+
+/// Window functions over tables.
+const WINDOW_FUNCTIONS: &[&str] = &["TUMBLE", "HOP", "CUMULATE", "SESSION"];
 
 /// Functions that make sense only over the windows of a `GROUP BY`.
 const GROUP_WINDOW_FUNCTIONS: &[&str] = &[
@@ -44,7 +38,7 @@ const GROUP_WINDOW_FUNCTIONS: &[&str] = &[
 
 /// Refuses what is not run yet; returns the places of the names of all tables, for hints.
 pub fn unsupported_parts(query: &Query) -> Result<BTreeSet<Location>, ParserError> {
-    let mut finder = Finder { names: BTreeSet::new() };
+    let mut finder = Finder { names: BTreeSet::new(), table_functions: BTreeSet::new() };
     match query.visit(&mut finder) {
         ControlFlow::Continue(()) => Ok(finder.names),
         ControlFlow::Break(refused) => Err(refused),
@@ -53,6 +47,8 @@ pub fn unsupported_parts(query: &Query) -> Result<BTreeSet<Location>, ParserErro
 
 struct Finder {
     names: BTreeSet<Location>,
+    /// Places of functions that stand in `FROM`: the same names mean others in a `GROUP BY`.
+    table_functions: BTreeSet<Location>,
 }
 
 impl Visitor for Finder {
@@ -91,6 +87,9 @@ impl Visitor for Finder {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<ParserError> {
+        if let TableFactor::TableFunction { expr: Expr::Function(function), .. } = factor {
+            self.table_functions.extend(last_location(&function.name));
+        }
         match table_factor_refusal(factor) {
             Some(what) => refuse(&what, factor.span()),
             None => ControlFlow::Continue(()),
@@ -99,6 +98,9 @@ impl Visitor for Finder {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<ParserError> {
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        if last_location(&function.name).is_some_and(|place| self.table_functions.contains(&place)) {
+            return ControlFlow::Continue(());
+        }
         match known_name(&function.name, GROUP_WINDOW_FUNCTIONS) {
             Some(name) => refuse(&format!("the group window function `{name}`"), function.name.span()),
             None => ControlFlow::Continue(()),
@@ -129,7 +131,8 @@ fn table_factor_refusal(factor: &TableFactor) -> Option<String> {
             table_function(name)
         }
         TableFactor::TableFunction { expr: Expr::Function(Function { name, .. }), .. } => {
-            table_function(name).or_else(|| Some("`TABLE(...)`".to_owned()))
+            (known_name(name, WINDOW_FUNCTIONS).is_none())
+                .then(|| table_function(name).unwrap_or_else(|| "`TABLE(...)`".to_owned()))
         }
         TableFactor::TableFunction { .. } => Some("`TABLE(...)`".to_owned()),
         TableFactor::Pivot { .. } => Some("`PIVOT`".to_owned()),

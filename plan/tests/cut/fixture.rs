@@ -17,7 +17,7 @@ use datafusion::{
 };
 use tempfile::TempDir;
 use thalweg_graph::{
-    JobGraph, JobId, Options, SqlError,
+    JobGraph, JobId, Options, RuntimeMode, SqlError,
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 use thalweg_plan::{
@@ -86,6 +86,7 @@ impl Tables {
             name: "test".to_owned(),
             statement: sql.to_owned(),
             roots: vec![Root { plan, output: RootOutput::Result(Vec::new()) }],
+            mode: RuntimeMode::Batch,
             options: &options,
             target,
             connectors: &NoConnectors,

@@ -24,9 +24,12 @@ use tokio::{
 use super::{
     block::BlockDecoder,
     connection::{self, Outgoing},
+    event::Event,
     frame::{ChannelId, Frame, OpenRequest, Role},
     partition_store::chain,
 };
+
+use crate::watermark::Watermark;
 
 /// Opens channels to other workers.
 pub struct DataClient {
@@ -56,6 +59,7 @@ struct Channels {
 
 enum Incoming {
     Block(Buffer, MemoryReservation),
+    Watermark(Watermark),
     End,
     Failed(String),
 }
@@ -150,6 +154,7 @@ async fn read_frames(
                 held.grow(bytes.len());
                 (id, Incoming::Block(bytes, held))
             }
+            Frame::Watermark(id, watermark) => (id, Incoming::Watermark(watermark)),
             Frame::End(id) => (id, Incoming::End),
             Frame::Failed(id, why) => (id, Incoming::Failed(why)),
             frame => {
@@ -189,12 +194,12 @@ pub struct RemoteChannel {
 }
 
 impl RemoteChannel {
-    /// The next batch and the bytes it came in; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<(RecordBatch, usize)>, String> {
+    /// What comes next and its bytes; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<(Event, usize)>, String> {
         let mut bytes = 0;
         loop {
             if let Some(batch) = self.decoded.pop_front() {
-                return Ok(Some((batch, bytes)));
+                return Ok(Some((Event::Rows(batch), bytes)));
             }
             match self.incoming.recv().await {
                 Some(Incoming::Block(block, held)) => {
@@ -203,6 +208,7 @@ impl RemoteChannel {
                     self.decoded = self.decoder.decode(block).map_err(|error| chain(&error))?.into();
                     drop(held);
                 }
+                Some(Incoming::Watermark(watermark)) => return Ok(Some((Event::Watermark(watermark), 0))),
                 Some(Incoming::End) => return Ok(None),
                 Some(Incoming::Failed(why)) => return Err(why),
                 None => return Err("the connection to its worker is closed".to_owned()),

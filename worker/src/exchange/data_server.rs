@@ -152,6 +152,10 @@ impl Pump {
         loop {
             let queued = match queue.next().await {
                 Some(Item::Batch(queued)) => queued,
+                Some(Item::Watermark(watermark, _)) => {
+                    self.send(Frame::Watermark(self.channel, watermark).into()).await;
+                    continue;
+                }
                 Some(Item::End) => return Ok(()),
                 Some(Item::Failed(why)) => return Err(why),
                 None => return Err("its task ended without completing it".to_owned()),

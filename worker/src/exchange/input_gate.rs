@@ -8,7 +8,10 @@ use datafusion::{
     execution::SendableRecordBatchStream,
     physical_plan::stream::RecordBatchStreamAdapter,
 };
-use futures::{Stream, StreamExt as _, stream};
+use futures::{
+    Stream, StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
 use thalweg_graph::{
     EdgeId,
     exchange::{ExchangeKind, InputGate, ResultPartitionLocation},
@@ -20,6 +23,7 @@ use super::{
     block::{BlockDecoder, with_schema},
     data_client::RemoteChannel,
     data_server::read_block,
+    event::Event,
     fetch_failed::FetchFailed,
     frame::OpenRequest,
     partition_store::{Taken, chain},
@@ -47,29 +51,16 @@ pub struct InputGates {
 
 impl OpenExchange for InputGates {
     fn open(&self, edge: EdgeId, channel: Channel, schema: SchemaRef) -> Result<SendableRecordBatchStream> {
-        let Some(gate) = self.gates.iter().find(|gate| gate.edge == edge) else {
-            return Err(DataFusionError::Plan(format!("the task has no input for edge {edge}")));
-        };
+        let gate = self.gate(edge)?;
         let producers = match channel {
             Channel::All => &gate.producers[..],
             Channel::Producer(index) => gate.producers.get(index..=index).ok_or_else(|| {
                 DataFusionError::Plan(format!("edge {edge} has no producer with index {index}"))
             })?,
         };
-        // Sorted inputs are opened one by one but share the gate's window.
-        let window = (WINDOWS_BYTES / gate.producers.len().max(1)).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
-        let streams: Vec<_> = producers
-            .iter()
-            .map(|location| {
-                let request = OpenRequest {
-                    partition: location.id,
-                    subpartition: gate.subpartition,
-                    kind: gate.kind,
-                    window_bytes: window as u32,
-                };
-                self.read(location.clone(), request, &schema).boxed()
-            })
-            .collect();
+        let streams =
+            self.producers(gate, producers, &schema).map(|events| events.try_filter_map(only_rows).boxed());
+        let streams: Vec<_> = streams.collect();
         let at_once = match gate.kind {
             ExchangeKind::Pipelined => None,
             ExchangeKind::Blocking => Some(FILES_AT_ONCE),
@@ -79,14 +70,51 @@ impl OpenExchange for InputGates {
     }
 }
 
+async fn only_rows(event: Event) -> Result<Option<RecordBatch>> {
+    match event {
+        Event::Rows(batch) => Ok(Some(batch)),
+        Event::Watermark(_) => Ok(None),
+    }
+}
+
 impl InputGates {
-    /// The rows of one producer.
+    /// All that an edge brings to this subtask, of each producer by itself.
+    pub fn events(&self, edge: EdgeId, schema: &SchemaRef) -> Result<Vec<BoxStream<'static, Result<Event>>>> {
+        let gate = self.gate(edge)?;
+        Ok(self.producers(gate, &gate.producers, schema).collect())
+    }
+
+    fn gate(&self, edge: EdgeId) -> Result<&InputGate> {
+        let found = self.gates.iter().find(|gate| gate.edge == edge);
+        found.ok_or_else(|| DataFusionError::Plan(format!("the task has no input for edge {edge}")))
+    }
+
+    fn producers<'a>(
+        &'a self,
+        gate: &'a InputGate,
+        producers: &'a [ResultPartitionLocation],
+        schema: &'a SchemaRef,
+    ) -> impl Iterator<Item = BoxStream<'static, Result<Event>>> + 'a {
+        // Sorted inputs are opened one by one but share the gate's window.
+        let window = (WINDOWS_BYTES / gate.producers.len().max(1)).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
+        producers.iter().map(move |location| {
+            let request = OpenRequest {
+                partition: location.id,
+                subpartition: gate.subpartition,
+                kind: gate.kind,
+                window_bytes: window as u32,
+            };
+            self.read(location.clone(), request, schema).boxed()
+        })
+    }
+
+    /// What one producer sends.
     fn read(
         &self,
         location: ResultPartitionLocation,
         request: OpenRequest,
         schema: &SchemaRef,
-    ) -> impl Stream<Item = Result<RecordBatch>> + use<> {
+    ) -> impl Stream<Item = Result<Event>> + use<> {
         let counters = Arc::clone(&self.counters);
         let source = Source::Closed {
             exchange: Arc::clone(&self.exchange),
@@ -100,10 +128,16 @@ impl InputGates {
             async move {
                 let mut source = source.opened().await.map_err(|why| fetch_failed(request, why))?;
                 let next = source.next().await.map_err(|why| fetch_failed(request, why))?;
-                let Some((batch, bytes)) = next else { return Ok(None) };
-                counters.records_in.add(batch.num_rows() as u64);
+                let Some((event, bytes)) = next else { return Ok(None) };
                 counters.bytes_in.add(bytes as u64);
-                Ok(Some((with_schema(&batch, &schema)?, source)))
+                let event = match event {
+                    Event::Rows(batch) => {
+                        counters.records_in.add(batch.num_rows() as u64);
+                        Event::Rows(with_schema(&batch, &schema)?)
+                    }
+                    event => event,
+                };
+                Ok(Some((event, source)))
             }
         })
     }
@@ -141,14 +175,18 @@ impl Source {
         })
     }
 
-    /// The next batch and its bytes; `None` at the end.
-    async fn next(&mut self) -> Result<Option<(RecordBatch, usize)>, String> {
+    /// What comes next and its bytes; `None` at the end.
+    async fn next(&mut self) -> Result<Option<(Event, usize)>, String> {
         match self {
             Source::Closed { .. } => Err("it was not opened".to_owned()),
             Source::Remote(channel) => channel.next().await,
-            Source::File(file) => file.next().await,
+            Source::File(file) => {
+                let next = file.next().await?;
+                Ok(next.map(|(batch, bytes)| (Event::Rows(batch), bytes)))
+            }
             Source::Queue(queue) => match queue.next().await {
-                Some(Item::Batch(queued)) => Ok(Some((queued.batch, queued.bytes))),
+                Some(Item::Batch(queued)) => Ok(Some((Event::Rows(queued.batch), queued.bytes))),
+                Some(Item::Watermark(watermark, _)) => Ok(Some((Event::Watermark(watermark), 0))),
                 Some(Item::End) => Ok(None),
                 Some(Item::Failed(why)) => Err(why),
                 None => Err("its task ended without completing it".to_owned()),

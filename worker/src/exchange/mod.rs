@@ -5,6 +5,7 @@
 //! [`input_gate`] takes them directly from its own worker's store, or over one connection for each other worker
 //! ([`data_client`], [`data_server`]).
 
+pub mod event;
 pub mod fetch_failed;
 pub mod frame;
 pub mod block;

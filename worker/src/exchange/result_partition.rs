@@ -23,7 +23,7 @@ use super::{
     shuffle_file::ShuffleWriter,
     subpartition_queue::{Demand, QueueWriter, queue},
 };
-use crate::counters::TaskCounters;
+use crate::{counters::TaskCounters, watermark::Watermark};
 
 /// Rows of a full batch.
 const BATCH_ROWS: usize = 8192;
@@ -151,6 +151,15 @@ impl ResultPartition {
         Ok(())
     }
 
+    /// Tells all consumers how far event time has come.
+    async fn watermark(&self, watermark: Watermark) {
+        let Target::Queues(queues) = &self.target else { return };
+        for queue in queues {
+            let (_, waited) = queue.watermark(watermark).await;
+            self.counters.backpressured_ns.add_time(waited);
+        }
+    }
+
     fn demand(&self) -> Demand {
         match &self.target {
             Target::Queues(queues) if queues.iter().all(|queue| queue.demand() == Demand::Over) => {
@@ -219,6 +228,13 @@ impl PartitionWriter {
             }
         }
         self.gathered.free();
+        Ok(())
+    }
+
+    /// Sends what is gathered, and behind it how far event time has come.
+    pub async fn watermark(&mut self, watermark: Watermark) -> Result<()> {
+        self.flush().await?;
+        self.partition.watermark(watermark).await;
         Ok(())
     }
 

@@ -12,6 +12,11 @@ use tokio::{
     time::Instant,
 };
 
+use crate::watermark::Watermark;
+
+/// What a watermark counts for in a queue.
+const WATERMARK_BYTES: usize = 64;
+
 /// One batch and what it occupies.
 pub struct QueuedBatch {
     /// The rows.
@@ -32,6 +37,8 @@ pub struct Held {
 pub enum Item {
     /// Rows.
     Batch(QueuedBatch),
+    /// How far event time has come, and its share of the bound.
+    Watermark(Watermark, Held),
     /// The producer is done.
     End,
     /// The producer failed: why.
@@ -73,6 +80,15 @@ pub fn queue(capacity_bytes: u32, memory: &MemoryReservation) -> (QueueWriter, Q
 impl QueueWriter {
     /// Puts a batch of `bytes` into the queue, after waiting for space; says how long it waited.
     pub async fn push(&self, batch: RecordBatch, bytes: usize) -> (Demand, Duration) {
+        self.put(bytes, |held| Item::Batch(QueuedBatch { batch, bytes, held })).await
+    }
+
+    /// Puts a watermark into the queue; it waits and counts like a small batch.
+    pub async fn watermark(&self, watermark: Watermark) -> (Demand, Duration) {
+        self.put(WATERMARK_BYTES, |held| Item::Watermark(watermark, held)).await
+    }
+
+    async fn put(&self, bytes: usize, item: impl FnOnce(Held) -> Item) -> (Demand, Duration) {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.capacity_bytes);
         let (space, waited) = match Arc::clone(&self.space).try_acquire_many_owned(wanted) {
             Ok(space) => (Ok(space), Duration::ZERO),
@@ -86,8 +102,7 @@ impl QueueWriter {
         let memory = self.memory.new_empty();
         // The bound is what keeps this small; the pool is told so that operators leave room.
         memory.grow(bytes);
-        let item = Item::Batch(QueuedBatch { batch, bytes, held: Held { _space: space, _memory: memory } });
-        match self.items.send(item) {
+        match self.items.send(item(Held { _space: space, _memory: memory })) {
             Ok(()) => (Demand::Wanted, waited),
             Err(_) => (Demand::Over, waited),
         }

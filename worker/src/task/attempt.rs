@@ -6,21 +6,25 @@ use std::{
     time::Duration,
 };
 
+use arrow::datatypes::SchemaRef;
 use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 use futures::FutureExt as _;
 use thalweg_connectors::{BuiltinConnectors, sink};
-use thalweg_graph::{FailureKind, TaskDescriptor, TaskMetrics, VertexOutput, options, table::Committable};
+use thalweg_graph::{
+    FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, VertexOutput, options, table::Committable,
+};
 use thalweg_rpc::ToLeader;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     ended::Ended,
-    fragment::{self, Runnable},
+    fragment::{self, RunPartition, Runnable},
     metrics, panic,
     result_output::ResultOutput,
-    stream,
+    stream::{self, Work},
     stream_output::{LastOutput, StreamOutput},
+    streaming::StreamingTask,
 };
 use crate::{
     counters::TaskCounters,
@@ -58,6 +62,50 @@ pub struct Outcome {
     pub given_up: Vec<Arc<ResultPartition>>,
 }
 
+/// All that an attempt runs.
+enum TaskWork {
+    Batch(Arc<Runnable>),
+    Streaming(Box<StreamingTask>),
+}
+
+impl TaskWork {
+    fn schema(&self) -> SchemaRef {
+        match self {
+            TaskWork::Batch(fragment) => fragment.plan.schema(),
+            TaskWork::Streaming(task) => Arc::clone(task.chain.schema()),
+        }
+    }
+
+    fn context(&self) -> &Arc<TaskContext> {
+        match self {
+            TaskWork::Batch(fragment) => &fragment.context,
+            TaskWork::Streaming(task) => &task.context,
+        }
+    }
+
+    /// What DataFusion runs of it.
+    fn plan(&self) -> Option<&Arc<dyn ExecutionPlan>> {
+        match self {
+            TaskWork::Batch(fragment) => Some(&fragment.plan),
+            TaskWork::Streaming(task) => task.source(),
+        }
+    }
+
+    /// What runs side by side, each with the number of its partition in the vertex.
+    fn streams(self, subtask: u32) -> Vec<(u32, Work)> {
+        match self {
+            TaskWork::Batch(fragment) => {
+                let partitions = fragment.partitions.iter();
+                let work = |partition: &RunPartition| {
+                    (partition.number, Work::Partition(Arc::clone(&fragment), partition.index))
+                };
+                partitions.map(work).collect()
+            }
+            TaskWork::Streaming(task) => vec![(subtask, Work::Chain(task))],
+        }
+    }
+}
+
 impl TaskAttempt {
     /// An attempt that has not begun.
     pub fn new(descriptor: Arc<TaskDescriptor>) -> Self {
@@ -88,8 +136,8 @@ impl TaskAttempt {
         if self.cancel.is_cancelled() {
             return Err(Ended::Canceled);
         }
-        let fragment = Arc::new(self.build(&environment)?);
-        let schema = fragment.plan.schema();
+        let work = self.build(&environment)?;
+        let schema = work.schema();
         for output in &self.descriptor.outputs {
             let edge = ResultPartition::create(output, &schema, &environment.exchange, &self.counters)?;
             edges.push(Arc::new(edge));
@@ -102,7 +150,7 @@ impl TaskAttempt {
             VertexOutput::Sink(_) | VertexOutput::Edges => None,
         };
         running.await;
-        let committables = self.run_streams(&fragment, &environment, edges, result.as_ref()).await?;
+        let committables = self.run_streams(work, &environment, edges, result.as_ref()).await?;
         if let Some(result) = result.and_then(Arc::into_inner) {
             tokio::select! {
                 finished = result.finish() => finished?,
@@ -119,22 +167,32 @@ impl TaskAttempt {
         Ok(committables)
     }
 
-    fn build(&self, environment: &TaskEnvironment) -> Result<Runnable, Ended> {
+    fn build(&self, environment: &TaskEnvironment) -> Result<TaskWork, Ended> {
+        fragment::check_build(&self.descriptor)?;
         let gates = Arc::new(InputGates {
             gates: self.descriptor.inputs.clone(),
             exchange: Arc::clone(&environment.exchange),
             counters: Arc::clone(&self.counters),
         });
         let sources = Arc::clone(&environment.connectors);
-        let fragment = fragment::build(&self.descriptor, &environment.job, gates, sources)?;
-        self.plan.get_or_init(|| Arc::clone(&fragment.plan));
-        Ok(fragment)
+        let exchange = Arc::clone(&gates);
+        let context = fragment::with_extensions(&self.descriptor, &environment.job, exchange, sources);
+        let work = match self.descriptor.fragment.mode {
+            RuntimeMode::Batch => TaskWork::Batch(Arc::new(fragment::build(&self.descriptor, context)?)),
+            RuntimeMode::Streaming => {
+                TaskWork::Streaming(Box::new(StreamingTask::build(&self.descriptor, context, gates)?))
+            }
+        };
+        if let Some(plan) = work.plan() {
+            self.plan.get_or_init(|| Arc::clone(plan));
+        }
+        Ok(work)
     }
 
     /// Drives all partitions side by side. The first that fails stops the others.
     async fn run_streams(
         &self,
-        fragment: &Arc<Runnable>,
+        work: TaskWork,
         environment: &TaskEnvironment,
         edges: &[Arc<ResultPartition>],
         result: Option<&Arc<ResultOutput>>,
@@ -144,27 +202,21 @@ impl TaskAttempt {
             .options
             .get(&options::BUFFER_TIMEOUT)
             .map_err(|error| Ended::failed(FailureKind::PlanRejected, error.to_string()))?;
+        let (schema, context) = (work.schema(), Arc::clone(work.context()));
         let mut outputs = Vec::new();
-        for &partition in &fragment.partitions {
+        for (number, work) in work.streams(self.descriptor.attempt.subtask.index) {
             let last = tokio::select! {
-                last = self.last_output(fragment, environment, result, partition.number) => last?,
+                last = self.last_output(&schema, environment, result, number) => last?,
                 () = self.cancel.cancelled() => return Err(Ended::Canceled),
             };
             let counters = Arc::clone(&self.counters);
-            outputs.push((partition.index, StreamOutput::new(edges, last, &fragment.context, counters)?));
+            outputs.push((work, StreamOutput::new(edges, last, &context, counters)?));
         }
         let cancel = self.cancel.child_token();
         let mut streams = JoinSet::new();
-        for (partition, output) in outputs {
-            let (fragment, counters) = (Arc::clone(fragment), Arc::clone(&self.counters));
-            streams.spawn(stream::drive(
-                fragment,
-                partition,
-                output,
-                buffer_timeout,
-                counters,
-                cancel.clone(),
-            ));
+        for (work, output) in outputs {
+            let counters = Arc::clone(&self.counters);
+            streams.spawn(stream::drive(work, output, buffer_timeout, counters, cancel.clone()));
         }
         let mut committables = Vec::new();
         let mut first_end = None;
@@ -188,7 +240,7 @@ impl TaskAttempt {
 
     async fn last_output(
         &self,
-        fragment: &Runnable,
+        schema: &SchemaRef,
         environment: &TaskEnvironment,
         result: Option<&Arc<ResultOutput>>,
         partition: u32,
@@ -196,8 +248,8 @@ impl TaskAttempt {
         let TaskDescriptor { attempt, output, .. } = self.descriptor.as_ref();
         Ok(match (output.as_ref(), result) {
             (VertexOutput::Sink(sink), _) => {
-                let (connectors, schema) = (&environment.connectors, fragment.plan.schema());
-                let opening = sink::open(connectors, sink, schema, *attempt, partition);
+                let opening =
+                    sink::open(&environment.connectors, sink, Arc::clone(schema), *attempt, partition);
                 LastOutput::Sink(opening.await?)
             }
             (VertexOutput::Result, Some(result)) => LastOutput::Result(Arc::clone(result)),

@@ -30,13 +30,8 @@ pub struct RunPartition {
     pub index: usize,
 }
 
-/// Decodes a task's fragment, gives its scans their splits and its leaves their life.
-pub fn build(
-    descriptor: &TaskDescriptor,
-    job: &TaskContext,
-    exchange: Arc<dyn OpenExchange>,
-    sources: Arc<dyn OpenSource>,
-) -> Result<Runnable, Ended> {
+/// Refuses a fragment that another build has made.
+pub fn check_build(descriptor: &TaskDescriptor) -> Result<(), Ended> {
     if descriptor.build_id != BUILD_ID {
         let message = format!(
             "the plan was made by build `{}` and this worker is build `{BUILD_ID}`; run the same version everywhere",
@@ -44,7 +39,11 @@ pub fn build(
         );
         return Err(Ended::failed(FailureKind::PlanRejected, message));
     }
-    let context = with_extensions(descriptor, job, exchange, sources);
+    Ok(())
+}
+
+/// Decodes a batch task's fragment, gives its scans their splits and its leaves their life.
+pub fn build(descriptor: &TaskDescriptor, context: Arc<TaskContext>) -> Result<Runnable, Ended> {
     let rejected = |error: DataFusionError| Ended::rejected(&error);
     let plan = codec::decode(&descriptor.fragment.plan, &context).map_err(rejected)?;
     let plan = put_splits(plan, &descriptor.splits).map_err(rejected)?;
@@ -71,7 +70,8 @@ pub fn build(
     Ok(Runnable { plan, context, partitions })
 }
 
-fn with_extensions(
+/// The context through which a task's operators find their worker.
+pub fn with_extensions(
     descriptor: &TaskDescriptor,
     job: &TaskContext,
     exchange: Arc<dyn OpenExchange>,

@@ -7,5 +7,7 @@ pub mod metrics;
 pub mod fragment;
 pub mod result_output;
 pub mod stream_output;
+pub mod chain_input;
+pub mod streaming;
 pub mod stream;
 pub mod attempt;

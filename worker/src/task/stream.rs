@@ -19,20 +19,27 @@ use thalweg_connectors::format::parquet_damage;
 use thalweg_graph::{FailureKind, table::Committable};
 use tokio_util::sync::CancellationToken;
 
-use super::{ended::Ended, fragment::Runnable, panic, stream_output::StreamOutput};
+use super::{ended::Ended, fragment::Runnable, panic, stream_output::StreamOutput, streaming::StreamingTask};
 use crate::{counters::TaskCounters, exchange::subpartition_queue::Demand};
 
-/// Executes a partition and moves all its rows into its output. However it ends, its operators are dropped, and a sink is withdrawn
+/// What one stream of a task runs.
+pub enum Work {
+    /// One partition of a batch's fragment.
+    Partition(Arc<Runnable>, usize),
+    /// The chain of a streaming vertex.
+    Chain(Box<StreamingTask>),
+}
+
+/// Moves all rows into an output. However it ends, its operators are dropped, and a sink is withdrawn
 /// unless it ends well.
 pub async fn drive(
-    fragment: Arc<Runnable>,
-    partition: usize,
+    mut work: Work,
     mut output: StreamOutput,
     buffer_timeout: Duration,
     counters: Arc<TaskCounters>,
     cancel: CancellationToken,
 ) -> Result<Option<Committable>, Ended> {
-    let moving = AssertUnwindSafe(move_rows(&fragment, partition, &mut output, buffer_timeout, counters));
+    let moving = AssertUnwindSafe(work.run(&mut output, buffer_timeout, counters));
     let moved = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Ended::Canceled),
@@ -47,6 +54,22 @@ pub async fn drive(
         biased;
         () = cancel.cancelled() => Err(Ended::Canceled),
         finished = finishing.catch_unwind() => finished.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))),
+    }
+}
+
+impl Work {
+    async fn run(
+        &mut self,
+        output: &mut StreamOutput,
+        buffer_timeout: Duration,
+        counters: Arc<TaskCounters>,
+    ) -> Result<(), Ended> {
+        match self {
+            Work::Partition(fragment, partition) => {
+                move_rows(fragment, *partition, output, buffer_timeout, counters).await
+            }
+            Work::Chain(task) => task.run(output, buffer_timeout, &counters).await,
+        }
     }
 }
 

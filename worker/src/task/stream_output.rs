@@ -14,6 +14,7 @@ use crate::{
         result_partition::{PartitionWriter, ResultPartition},
         subpartition_queue::Demand,
     },
+    watermark::Watermark,
 };
 
 /// A sink that cannot be withdrawn in this time is left to the abort of the job.
@@ -69,6 +70,14 @@ impl StreamOutput {
             }
         }
         Ok(Demand::Wanted)
+    }
+
+    /// Tells the tasks behind how far event time has come, after all rows before it.
+    pub async fn watermark(&mut self, watermark: Watermark) -> Result<(), Ended> {
+        for edge in &mut self.edges {
+            edge.watermark(watermark).await?;
+        }
+        Ok(())
     }
 
     /// Whether rows wait here that a consumer could already have.

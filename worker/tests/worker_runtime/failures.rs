@@ -4,7 +4,7 @@ use std::fs;
 
 use bytes::Bytes;
 use thalweg_graph::{
-    FailureKind, Fragment,
+    FailureKind, Fragment, RuntimeMode,
     exchange::{ExchangeKind, Partitioning},
 };
 use thalweg_rpc::{TaskUpdate, ToWorker};
@@ -30,7 +30,12 @@ async fn a_value_that_cannot_be_computed_fails_for_good() {
 #[tokio::test]
 async fn bytes_that_are_no_plan_are_refused() {
     let mut worker = TestWorker::start("garbage").await;
-    let garbage = Fragment { plan: Bytes::from_static(b"\x0a\xff"), display: String::new(), partitions: 1 };
+    let garbage = Fragment {
+        mode: RuntimeMode::Batch,
+        plan: Bytes::from_static(b"\x0a\xff"),
+        display: String::new(),
+        partitions: 1,
+    };
     worker.deploy([task(attempt(0, 0), &garbage, 1)]).await;
     assert_eq!(worker.failure(attempt(0, 0)).await.0, FailureKind::PlanRejected);
 

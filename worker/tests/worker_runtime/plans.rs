@@ -13,7 +13,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, displayable, projection::ProjectionExec},
     prelude::SessionContext,
 };
-use thalweg_graph::{EdgeId, Fragment, Options, exchange::Partitioning};
+use thalweg_graph::{EdgeId, Fragment, Options, RuntimeMode, exchange::Partitioning};
 use thalweg_plan::{
     exec::{ExchangeSourceExec, codec},
     session_config::session_state,
@@ -76,6 +76,7 @@ pub async fn plan(sql: &str, threads: u32, input: Option<Input>) -> Arc<dyn Exec
 /// The plan as a task receives it.
 pub fn fragment(plan: &Arc<dyn ExecutionPlan>) -> Fragment {
     Fragment {
+        mode: RuntimeMode::Batch,
         plan: codec::encode(plan).unwrap(),
         display: displayable(plan.as_ref()).indent(false).to_string(),
         partitions: plan.properties().partitioning.partition_count() as u32,

@@ -9,6 +9,7 @@ mod java_pattern;
 mod parse;
 mod round;
 mod unit;
+mod windows;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Result, plan_err};
@@ -22,7 +23,7 @@ pub use clock::functions as clock_functions;
 
 /// The temporal functions that have arguments.
 pub fn functions() -> Vec<Builtin> {
-    [fields(), arithmetic(), texts(), clock::row_functions()].concat()
+    [fields(), arithmetic(), texts(), clock::row_functions(), window_borders()].concat()
 }
 
 fn fields() -> Vec<Builtin> {
@@ -50,6 +51,23 @@ fn fields() -> Vec<Builtin> {
         field("second", "SECOND(timestamp)", "The second, 0 to 59.", extract::second),
         Builtin::internal("floor_time", round::floor).takes(&[Any, Text]).returns_by(first),
         Builtin::internal("ceil_time", round::ceil).takes(&[Any, Text]).returns_by(first),
+    ]
+}
+
+/// The windows of a time: what describes them are constants.
+fn window_borders() -> Vec<Builtin> {
+    let millisecond = DataType::Timestamp(TimeUnit::Millisecond, None);
+    let list = DataType::new_list(millisecond.clone(), true);
+    let border = |name, kernel, returned: &DataType| {
+        Builtin::internal(name, kernel)
+            .takes(&[Any, Text, Integer, Integer, Integer])
+            .returns(returned.clone())
+    };
+    vec![
+        border("window_last_end", windows::last_end, &millisecond),
+        border("window_ends", windows::ends, &list),
+        border("window_start_of_end", windows::start, &millisecond),
+        border("window_time_of_end", windows::time, &millisecond),
     ]
 }
 

@@ -96,10 +96,19 @@ async fn explain_shows_every_step() {
 }
 
 #[tokio::test]
-async fn streaming_is_refused_by_name() {
-    let mut session = session();
-    let error = refused(&mut session, "SET 'execution.runtime-mode' = 'STREAMING'; SELECT 1").await;
-    assert_eq!(error.code, SqlErrorCode::Unsupported);
+async fn what_a_stream_cannot_do_yet_is_refused_by_name() {
+    for (query, what) in [
+        ("SELECT COUNT(*) FROM (VALUES (1)) AS a (x)", "an aggregation without windows"),
+        ("SELECT * FROM (VALUES (1)) AS a (x) JOIN (VALUES (1)) AS b (y) ON x = y", "a join"),
+        ("SELECT * FROM (VALUES (1)) AS a (x) ORDER BY x", "`ORDER BY`"),
+        ("SELECT x, ROW_NUMBER() OVER (ORDER BY x) FROM (VALUES (1)) AS a (x)", "`OVER`"),
+    ] {
+        let mut session = session();
+        let error =
+            refused(&mut session, &format!("SET 'execution.runtime-mode' = 'STREAMING'; {query}")).await;
+        assert_eq!(error.code, SqlErrorCode::Unsupported, "{query}: {error}");
+        assert!(error.message.contains(&format!("{what} in streaming mode is not supported yet")), "{error}");
+    }
 }
 
 /// The rows of a query, run where it is planned.

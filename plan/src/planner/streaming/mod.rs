@@ -1,0 +1,130 @@
+//! From a logical plan to the vertices of a streaming job.
+//!
+//! `optimize` (the rules that hold for endless input) `-> translate` (a node of the plan to operators of a vertex; a new vertex
+//! where rows change hands) `-> vertex` (chains and what a worker receives of them).
+
+mod aggregate;
+mod optimize;
+mod stream;
+mod translate;
+mod vertex;
+
+use datafusion::execution::SessionState;
+use thalweg_graph::{
+    EdgeId, Fragment, JobEdge, JobVertex, RuntimeMode, SqlError, VertexId, VertexOutput,
+    exchange::{ExchangeKind, Partitioning},
+};
+
+use self::{
+    stream::Stream,
+    translate::Translation,
+    vertex::{StreamVertex, VertexHead},
+};
+use super::{Root, RootOutput, deal::Dealer};
+use crate::error;
+
+/// The graph of a streaming job, without its frame.
+pub(super) struct StreamingGraph {
+    /// Producers before consumers.
+    pub vertices: Vec<JobVertex>,
+    /// In order of their ids.
+    pub edges: Vec<JobEdge>,
+}
+
+/// The vertices and edges of a job, while they come about.
+#[derive(Default)]
+struct Draft {
+    vertices: Vec<StreamVertex>,
+    edges: Vec<JobEdge>,
+}
+
+/// Plans a job of these roots with so many subtasks each.
+pub(super) async fn plan(
+    roots: &[Root],
+    state: &SessionState,
+    dealer: &Dealer<'_>,
+    parallelism: u32,
+) -> Result<StreamingGraph, SqlError> {
+    let mut draft = Draft::default();
+    for root in roots {
+        let plan = optimize::optimized(&root.plan, state)?;
+        let mut translation = Translation { state, parallelism, draft: &mut draft };
+        let stream = translation.root(&plan).await?;
+        match &root.output {
+            RootOutput::Sink(sink) => draft.vertices[stream.vertex].output = VertexOutput::Sink(sink.clone()),
+            RootOutput::Result(_) => {
+                let stream = draft.gathered(stream);
+                draft.vertices[stream.vertex].output = VertexOutput::Result;
+            }
+        }
+    }
+    let mut vertices = Vec::with_capacity(draft.vertices.len());
+    for (position, vertex) in draft.vertices.iter().enumerate() {
+        vertices.push(job_vertex(position, vertex, dealer).await?);
+    }
+    Ok(StreamingGraph { vertices, edges: draft.edges })
+}
+
+async fn job_vertex(
+    position: usize,
+    vertex: &StreamVertex,
+    dealer: &Dealer<'_>,
+) -> Result<JobVertex, SqlError> {
+    let sources = match &vertex.head {
+        VertexHead::Source { plan, .. } => dealer.deal(plan).await.map_err(error::from_datafusion)?,
+        VertexHead::Edges { .. } => Vec::new(),
+    };
+    Ok(JobVertex {
+        id: VertexId(position as u32),
+        name: vertex.name(),
+        parallelism: vertex.parallelism,
+        fragment: Fragment {
+            mode: RuntimeMode::Streaming,
+            plan: vertex.fragment().map_err(error::from_datafusion)?.encode(),
+            display: vertex.display(),
+            partitions: vertex.parallelism,
+        },
+        sources,
+        output: vertex.output.clone(),
+        // All of a job's vertices restart together, so nobody reads an older output.
+        deterministic: true,
+        estimated_bytes: None,
+    })
+}
+
+impl Draft {
+    /// Adds a vertex that reads what `stream` puts out; says which.
+    fn exchange(&mut self, stream: &Stream, partitioning: Partitioning, parallelism: u32) -> usize {
+        let target = self.vertices.len();
+        let edge = self.edge(stream.vertex, target, partitioning);
+        let head = VertexHead::Edges { edges: vec![edge], schema: stream.schema.inner().clone() };
+        self.vertices.push(StreamVertex {
+            parallelism,
+            head,
+            chain: Vec::new(),
+            output: VertexOutput::Edges,
+        });
+        target
+    }
+
+    fn edge(&mut self, source: usize, target: usize, partitioning: Partitioning) -> EdgeId {
+        let id = EdgeId(self.edges.len() as u32);
+        self.edges.push(JobEdge {
+            id,
+            source: VertexId(source as u32),
+            target: VertexId(target as u32),
+            partitioning,
+            kind: ExchangeKind::Pipelined,
+        });
+        id
+    }
+
+    /// The same rows in one subtask.
+    fn gathered(&mut self, stream: Stream) -> Stream {
+        if self.vertices[stream.vertex].parallelism == 1 {
+            return stream;
+        }
+        let vertex = self.exchange(&stream, Partitioning::Single, 1);
+        Stream { vertex, ..stream }
+    }
+}

@@ -1,0 +1,37 @@
+//! The logical plan of a stream: the rules of batch plans, without those that hold only for an input that ends.
+
+use std::sync::Arc;
+
+use datafusion::{
+    execution::SessionState,
+    logical_expr::LogicalPlan,
+    optimizer::{Optimizer, OptimizerRule},
+};
+use thalweg_graph::SqlError;
+
+use crate::error;
+
+/// Rules that make of one aggregation two, of which the first never ends, or that count on an order or an end.
+const BATCH_ONLY: &[&str] = &["single_distinct_aggregation_to_group_by", "push_down_limit"];
+
+/// The plan as the translation takes it.
+pub(super) fn optimized(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan, SqlError> {
+    let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+    let analyzed = analyzed.map_err(error::from_datafusion)?;
+    let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Optimizer::new().rules;
+    let rules = rules.into_iter().filter(|rule| !BATCH_ONLY.contains(&rule.name())).collect();
+    Optimizer::with_rules(rules).optimize(analyzed, state, |_, _| {}).map_err(error::from_datafusion)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_left_out_exist() {
+        let rules = Optimizer::new().rules;
+        for name in BATCH_ONLY {
+            assert!(rules.iter().any(|rule| rule.name() == *name), "there is no rule {name}");
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Node by node from the logical plan to operators.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use datafusion::{
+    common::{Column, DFSchema},
+    datasource::source_as_provider,
+    execution::SessionState,
+    logical_expr::{
+        Expr, Extension, Filter, LogicalPlan, Projection, TableType, Union,
+        physical_planning_context::PhysicalPlanningContext,
+    },
+    physical_expr::{PhysicalExpr, create_physical_expr},
+    physical_plan::{
+        ExecutionPlan, ExecutionPlanProperties as _,
+        filter::FilterExec,
+        projection::{ProjectionExec, ProjectionExpr},
+    },
+};
+use thalweg_graph::{SqlError, VertexOutput, exchange::Partitioning, sql_error::SqlErrorCode};
+
+use super::{
+    Draft,
+    stream::{PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of, unaliased},
+    vertex::{StreamVertex, VertexHead, encode_columns},
+};
+use crate::{
+    error,
+    exec::codec,
+    panes::WindowBound,
+    stream::{OperatorKind, WatermarkNode},
+    window::{WindowKind, WindowTableFunction},
+    words::NOT_YET,
+};
+
+/// The name of an event time column that only pending windows need.
+const HIDDEN_TIME: &str = "__window_time_of_row";
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One root's way into the draft of a job.
+pub(super) struct Translation<'a> {
+    /// Functions and settings.
+    pub state: &'a SessionState,
+    /// Subtasks of a vertex.
+    pub parallelism: u32,
+    /// What has come about so far.
+    pub draft: &'a mut Draft,
+}
+
+impl Translation<'_> {
+    /// A whole plan, with exactly its columns.
+    pub async fn root(&mut self, plan: &LogicalPlan) -> Result<Stream, SqlError> {
+        let stream = self.node(plan).await?;
+        self.settled(stream, plan)
+    }
+
+    fn node<'b>(&'b mut self, plan: &'b LogicalPlan) -> BoxFuture<'b, Result<Stream, SqlError>> {
+        Box::pin(async move {
+            match plan {
+                LogicalPlan::TableScan(_) | LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
+                    self.source(plan).await
+                }
+                LogicalPlan::SubqueryAlias(alias) => {
+                    let input = self.node(&alias.input).await?;
+                    input.aliased(&alias.alias).map_err(error::from_datafusion)
+                }
+                LogicalPlan::Projection(projection) => {
+                    let input = self.node(&projection.input).await?;
+                    self.projection(input, projection)
+                }
+                LogicalPlan::Filter(filter) => {
+                    let input = self.node(&filter.input).await?;
+                    self.filter(input, filter)
+                }
+                LogicalPlan::Union(union) => self.union(union).await,
+                LogicalPlan::Extension(extension) => self.extension(extension).await,
+                LogicalPlan::Aggregate(aggregate) => {
+                    let input = self.node(&aggregate.input).await?;
+                    self.aggregate(input, aggregate)
+                }
+                other => Err(not_yet(other)),
+            }
+        })
+    }
+
+    /// A scan, or rows that stand in the query.
+    async fn source(&mut self, leaf: &LogicalPlan) -> Result<Stream, SqlError> {
+        let plan = self.state.query_planner().create_physical_plan(leaf, self.state).await;
+        let plan = spread(plan.map_err(error::from_datafusion)?, self.parallelism, self.state)?;
+        let vertex = self.draft.vertices.len();
+        self.draft.vertices.push(StreamVertex {
+            parallelism: plan.output_partitioning().partition_count() as u32,
+            head: VertexHead::Source { plan, name: source_name(leaf) },
+            chain: Vec::new(),
+            output: VertexOutput::Edges,
+        });
+        Ok(Stream { vertex, schema: Arc::clone(leaf.schema()), times: Vec::new(), pending: None })
+    }
+
+    async fn extension(&mut self, extension: &Extension) -> Result<Stream, SqlError> {
+        let node = extension.node.as_any();
+        if let Some(watermark) = node.downcast_ref::<WatermarkNode>() {
+            let input = self.node(&watermark.input).await?;
+            return self.watermark(input, watermark);
+        }
+        if let Some(function) = node.downcast_ref::<WindowTableFunction>() {
+            let input = self.node(&function.input).await?;
+            return self.window_function(input, function);
+        }
+        Err(not_yet(&LogicalPlan::Extension(extension.clone())))
+    }
+
+    fn watermark(&mut self, input: Stream, node: &WatermarkNode) -> Result<Stream, SqlError> {
+        let mut input = self.assigned(input)?;
+        let expression = self.physical(&node.expression, &input.schema)?;
+        let kind = OperatorKind::Watermarks {
+            expression: codec::encode_expr(&expression).map_err(error::from_datafusion)?,
+        };
+        let display = format!("Watermarks: {} AS {expression}", node.time.name);
+        self.draft.vertices[input.vertex].push("WatermarkAssigner", display, kind);
+        input.times.push(node.time.clone());
+        Ok(input)
+    }
+
+    /// Windows wait until somebody needs them.
+    fn window_function(&mut self, input: Stream, function: &WindowTableFunction) -> Result<Stream, SqlError> {
+        let input = self.assigned(input)?;
+        if !input.is_time(&function.time) {
+            let message = format!(
+                "a window function on a stream needs an event time column, and `{}` is none: declare `WATERMARK FOR {0} AS ...` on its table",
+                function.time.name
+            );
+            return Err(SqlError::new(SqlErrorCode::Invalid, message));
+        }
+        let WindowKind::Fixed(windows) = function.kind else {
+            return Err(unsupported("`SESSION` in streaming mode"));
+        };
+        // The function's own columns have other qualifiers than its input's.
+        let all: Vec<QualifiedField> = function
+            .schema
+            .iter()
+            .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))
+            .collect();
+        let (made, added) = all.split_at(all.len() - 3);
+        let renamed = |column: &Column| -> Option<Column> {
+            made.get(input.schema.maybe_index_of_column(column)?).map(column_of)
+        };
+        let time =
+            renamed(&function.time).ok_or_else(|| internal("a window function lost its time column"))?;
+        let pending = PendingWindows {
+            windows,
+            time,
+            columns: added
+                .iter()
+                .cloned()
+                .zip([WindowBound::Start, WindowBound::End, WindowBound::Time])
+                .collect(),
+        };
+        let times = input.times.iter().filter_map(renamed).collect();
+        let schema = schema_of(made.to_vec()).map_err(error::from_datafusion)?;
+        Ok(Stream { vertex: input.vertex, schema, times, pending: Some(pending) })
+    }
+
+    fn filter(&mut self, input: Stream, filter: &Filter) -> Result<Stream, SqlError> {
+        let input = self.assigned_for(input, std::slice::from_ref(&filter.predicate))?;
+        let predicate = self.physical(&filter.predicate, &input.schema)?;
+        let vertex = &mut self.draft.vertices[input.vertex];
+        let added = vertex.calc(&input.schema, |below| Ok(Arc::new(FilterExec::try_new(predicate, below)?)));
+        added.map_err(error::from_datafusion)?;
+        Ok(input)
+    }
+
+    fn projection(&mut self, input: Stream, projection: &Projection) -> Result<Stream, SqlError> {
+        let fields = projection.schema.iter();
+        let fields = fields.map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
+        self.project(input, projection.expr.iter().cloned().zip(fields).collect())
+    }
+
+    /// Computes columns. Borders of pending windows that are only passed on stay pending.
+    fn project(&mut self, input: Stream, exprs: Vec<(Expr, QualifiedField)>) -> Result<Stream, SqlError> {
+        let computed: Vec<Expr> = match &input.pending {
+            Some(pending) => {
+                let exprs = exprs.iter().map(|(expr, _)| expr);
+                exprs.filter(|expr| pending.bound(expr).is_none()).cloned().collect()
+            }
+            None => Vec::new(),
+        };
+        let input = self.assigned_for(input, &computed)?;
+        let mut pending = None;
+        let mut made = exprs;
+        if let Some(windows) = &input.pending {
+            let mut columns = Vec::new();
+            made.retain(|(expr, field)| match windows.bound(expr) {
+                Some(bound) => {
+                    columns.push((field.clone(), bound));
+                    false
+                }
+                None => true,
+            });
+            let time = self.keep_time(&input, &windows.time, &mut made)?;
+            pending = Some(PendingWindows { windows: windows.windows, time, columns });
+        }
+        let mut physical = Vec::with_capacity(made.len());
+        for (expr, (_, field)) in &made {
+            let expr = self.physical(unaliased(expr), &input.schema)?;
+            physical.push(ProjectionExpr { expr, alias: field.name().clone() });
+        }
+        let vertex = &mut self.draft.vertices[input.vertex];
+        let added =
+            vertex.calc(&input.schema, |below| Ok(Arc::new(ProjectionExec::try_new(physical, below)?)));
+        added.map_err(error::from_datafusion)?;
+        let times = input.times_through(&made);
+        let schema = schema_of(made.into_iter().map(|(_, field)| field).collect());
+        let schema = schema.map_err(error::from_datafusion)?;
+        Ok(Stream { vertex: input.vertex, schema, times, pending })
+    }
+
+    /// The column with the time of pending windows among those made; added, hidden, where it is not there.
+    fn keep_time(
+        &self,
+        input: &Stream,
+        time: &Column,
+        made: &mut Vec<(Expr, QualifiedField)>,
+    ) -> Result<Column, SqlError> {
+        let position = input.schema.maybe_index_of_column(time);
+        let is_time = |expr: &Expr| match unaliased(expr) {
+            Expr::Column(column) => input.schema.maybe_index_of_column(column) == position,
+            _ => false,
+        };
+        if let Some((_, field)) = made.iter().find(|(expr, _)| is_time(expr)) {
+            return Ok(column_of(field));
+        }
+        let (_, field) = position
+            .map(|position| input.schema.qualified_field(position))
+            .ok_or_else(|| internal("pending windows lost their time column"))?;
+        let field = (None, Arc::new(field.as_ref().clone().with_name(HIDDEN_TIME)));
+        let column = column_of(&field);
+        made.push((Expr::Column(time.clone()), field));
+        Ok(column)
+    }
+
+    /// All inputs into one vertex, in whatever order their rows come.
+    async fn union(&mut self, union: &Union) -> Result<Stream, SqlError> {
+        let mut inputs = Vec::with_capacity(union.inputs.len());
+        for input in &union.inputs {
+            inputs.push(self.root(input).await?);
+        }
+        let target = self.draft.vertices.len();
+        let mut edges = Vec::with_capacity(inputs.len());
+        for input in &inputs {
+            edges.push(self.draft.edge(input.vertex, target, Partitioning::RoundRobin));
+        }
+        let parallelism =
+            inputs.iter().map(|input| self.draft.vertices[input.vertex].parallelism).max().unwrap_or(1);
+        let fields = fields_of(&LogicalPlan::Union(union.clone()));
+        // A column is event time where it is in all inputs.
+        let is_time = |position: usize| {
+            inputs.iter().all(|input| input.is_time(&input.schema.qualified_field(position).into()))
+        };
+        let times = fields.iter().enumerate().filter(|(position, _)| is_time(*position));
+        let times = times.map(|(_, field)| column_of(field)).collect();
+        let schema = Arc::clone(&union.schema);
+        self.draft.vertices.push(StreamVertex {
+            parallelism,
+            head: VertexHead::Edges { edges, schema: schema.inner().clone() },
+            chain: Vec::new(),
+            output: VertexOutput::Edges,
+        });
+        Ok(Stream { vertex: target, schema, times, pending: None })
+    }
+
+    /// The stream with its windows assigned if any of these expressions needs a border.
+    pub(super) fn assigned_for(&mut self, input: Stream, exprs: &[Expr]) -> Result<Stream, SqlError> {
+        let needed = |pending: &PendingWindows| exprs.iter().any(|expr| pending.is_used_by(expr));
+        if input.pending.as_ref().is_some_and(needed) { self.assigned(input) } else { Ok(input) }
+    }
+
+    /// The stream with each row once for each of its windows, whose borders are columns behind the row's own.
+    fn assigned(&mut self, input: Stream) -> Result<Stream, SqlError> {
+        let Some(pending) = input.pending.clone() else { return Ok(input) };
+        let time = self.position(&input, &pending.time)?;
+        let mut fields: Vec<QualifiedField> =
+            input.schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+        fields.extend(pending.columns.iter().map(|(field, _)| field.clone()));
+        let schema = schema_of(fields).map_err(error::from_datafusion)?;
+        let bounds: Vec<WindowBound> = pending.columns.iter().map(|(_, bound)| *bound).collect();
+        let display = format!("WindowTableFunction: {}", pending.windows);
+        let kind = OperatorKind::AssignWindows {
+            time,
+            windows: pending.windows,
+            bounds,
+            columns: encode_columns(schema.inner()).map_err(error::from_datafusion)?,
+        };
+        self.draft.vertices[input.vertex].push("WindowTableFunction", display, kind);
+        let mut times = input.times;
+        let ends = pending.columns.iter().filter(|(_, bound)| *bound == WindowBound::Time);
+        times.extend(ends.map(|(field, _)| column_of(field)));
+        Ok(Stream { vertex: input.vertex, schema, times, pending: None })
+    }
+
+    /// The stream with exactly the columns of a plan, in its order.
+    fn settled(&mut self, stream: Stream, plan: &LogicalPlan) -> Result<Stream, SqlError> {
+        let stream = self.assigned(stream)?;
+        let fields = fields_of(plan);
+        let in_order = fields.len() == stream.schema.fields().len()
+            && fields
+                .iter()
+                .zip(stream.schema.iter())
+                .all(|(field, (_, made))| field.1.name() == made.name());
+        if in_order {
+            return Ok(stream);
+        }
+        let exprs = fields.into_iter().map(|field| (Expr::Column(column_of(&field)), field)).collect();
+        self.project(stream, exprs)
+    }
+
+    /// An expression over the columns of a stream.
+    pub(super) fn physical(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>, SqlError> {
+        let context = PhysicalPlanningContext::default();
+        create_physical_expr(expr, schema, self.state.execution_props(), &context)
+            .map_err(error::from_datafusion)
+    }
+
+    /// The place of a column among those of a stream.
+    pub(super) fn position(&self, stream: &Stream, column: &Column) -> Result<u32, SqlError> {
+        let position = stream.schema.maybe_index_of_column(column);
+        position.map(|position| position as u32).ok_or_else(|| internal("a column is lost"))
+    }
+}
+
+/// The scan with as many partitions as there are to be subtasks, if it can have them.
+fn spread(
+    plan: Arc<dyn ExecutionPlan>,
+    parallelism: u32,
+    state: &SessionState,
+) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+    let spread = plan.repartitioned(parallelism as usize, state.config_options());
+    Ok(spread.map_err(error::from_datafusion)?.unwrap_or(plan))
+}
+
+fn source_name(leaf: &LogicalPlan) -> String {
+    match leaf {
+        LogicalPlan::TableScan(scan) => match source_as_provider(&scan.source) {
+            Ok(provider) if provider.table_type() == TableType::Base => scan.table_name.table().to_owned(),
+            _ => scan.table_name.to_string(),
+        },
+        _ => "Values".to_owned(),
+    }
+}
+
+fn not_yet(plan: &LogicalPlan) -> SqlError {
+    unsupported(&match plan {
+        LogicalPlan::Join(_) => "a join in streaming mode".to_owned(),
+        LogicalPlan::Window(_) => "`OVER` in streaming mode".to_owned(),
+        LogicalPlan::Sort(_) => "`ORDER BY` in streaming mode".to_owned(),
+        LogicalPlan::Limit(_) => "`LIMIT` in streaming mode".to_owned(),
+        LogicalPlan::Distinct(_) => "`DISTINCT` in streaming mode".to_owned(),
+        LogicalPlan::Unnest(_) => "`UNNEST` in streaming mode".to_owned(),
+        other => format!("`{}` in streaming mode", other.display()),
+    })
+}
+
+/// The refusal of what a stream cannot do yet.
+pub(super) fn unsupported(what: &str) -> SqlError {
+    let message = format!("{what} {NOT_YET}; where the input ends, set `execution.runtime-mode` to `BATCH`");
+    SqlError::new(SqlErrorCode::Unsupported, message)
+}
+
+pub(super) fn internal(message: &str) -> SqlError {
+    SqlError::new(SqlErrorCode::Internal, message)
+}

@@ -1,0 +1,145 @@
+//! The vertices of a streaming job while their chains grow.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::{
+    arrow::datatypes::SchemaRef,
+    common::{DFSchema, Result},
+    physical_plan::{ExecutionPlan, displayable, empty::EmptyExec},
+};
+use thalweg_graph::{EdgeId, VertexOutput};
+
+use crate::{
+    exec::codec,
+    stream::{Head, OperatorKind, OperatorSpec, StreamFragment},
+};
+
+/// A vertex to be.
+pub(super) struct StreamVertex {
+    /// Its subtasks.
+    pub parallelism: u32,
+    /// Where its rows come from.
+    pub head: VertexHead,
+    /// Its operators so far.
+    pub chain: Vec<Link>,
+    /// Where its rows leave the job.
+    pub output: VertexOutput,
+}
+
+/// Where a vertex's rows come from.
+pub(super) enum VertexHead {
+    /// A scan of a table, or rows that stand in the query.
+    Source { plan: Arc<dyn ExecutionPlan>, name: String },
+    /// Edges, with the columns that come over them.
+    Edges { edges: Vec<EdgeId>, schema: SchemaRef },
+}
+
+/// An operator to be.
+pub(super) enum Link {
+    /// Filters and projections, which grow while more follow.
+    Calc(Arc<dyn ExecutionPlan>),
+    /// Any other.
+    Done { spec: OperatorSpec, display: String },
+}
+
+impl StreamVertex {
+    /// Adds a filter or a projection: `make` puts it on what is there, or on an empty input of these columns.
+    pub fn calc(
+        &mut self,
+        input: &DFSchema,
+        make: impl FnOnce(Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>>,
+    ) -> Result<()> {
+        let below = match self.chain.pop() {
+            Some(Link::Calc(below)) => below,
+            other => {
+                self.chain.extend(other);
+                columns_plan(input.inner())
+            }
+        };
+        self.chain.push(Link::Calc(make(below)?));
+        Ok(())
+    }
+
+    /// Adds an operator.
+    pub fn push(&mut self, name: &str, display: String, kind: OperatorKind) {
+        let spec = OperatorSpec { name: name.to_owned(), kind };
+        self.chain.push(Link::Done { spec, display });
+    }
+
+    /// What a worker receives.
+    pub fn fragment(&self) -> Result<StreamFragment> {
+        let head = match &self.head {
+            VertexHead::Source { plan, .. } => Head::Source { plan: codec::encode(plan)? },
+            VertexHead::Edges { edges, schema } => {
+                Head::Edges { edges: edges.clone(), columns: encode_columns(schema)? }
+            }
+        };
+        let chain = self.chain.iter().map(|link| match link {
+            Link::Calc(plan) => Ok(OperatorSpec {
+                name: "Calc".to_owned(),
+                kind: OperatorKind::Calc { plan: codec::encode(plan)? },
+            }),
+            Link::Done { spec, .. } => Ok(spec.clone()),
+        });
+        Ok(StreamFragment { head, chain: chain.collect::<Result<_>>()? })
+    }
+
+    /// The chain of its operators, as Flink names a vertex.
+    pub fn name(&self) -> String {
+        let mut names = Vec::new();
+        if let VertexHead::Source { name, .. } = &self.head {
+            names.push(format!("Source: {name}"));
+        }
+        names.extend(self.chain.iter().map(|link| match link {
+            Link::Calc(_) => "Calc".to_owned(),
+            Link::Done { spec, .. } => spec.name.clone(),
+        }));
+        match &self.output {
+            VertexOutput::Edges => {}
+            VertexOutput::Sink(sink) => names.push(format!("Sink: {}", sink.table.path.table)),
+            VertexOutput::Result => names.push("Sink: Collect".to_owned()),
+        }
+        if names.is_empty() { "Forward".to_owned() } else { names.join(" -> ") }
+    }
+
+    /// Its operators, the last first, an operator a line, indented like the plans of a batch.
+    pub fn display(&self) -> String {
+        let mut lines: Vec<String> = match &self.head {
+            VertexHead::Source { plan, .. } => lines_of(plan, false),
+            VertexHead::Edges { edges, .. } => {
+                let edges: Vec<String> = edges.iter().map(ToString::to_string).collect();
+                vec![format!("Exchange: edges=[{}]", edges.join(", "))]
+            }
+        };
+        for link in &self.chain {
+            let mut above = match link {
+                Link::Calc(plan) => lines_of(plan, true),
+                Link::Done { display, .. } => vec![display.clone()],
+            };
+            above.append(&mut lines);
+            lines = above;
+        }
+        lines.iter().enumerate().map(|(depth, line)| format!("{}{line}\n", "  ".repeat(depth))).collect()
+    }
+}
+
+/// The lines of a plan without their indentation; of a calc without the empty input.
+fn lines_of(plan: &Arc<dyn ExecutionPlan>, is_calc: bool) -> Vec<String> {
+    let text = displayable(plan.as_ref()).indent(false).to_string();
+    let mut lines: Vec<String> = text.lines().map(|line| line.trim_start().to_owned()).collect();
+    if is_calc {
+        lines.pop();
+    }
+    lines
+}
+
+/// A plan that stands for rows of these columns.
+pub(super) fn columns_plan(schema: &SchemaRef) -> Arc<dyn ExecutionPlan> {
+    Arc::new(EmptyExec::new(Arc::clone(schema)))
+}
+
+/// The same as bytes.
+pub(super) fn encode_columns(schema: &SchemaRef) -> Result<Bytes> {
+    codec::encode(&columns_plan(schema))
+}

@@ -1,0 +1,13 @@
+//! What a streaming vertex is: the words that the planner and a worker share.
+//!
+//! A vertex of a streaming job is a chain of our own operators behind a head that reads a source or the edges of the job graph.
+//! DataFusion describes the pieces (expressions, aggregates, scans) and computes their kernels; rows, watermarks and the end of
+//! input move through the chain in order.
+
+mod fragment;
+mod watermark;
+
+pub use fragment::{
+    Head, OperatorKind, OperatorSpec, OutputColumn, Phase, StreamFragment, WindowAggregateSpec,
+};
+pub use watermark::WatermarkNode;
