@@ -1,6 +1,6 @@
 //! The JobManager: a dispatcher with its doors, as the command line starts it, embedded or as a process.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use thalweg_graph::{
@@ -75,7 +75,8 @@ impl JobManager {
         };
         let ended_max = options.get(&options::JOB_STORE_MAX)? as usize;
         let clock = Clock::start();
-        let results = Arc::new(ResultStore::new(clock, options.get(&options::RESULT_TTL)?));
+        let results =
+            Arc::new(ResultStore::new(clock, options.get(&options::RESULT_TTL)?, tmp_dir(&options)?));
         let (inputs, inbox) = mpsc::channel(INBOX);
         let cluster = Cluster::new(workers, ended_max);
         let to_itself = inputs.downgrade();
@@ -137,5 +138,11 @@ impl JobManager {
     }
 }
 
+/// The first of the configured temporary folders; the system's where there is none.
+fn tmp_dir(options: &Options) -> Result<PathBuf, InvalidValue> {
+    let folders: String = options.get(&options::TMP_DIRS)?;
+    let first = folders.split(',').map(str::trim).find(|folder| !folder.is_empty());
+    Ok(first.map_or_else(std::env::temp_dir, PathBuf::from))
+}
 #[cfg(test)]
 mod tests;

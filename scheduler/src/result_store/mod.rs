@@ -6,11 +6,17 @@
 pub mod page;
 mod spool;
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use thalweg_graph::{Attempt, JobId};
+use thalweg_graph::{Attempt, FailureKind, JobId, options};
 use tokio::sync::watch;
 
 use self::page::PageReader;
@@ -48,17 +54,43 @@ struct Entry {
     attempts: BTreeMap<Attempt, Spool>,
 }
 
+/// A result's rows cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the JobManager cannot keep the result's rows in `{}`: {source}; free space there or set `{}` to another folder",
+    folder.display(),
+    options::TMP_DIRS.name
+)]
+pub struct CannotKeep {
+    /// Where.
+    pub folder: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+impl CannotKeep {
+    /// What kind of failure it is for the task whose rows they are.
+    pub fn kind(&self) -> FailureKind {
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::ResourceExhausted,
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => FailureKind::Deterministic,
+            _ => FailureKind::Io,
+        }
+    }
+}
+
 /// All results.
 pub struct ResultStore {
     clock: Clock,
     ttl: Duration,
+    folder: Arc<Path>,
     jobs: Mutex<BTreeMap<JobId, Entry>>,
 }
 
 impl ResultStore {
-    /// Without results.
-    pub fn new(clock: Clock, ttl: Duration) -> Self {
-        Self { clock, ttl, jobs: Mutex::default() }
+    /// Without results; large ones go into files in `folder`.
+    pub fn new(clock: Clock, ttl: Duration, folder: PathBuf) -> Self {
+        Self { clock, ttl, folder: folder.into(), jobs: Mutex::default() }
     }
 
     /// A query is going to run.
@@ -70,7 +102,7 @@ impl ResultStore {
     }
 
     /// Adds an attempt's next bytes. Bytes of jobs that are not expected are dropped.
-    pub async fn append(&self, attempt: Attempt, bytes: Bytes) -> io::Result<()> {
+    pub async fn append(&self, attempt: Attempt, bytes: Bytes) -> Result<(), CannotKeep> {
         let spool = match self.jobs.lock().get_mut(&attempt.job) {
             Some(entry) if matches!(*entry.state.borrow(), JobResult::Pending) => {
                 entry.attempts.remove(&attempt).unwrap_or_default()
@@ -78,7 +110,8 @@ impl ResultStore {
             _ => return Ok(()),
         };
         // Bytes of one attempt come one after another, from its worker's session.
-        let spool = spool.append(bytes).await?;
+        let spool = spool.append(bytes, &self.folder).await;
+        let spool = spool.map_err(|source| CannotKeep { folder: self.folder.to_path_buf(), source })?;
         if let Some(entry) = self.jobs.lock().get_mut(&attempt.job) {
             entry.attempts.insert(attempt, spool);
         }
@@ -150,5 +183,25 @@ impl ResultStore {
             _ => None,
         });
         due.min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_graph::{SubtaskId, VertexId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn rows_that_cannot_be_kept_name_the_folder_and_the_option() {
+        let folder = PathBuf::from("/proc/no-such-folder");
+        let results = ResultStore::new(Clock::start(), Duration::from_secs(1), folder);
+        let subtask = SubtaskId { vertex: VertexId(0), index: 0 };
+        let attempt = Attempt { job: JobId(1), subtask, number: 0 };
+        results.expect(attempt.job);
+        let error = results.append(attempt, vec![0; 17 << 20].into()).await.unwrap_err();
+        assert_eq!(error.kind(), FailureKind::Deterministic);
+        let message = error.to_string();
+        assert!(message.contains("`/proc/no-such-folder`") && message.contains("`io.tmp.dirs`"), "{message}");
     }
 }

@@ -155,7 +155,7 @@ mod tests {
         batches.iter().for_each(|batch| writer.write(batch).unwrap());
         writer.finish().unwrap();
         drop(writer);
-        Spool::default().append(bytes.into()).await.unwrap()
+        Spool::default().append(bytes.into(), &Arc::from(std::env::temp_dir())).await.unwrap()
     }
 
     fn rows(page: &Page) -> Vec<serde_json::Value> {

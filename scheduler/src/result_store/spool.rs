@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt as _,
+    path::Path,
     sync::Arc,
 };
 
@@ -25,18 +26,19 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// These bytes and more.
-    pub async fn append(mut self, bytes: Bytes) -> io::Result<Spool> {
+    /// These bytes and more. The file, once it is needed, lies in `folder`.
+    pub async fn append(mut self, bytes: Bytes, folder: &Arc<Path>) -> io::Result<Spool> {
         let length = self.length + bytes.len() as u64;
         if self.file.is_none() && length <= MEMORY_BYTES_MAX {
             self.length = length;
             self.memory.push(bytes);
             return Ok(self);
         }
+        let folder = Arc::clone(folder);
         let written = tokio::task::spawn_blocking(move || {
             let mut at = self.length;
             if self.file.is_none() {
-                self.file = Some(Arc::new(tempfile::tempfile()?));
+                self.file = Some(Arc::new(tempfile::tempfile_in(folder)?));
                 at = 0;
             }
             let file = self.file.as_ref().expect("made above");
@@ -145,7 +147,7 @@ mod tests {
             for piece in 0..pieces {
                 let bytes = vec![piece as u8; 1 << 20];
                 expected.extend_from_slice(&bytes);
-                spool = spool.append(bytes.into()).await.unwrap();
+                spool = spool.append(bytes.into(), &Arc::from(std::env::temp_dir())).await.unwrap();
             }
             assert_eq!(spool.file.is_some(), pieces > 16);
             let mut read = Vec::new();

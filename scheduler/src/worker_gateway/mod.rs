@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use thalweg_graph::{Attempt, BUILD_ID, Failure, FailureKind, TaskMetrics, WorkerId};
+use thalweg_graph::{Attempt, BUILD_ID, Failure, TaskMetrics, WorkerId};
 use thalweg_rpc::{Registration, Session, TaskUpdate, ToLeader, ToWorker};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -21,7 +21,7 @@ use crate::{
         cluster::SessionId,
         input::{Input, Outbox},
     },
-    result_store::ResultStore,
+    result_store::{CannotKeep, ResultStore},
 };
 
 /// Time for the first message.
@@ -121,8 +121,7 @@ async fn forward(mut queue: mpsc::Receiver<ToWorker>, sender: mpsc::Sender<ToWor
 }
 
 /// Rows that cannot be kept fail the task that sends them.
-fn spool_failed(attempt: Attempt, error: &std::io::Error) -> ToLeader {
-    let message = format!("the JobManager cannot keep the result's rows: {error}");
-    let failure = Failure::new(FailureKind::Io, message);
+fn spool_failed(attempt: Attempt, error: &CannotKeep) -> ToLeader {
+    let failure = Failure::new(error.kind(), error.to_string());
     ToLeader::Task { attempt, update: TaskUpdate::Failed { failure, metrics: TaskMetrics::default() } }
 }
