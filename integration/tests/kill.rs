@@ -7,8 +7,8 @@ use thalweg_integration::{
 
 use crate::place::cluster_config;
 
-/// One query, one `INSERT`, one query with blocking exchange.
-const KILLS: u32 = 3;
+/// A query and an `INSERT` each with pipelined and with blocking exchange; the second query's shared vertex is read twice.
+const KILLS: u32 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_worker_changes_no_outcome() {
