@@ -5,8 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::{array::RecordBatch, compute::max};
-use datafusion::{error::Result, physical_expr::PhysicalExpr};
+use arrow::{
+    array::{Array as _, RecordBatch},
+    compute::max,
+};
+use datafusion::{
+    error::Result,
+    logical_expr::Operator as SqlOperator,
+    physical_expr::{
+        PhysicalExpr,
+        expressions::{BinaryExpr, Column, Literal},
+    },
+};
 
 use super::{
     link::{Next, Operator},
@@ -17,6 +27,8 @@ use crate::watermark::Watermark;
 /// The largest value that the expression has had, told at most once in an interval.
 pub struct Watermarks {
     expression: Arc<dyn PhysicalExpr>,
+    /// The column with which the expression's value rises, if it is that simple: then the row with the latest time decides.
+    rises_with: Option<usize>,
     interval: Duration,
     largest: Option<i64>,
     told: Option<(Instant, i64)>,
@@ -25,7 +37,20 @@ pub struct Watermarks {
 impl Watermarks {
     /// Watermarks by `expression`; with an interval of zero behind every batch.
     pub fn new(expression: Arc<dyn PhysicalExpr>, interval: Duration) -> Self {
-        Self { expression, interval, largest: None, told: None }
+        Self { rises_with: rises_with(&expression), expression, interval, largest: None, told: None }
+    }
+
+    /// The largest value of the expression in a batch.
+    fn largest_of(&self, batch: &RecordBatch) -> Result<Option<i64>> {
+        let rows = match self.rises_with {
+            Some(column) => {
+                let Some(row) = latest(batch, column)? else { return Ok(None) };
+                &batch.slice(row, 1)
+            }
+            None => batch,
+        };
+        let values = self.expression.evaluate(rows)?.into_array(rows.num_rows())?;
+        Ok(max(times(&values)?))
     }
 
     fn due(&self, largest: i64) -> bool {
@@ -39,8 +64,7 @@ impl Watermarks {
 
 impl Operator for Watermarks {
     fn rows(&mut self, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
-        let values = self.expression.evaluate(&batch)?.into_array(batch.num_rows())?;
-        self.largest = self.largest.max(max(times(&values)?));
+        self.largest = self.largest.max(self.largest_of(&batch)?);
         next.rows(batch)?;
         let Some(largest) = self.largest.filter(|largest| self.due(*largest)) else { return Ok(()) };
         self.told = Some((Instant::now(), largest));
@@ -50,5 +74,72 @@ impl Operator for Watermarks {
     /// What comes from below says nothing about this column, unless it is the end.
     fn watermark(&mut self, watermark: Watermark, next: &mut Next<'_>) -> Result<()> {
         if watermark == Watermark::END { next.watermark(watermark) } else { Ok(()) }
+    }
+}
+
+/// The column of `column` or `column - constant`.
+fn rises_with(expression: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    if let Some(column) = expression.downcast_ref::<Column>() {
+        return Some(column.index());
+    }
+    let difference = expression.downcast_ref::<BinaryExpr>()?;
+    let constant = difference.op() == &SqlOperator::Minus && difference.right().is::<Literal>();
+    difference.left().downcast_ref::<Column>().filter(|_| constant).map(Column::index)
+}
+
+/// The row with the latest time.
+fn latest(batch: &RecordBatch, column: usize) -> Result<Option<usize>> {
+    let times = times(batch.column(column))?;
+    let valid = (0..times.len()).filter(|row| times.is_valid(*row));
+    Ok(valid.max_by_key(|row| times.value(*row)))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::TimestampMillisecondArray,
+        datatypes::{DataType, Field, Schema, TimeUnit},
+    };
+    use datafusion::{
+        common::ScalarValue,
+        physical_expr::expressions::{binary, col, lit},
+    };
+
+    use super::*;
+    use crate::operator::link::Element;
+
+    const TIME: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
+
+    fn watermarks_of(expression: Arc<dyn PhysicalExpr>, schema: &Arc<Schema>) -> Vec<i64> {
+        let mut operator: [Box<dyn Operator>; 1] = [Box::new(Watermarks::new(expression, Duration::ZERO))];
+        let mut out = Vec::new();
+        for times in [
+            vec![Some(5_000), None, Some(9_000), Some(7_000)],
+            vec![None],
+            vec![Some(8_000)],
+            vec![Some(9_001)],
+        ] {
+            let column = Arc::new(TimestampMillisecondArray::from(times));
+            let batch = RecordBatch::try_new(Arc::clone(schema), vec![column]).unwrap();
+            Next::new(&mut operator, &mut out).rows(batch).unwrap();
+        }
+        let said = |element: &Element| match element {
+            Element::Watermark(watermark) => Some(watermark.0),
+            Element::Rows(_) => None,
+        };
+        out.iter().filter_map(said).collect()
+    }
+
+    #[test]
+    fn the_latest_row_decides_and_time_never_goes_back() {
+        let schema = Arc::new(Schema::new(vec![Field::new("t", TIME, true)]));
+        let t = col("t", &schema).unwrap();
+        let second = lit(ScalarValue::new_interval_dt(0, 1_000));
+        let simple = binary(Arc::clone(&t), SqlOperator::Minus, Arc::clone(&second), &schema).unwrap();
+        let other = binary(Arc::clone(&t), SqlOperator::Plus, second, &schema).unwrap();
+        assert!(rises_with(&simple).is_some() && rises_with(&other).is_none());
+        assert_eq!(watermarks_of(t, &schema), [9_000, 9_001]);
+        assert_eq!(watermarks_of(simple, &schema), [8_000, 8_001]);
+        assert_eq!(watermarks_of(other, &schema), [10_000, 10_001]);
     }
 }
