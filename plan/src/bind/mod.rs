@@ -9,6 +9,7 @@ mod depth;
 mod insert;
 mod names;
 mod relations;
+mod subqueries;
 mod tables;
 mod types;
 mod unnest;
@@ -64,6 +65,7 @@ impl<'a> Binder<'a> {
         depth::check(&query.ast)?;
         let mut ast = query.ast.clone();
         names::separate_duplicates(&mut ast);
+        subqueries::name_anonymous(&mut ast);
         let names = names::output_names(&ast);
         let hinted = relations::separate_hinted(&mut ast, &query.hints);
         functions::syntax::rewrite(&mut ast);
