@@ -1,7 +1,7 @@
 //! Options: a flat, ordered map of text to text, as `-D key=value`, `SET` and `config.yaml` give them, and the options that
 //! the engine knows, each with its type and default. Names are Flink's where Flink has one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +140,13 @@ impl Options {
     pub fn get_optional<T: Value>(&self, key: &Key<T>) -> Result<Option<T>, InvalidValue> {
         let Some(text) = self.0.get(key.name) else { return Ok(None) };
         (key.parse)(text).map(Some).ok_or_else(|| invalid::<T>(key.name, text))
+    }
+
+    /// The folders for temporary files, in order; empty for the system's.
+    pub fn tmp_dirs(&self) -> Result<Vec<PathBuf>, InvalidValue> {
+        let folders: String = self.get(&TMP_DIRS)?;
+        let folders = folders.split(',').map(str::trim).filter(|folder| !folder.is_empty());
+        Ok(folders.map(PathBuf::from).collect())
     }
 
     /// These options, overridden by `other`'s.

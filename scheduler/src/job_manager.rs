@@ -140,9 +140,8 @@ impl JobManager {
 
 /// The first of the configured temporary folders; the system's where there is none.
 fn tmp_dir(options: &Options) -> Result<PathBuf, InvalidValue> {
-    let folders: String = options.get(&options::TMP_DIRS)?;
-    let first = folders.split(',').map(str::trim).find(|folder| !folder.is_empty());
-    Ok(first.map_or_else(std::env::temp_dir, PathBuf::from))
+    Ok(options.tmp_dirs()?.into_iter().next().unwrap_or_else(std::env::temp_dir))
 }
+
 #[cfg(test)]
 mod tests;

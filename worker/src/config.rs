@@ -64,7 +64,6 @@ impl WorkerConfig {
             .get_optional(&options::WORKER_HOST)?
             .filter(|given| !given.is_empty())
             .unwrap_or_else(|| host.to_owned());
-        let tmp_dirs: String = options.get(&options::TMP_DIRS)?;
         Ok(Self {
             id: None,
             host,
@@ -72,7 +71,7 @@ impl WorkerConfig {
             data_port,
             slots,
             memory_bytes: options.get(&options::PROCESS_MEMORY)?.0,
-            tmp_dirs: folders(&tmp_dirs),
+            tmp_dirs: options.tmp_dirs()?,
         })
     }
 }
@@ -83,10 +82,6 @@ pub fn new_id(host: &str, port: u16) -> WorkerId {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
     WorkerId(format!("{host}:{port}-{:06x}", hasher.finish() & 0xff_ffff))
-}
-
-fn folders(text: &str) -> Vec<PathBuf> {
-    text.split(',').map(str::trim).filter(|folder| !folder.is_empty()).map(PathBuf::from).collect()
 }
 
 #[cfg(test)]

@@ -48,6 +48,15 @@ async fn a_damaged_page_is_named_with_file_row_group_and_column() {
             for sql in ["SELECT * FROM damaged", "SELECT name, count(*) FROM damaged GROUP BY name"] {
                 fails(&mut client, place, sql, &["bad.parquet", "row group 0, column `name`"]).await;
             }
+            client.sql("SET 'execution.runtime-mode' = 'STREAMING'").await.unwrap();
+            fails(
+                &mut client,
+                place,
+                "SELECT * FROM damaged",
+                &["bad.parquet", "row group 0, column `name`"],
+            )
+            .await;
+            client.sql("RESET 'execution.runtime-mode'").await.unwrap();
             // What the damage does not touch is read.
             assert_eq!(text(&client.sql("SELECT sum(id) FROM damaged").await.unwrap()), "12", "{place}");
         }

@@ -73,13 +73,16 @@ pub enum RootOutput {
 
 /// Plans a job.
 pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
+    for root in &request.roots {
+        refuse_recursion(&root.plan)?;
+        growth::check(&root.plan)?;
+    }
     let (vertices, edges) = match request.mode {
         RuntimeMode::Batch => batch(&request).await?,
         RuntimeMode::Streaming => {
             let dealer = dealer(&request)?;
             let parallelism = request.target.partitions() as u32;
-            let graph = streaming::plan(&request.roots, request.state, &dealer, parallelism).await?;
-            (graph.vertices, graph.edges)
+            streaming::plan(&request.roots, request.state, &dealer, parallelism).await?
         }
     };
     let result_columns = request.roots.iter().find_map(|root| match &root.output {
@@ -105,8 +108,6 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
 async fn batch(request: &PlanRequest<'_>) -> Result<(Vec<JobVertex>, Vec<JobEdge>), SqlError> {
     let mut cut = Cut::default();
     for root in &request.roots {
-        refuse_recursion(&root.plan)?;
-        growth::check(&root.plan)?;
         let plan = window::lower(root.plan.clone(), request.state).map_err(error::from_datafusion)?;
         let plan = request.state.create_physical_plan(&plan).await.map_err(error::from_datafusion)?;
         let (plan, output) = match &root.output {

@@ -33,7 +33,7 @@ impl Session {
         let graph = self.plan(roots, text, job, &state).await?;
         sections.push(section("Job Graph", &explain::text(&graph)));
         if wanted.details.contains(&"CHANGELOG_MODE") {
-            sections.push(section("Changelog Mode", "every vertex: [I] (a batch job only inserts)"));
+            sections.push(section("Changelog Mode", "every vertex: [I] (the job only inserts)"));
         }
         if wanted.details.contains(&"ESTIMATED_COST") {
             sections.push(section("Estimated Cost", &estimates(&graph)));

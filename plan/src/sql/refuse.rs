@@ -131,7 +131,8 @@ fn table_factor_refusal(factor: &TableFactor) -> Option<String> {
             table_function(name)
         }
         TableFactor::TableFunction { expr: Expr::Function(Function { name, .. }), .. } => {
-            (known_name(name, WINDOW_FUNCTIONS).is_none())
+            known_name(name, WINDOW_FUNCTIONS)
+                .is_none()
                 .then(|| table_function(name).unwrap_or_else(|| "`TABLE(...)`".to_owned()))
         }
         TableFactor::TableFunction { .. } => Some("`TABLE(...)`".to_owned()),

@@ -6,6 +6,7 @@ pub mod panic;
 pub mod metrics;
 pub mod fragment;
 pub mod result_output;
+pub mod explained;
 pub mod stream_output;
 pub mod chain_input;
 pub mod streaming;

@@ -10,16 +10,20 @@ use std::{
 
 use arrow::array::RecordBatch;
 use datafusion::{
-    error::{DataFusionError, Result as DataFusionResult},
-    execution::SendableRecordBatchStream,
-    physical_plan::ExecutionPlan,
+    error::Result as DataFusionResult, execution::SendableRecordBatchStream, physical_plan::ExecutionPlan,
 };
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use thalweg_connectors::format::parquet_damage;
 use thalweg_graph::{FailureKind, table::Committable};
 use tokio_util::sync::CancellationToken;
 
-use super::{ended::Ended, fragment::Runnable, panic, stream_output::StreamOutput, streaming::StreamingTask};
+use super::{
+    ended::Ended,
+    explained::explained,
+    fragment::Runnable,
+    panic,
+    stream_output::{BufferTimeout, StreamOutput},
+    streaming::StreamingTask,
+};
 use crate::{counters::TaskCounters, exchange::subpartition_queue::Demand};
 
 /// What one stream of a task runs.
@@ -85,41 +89,18 @@ async fn move_rows(
     counters: Arc<TaskCounters>,
 ) -> Result<(), Ended> {
     let mut rows = execute(&fragment.plan, partition, fragment, counters)?;
-    let mut held_since = None;
-    loop {
-        let next = if output.holds_back() {
-            let since = *held_since.get_or_insert_with(tokio::time::Instant::now);
-            match tokio::time::timeout_at(since + buffer_timeout, rows.next()).await {
-                Ok(next) => next,
-                Err(_) => {
-                    output.flush().await?;
-                    held_since = None;
-                    continue;
-                }
-            }
-        } else {
-            held_since = None;
-            rows.next().await
-        };
+    let mut timeout = BufferTimeout::new(buffer_timeout);
+    while let Some(next) = timeout.next(&mut rows, output).await? {
         match next {
-            None => return Ok(()),
-            Some(Ok(batch)) => {
+            Ok(batch) => {
                 if output.write(batch).await? == Demand::Over {
                     return Ok(());
                 }
             }
-            Some(Err(error)) => return Err(explained(fragment, error).await),
+            Err(error) => return Err(explained(Some(&fragment.plan), &fragment.context, error).await),
         }
     }
-}
-
-/// The failure that operators ended with; where a Parquet file or a full disk is to blame, which one.
-async fn explained(fragment: &Runnable, error: DataFusionError) -> Ended {
-    let runtime = fragment.context.runtime_env();
-    match parquet_damage::explain(&error, &fragment.plan, &runtime).await {
-        Some(damage) => Ended::from(damage),
-        None => Ended::of_operators(error, &runtime.disk_manager.temp_dir_paths()),
-    }
+    Ok(())
 }
 
 fn execute(

@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
+use futures::{Stream, StreamExt as _};
 use thalweg_connectors::sink::SinkWriter;
 use thalweg_graph::table::Committable;
+use tokio::time::{Instant, timeout_at};
 
 use super::{ended::Ended, result_output::ResultOutput};
 use crate::{
@@ -25,6 +27,36 @@ pub struct StreamOutput {
     edges: Vec<PartitionWriter>,
     last: LastOutput,
     counters: Arc<TaskCounters>,
+}
+
+/// Waits for what comes next, but not while rows wait in an output that a consumer could already have.
+pub struct BufferTimeout {
+    timeout: Duration,
+    held_since: Option<Instant>,
+}
+
+impl BufferTimeout {
+    /// Rows are held back for at most this long.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, held_since: None }
+    }
+
+    /// The next item. What `output` has held back for too long is sent meanwhile.
+    pub async fn next<S: Stream + Unpin>(
+        &mut self,
+        items: &mut S,
+        output: &mut StreamOutput,
+    ) -> Result<Option<S::Item>, Ended> {
+        if output.holds_back() {
+            let since = *self.held_since.get_or_insert_with(Instant::now);
+            if let Ok(next) = timeout_at(since + self.timeout, items.next()).await {
+                return Ok(next);
+            }
+            output.flush().await?;
+        }
+        self.held_since = None;
+        Ok(items.next().await)
+    }
 }
 
 /// Where rows leave the job.

@@ -10,14 +10,18 @@ use datafusion::{
     execution::TaskContext,
     physical_plan::{ExecutionPlan, ExecutionPlanProperties as _},
 };
-use futures::StreamExt as _;
 use thalweg_graph::{FailureKind, TaskDescriptor, options};
 use thalweg_plan::{
     exec::{codec, own_partition, put_splits},
     stream::{Head, StreamFragment},
 };
 
-use super::{chain_input::ChainInput, ended::Ended, stream_output::StreamOutput};
+use super::{
+    chain_input::ChainInput,
+    ended::Ended,
+    explained::explained,
+    stream_output::{BufferTimeout, StreamOutput},
+};
 use crate::{
     counters::TaskCounters,
     exchange::{event::Event, input_gate::InputGates, subpartition_queue::Demand},
@@ -84,32 +88,14 @@ impl StreamingTask {
         let (inputs, mut events) = self.input.open(&self.context)?;
         let mut aligned = AlignedWatermark::new(inputs);
         let mut out = Vec::new();
-        let mut held_since = None;
-        loop {
-            let next = if output.holds_back() {
-                let since = *held_since.get_or_insert_with(tokio::time::Instant::now);
-                match tokio::time::timeout_at(since + buffer_timeout, events.next()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        output.flush().await?;
-                        held_since = None;
-                        continue;
-                    }
-                }
-            } else {
-                held_since = None;
-                events.next().await
-            };
-            let Some(next) = next else { return Ok(()) };
+        let mut timeout = BufferTimeout::new(buffer_timeout);
+        while let Some(next) = timeout.next(&mut events, output).await? {
             let start = Instant::now();
-            match next? {
-                (_, Some(Event::Rows(batch))) => self.chain.rows(batch, &mut out)?,
-                (input, Some(Event::Watermark(watermark))) => {
-                    self.advance(&mut aligned, input, watermark, &mut out)?;
-                }
-                (input, None) => self.advance(&mut aligned, input, Watermark::END, &mut out)?,
-            }
+            let taken = next.and_then(|(input, event)| self.take(input, event, &mut aligned, &mut out));
             counters.busy_ns.add_time(start.elapsed());
+            if let Err(error) = taken {
+                return Err(explained(self.source(), &self.context, error).await);
+            }
             for element in out.drain(..) {
                 match element {
                     Element::Rows(batch) => {
@@ -121,15 +107,22 @@ impl StreamingTask {
                 }
             }
         }
+        Ok(())
     }
 
-    fn advance(
+    /// Moves one event of an input through the chain.
+    fn take(
         &mut self,
-        aligned: &mut AlignedWatermark,
         input: usize,
-        watermark: Watermark,
+        event: Option<Event>,
+        aligned: &mut AlignedWatermark,
         out: &mut Vec<Element>,
     ) -> Result<(), DataFusionError> {
+        let watermark = match event {
+            Some(Event::Rows(batch)) => return self.chain.rows(batch, out),
+            Some(Event::Watermark(watermark)) => watermark,
+            None => Watermark::END,
+        };
         match aligned.advance(input, watermark) {
             Some(watermark) => self.chain.watermark(watermark, out),
             None => Ok(()),

@@ -18,7 +18,7 @@ use datafusion::{
 use thalweg_graph::{SqlError, exchange::Partitioning};
 
 use super::{
-    stream::{PendingWindows, QualifiedField, Stream, column_of},
+    stream::{PendingWindows, QualifiedField, Stream, column_of, fields_of},
     translate::{Translation, unsupported},
     vertex::{columns_plan, encode_columns},
 };
@@ -96,9 +96,7 @@ impl Translation<'_> {
             self.draft.vertices[vertex].push("GlobalWindowAggregate", display, kind);
             vertex
         };
-        let fields = aggregate.schema.iter();
-        let fields: Vec<QualifiedField> =
-            fields.map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+        let fields = fields_of(&aggregate.schema);
         let is_time = |(expr, _): &(&Expr, &QualifiedField)| pending.bound(expr) == Some(WindowBound::Time);
         let times = aggregate.group_expr.iter().zip(&fields).filter(is_time);
         let times = times.map(|(_, field)| column_of(field)).collect();

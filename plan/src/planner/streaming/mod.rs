@@ -23,14 +23,6 @@ use self::{
 use super::{Root, RootOutput, deal::Dealer};
 use crate::error;
 
-/// The graph of a streaming job, without its frame.
-pub(super) struct StreamingGraph {
-    /// Producers before consumers.
-    pub vertices: Vec<JobVertex>,
-    /// In order of their ids.
-    pub edges: Vec<JobEdge>,
-}
-
 /// The vertices and edges of a job, while they come about.
 #[derive(Default)]
 struct Draft {
@@ -38,13 +30,13 @@ struct Draft {
     edges: Vec<JobEdge>,
 }
 
-/// Plans a job of these roots with so many subtasks each.
+/// The vertices, producers before consumers, and edges of a job of these roots with so many subtasks each.
 pub(super) async fn plan(
     roots: &[Root],
     state: &SessionState,
     dealer: &Dealer<'_>,
     parallelism: u32,
-) -> Result<StreamingGraph, SqlError> {
+) -> Result<(Vec<JobVertex>, Vec<JobEdge>), SqlError> {
     let mut draft = Draft::default();
     for root in roots {
         let plan = optimize::optimized(&root.plan, state)?;
@@ -62,7 +54,7 @@ pub(super) async fn plan(
     for (position, vertex) in draft.vertices.iter().enumerate() {
         vertices.push(job_vertex(position, vertex, dealer).await?);
     }
-    Ok(StreamingGraph { vertices, edges: draft.edges })
+    Ok((vertices, draft.edges))
 }
 
 async fn job_vertex(

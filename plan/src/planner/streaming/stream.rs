@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::{
     arrow::datatypes::FieldRef,
     common::{Column, DFSchema, DFSchemaRef, Result, TableReference},
-    logical_expr::{Expr, LogicalPlan},
+    logical_expr::Expr,
 };
 
 use crate::panes::{Panes, WindowBound};
@@ -92,9 +92,9 @@ pub(super) fn schema_of(fields: Vec<QualifiedField>) -> Result<DFSchemaRef> {
     Ok(Arc::new(DFSchema::new_with_metadata(fields, Default::default())?))
 }
 
-/// The columns of a plan's rows.
-pub(super) fn fields_of(plan: &LogicalPlan) -> Vec<QualifiedField> {
-    plan.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect()
+/// The columns of a schema, in order.
+pub(super) fn fields_of(schema: &DFSchema) -> Vec<QualifiedField> {
+    schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect()
 }
 
 /// The name of a column.

@@ -137,11 +137,7 @@ impl Translation<'_> {
             return Err(unsupported("`SESSION` in streaming mode"));
         };
         // The function's own columns have other qualifiers than its input's.
-        let all: Vec<QualifiedField> = function
-            .schema
-            .iter()
-            .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))
-            .collect();
+        let all = fields_of(&function.schema);
         let (made, added) = all.split_at(all.len() - 3);
         let renamed = |column: &Column| -> Option<Column> {
             made.get(input.schema.maybe_index_of_column(column)?).map(column_of)
@@ -172,9 +168,7 @@ impl Translation<'_> {
     }
 
     fn projection(&mut self, input: Stream, projection: &Projection) -> Result<Stream, SqlError> {
-        let fields = projection.schema.iter();
-        let fields = fields.map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
-        self.project(input, projection.expr.iter().cloned().zip(fields).collect())
+        self.project(input, projection.expr.iter().cloned().zip(fields_of(&projection.schema)).collect())
     }
 
     /// Computes columns. Borders of pending windows that are only passed on stay pending.
@@ -253,7 +247,7 @@ impl Translation<'_> {
         }
         let parallelism =
             inputs.iter().map(|input| self.draft.vertices[input.vertex].parallelism).max().unwrap_or(1);
-        let fields = fields_of(&LogicalPlan::Union(union.clone()));
+        let fields = fields_of(&union.schema);
         // A column is event time where it is in all inputs.
         let is_time = |position: usize| {
             inputs.iter().all(|input| input.is_time(&input.schema.qualified_field(position).into()))
@@ -280,8 +274,7 @@ impl Translation<'_> {
     fn assigned(&mut self, input: Stream) -> Result<Stream, SqlError> {
         let Some(pending) = input.pending.clone() else { return Ok(input) };
         let time = self.position(&input, &pending.time)?;
-        let mut fields: Vec<QualifiedField> =
-            input.schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+        let mut fields = fields_of(&input.schema);
         fields.extend(pending.columns.iter().map(|(field, _)| field.clone()));
         let schema = schema_of(fields).map_err(error::from_datafusion)?;
         let bounds: Vec<WindowBound> = pending.columns.iter().map(|(_, bound)| *bound).collect();
@@ -302,7 +295,7 @@ impl Translation<'_> {
     /// The stream with exactly the columns of a plan, in its order.
     fn settled(&mut self, stream: Stream, plan: &LogicalPlan) -> Result<Stream, SqlError> {
         let stream = self.assigned(stream)?;
-        let fields = fields_of(plan);
+        let fields = fields_of(plan.schema());
         let in_order = fields.len() == stream.schema.fields().len()
             && fields
                 .iter()
