@@ -108,6 +108,9 @@ impl Call {
     fn plan(&self, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
         let known = ["DATA", "TIMECOL", "OFFSET"];
         for (name, _) in &self.arguments {
+            if name.is_empty() {
+                return Err(self.wrong(format!("`{}` was given too many arguments", self.signature.name)));
+            }
             if !known.contains(&name.as_str()) && !self.signature.intervals.contains(&name.as_str()) {
                 return Err(self.wrong(format!("`{}` has no argument `{name}`", self.signature.name)));
             }

@@ -52,6 +52,12 @@ impl WindowTableFunction {
                 time.name
             );
         }
+        let mut names = input.schema().fields().iter().map(|field| field.name().as_str());
+        if let Some(taken) = names.find(|name| [START, END, TIME].contains(name)) {
+            return plan_err!(
+                "a window function adds a column `{taken}`, and its table has one: rename that"
+            );
+        }
         let mut fields: Vec<_> =
             input.schema().fields().iter().map(|field| (None, Arc::clone(field))).collect();
         fields
