@@ -1,7 +1,7 @@
 //! Where data enters and leaves: file systems, formats, connectors.
 //!
 //! A table's `connector` option names what reads and writes it. Planning asks [`BuiltinConnectors`] through
-//! `thalweg_plan::Connectors`; a task opens its sink with [`sink::open`]; whoever leads the job makes the written files visible
+//! `thalweg_plan::Connectors`; a stream's task reads through a [`source::SourceReader`] and opens its sink with [`sink::open`]; whoever leads the job makes the written files visible
 //! with [`commit::commit`], or withdraws them with [`commit::abort`].
 //!
 //! Modules are listed lowest first; a module uses only those above it.
@@ -10,6 +10,7 @@ pub mod error;
 pub mod options;
 pub mod file_system;
 pub mod format;
+pub mod source;
 pub mod writer;
 pub mod filesystem;
 pub mod datagen;

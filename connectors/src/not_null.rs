@@ -5,7 +5,10 @@ use arrow::{
     datatypes::Schema,
 };
 use async_trait::async_trait;
-use thalweg_graph::table::TableDescriptor;
+use thalweg_graph::{
+    CheckpointId,
+    table::{Committable, TableDescriptor},
+};
 
 use crate::{
     error::{Error, Result},
@@ -59,6 +62,10 @@ impl SinkWriter for NotNullWriter {
     async fn write(&mut self, batch: RecordBatch) -> Result<()> {
         self.columns.check(&batch)?;
         self.writer.write(batch).await
+    }
+
+    async fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<Committable>> {
+        self.writer.prepare(checkpoint).await
     }
 
     async fn finish(self: Box<Self>) -> Result<SinkOutcome> {

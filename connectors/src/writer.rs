@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use thalweg_graph::table::Committable;
+use thalweg_graph::{CheckpointId, table::Committable};
 
 use crate::error::Result;
 
@@ -20,6 +20,9 @@ pub struct SinkOutcome {
 pub trait SinkWriter: Send {
     /// Takes rows; returns when there is room for more.
     async fn write(&mut self, batch: RecordBatch) -> Result<()>;
+    /// At a checkpoint's barrier: makes durable what was written since the last one. What it returns is committed once the checkpoint
+    /// is complete, and not before; rows that come after belong to the next. Nothing is returned where nothing must be committed.
+    async fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<Committable>>;
     /// Ends the output. All of it is durable when this returns.
     async fn finish(self: Box<Self>) -> Result<SinkOutcome>;
     /// Removes what was written.

@@ -16,7 +16,7 @@ pub mod status;
 pub mod task;
 
 pub use failure::{Failure, FailureKind};
-pub use id::{Attempt, EdgeId, JobEpoch, JobId, SubtaskId, Term, VertexId, WorkerId};
+pub use id::{Attempt, CheckpointId, EdgeId, JobEpoch, JobId, SubtaskId, Term, VertexId, WorkerId};
 pub use job_graph::{Fragment, JobEdge, JobGraph, JobVertex, RuntimeMode, VertexOutput};
 pub use options::Options;
 pub use sql_error::SqlError;

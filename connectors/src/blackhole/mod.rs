@@ -2,6 +2,7 @@
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use thalweg_graph::{CheckpointId, table::Committable};
 
 use crate::{
     error::Result,
@@ -20,6 +21,10 @@ pub struct Blackhole;
 impl SinkWriter for Blackhole {
     async fn write(&mut self, _batch: RecordBatch) -> Result<()> {
         Ok(())
+    }
+
+    async fn prepare(&mut self, _checkpoint: CheckpointId) -> Result<Option<Committable>> {
+        Ok(None)
     }
 
     async fn finish(self: Box<Self>) -> Result<SinkOutcome> {

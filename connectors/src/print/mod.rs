@@ -8,6 +8,7 @@ use arrow::{
     util::display::{ArrayFormatter, DurationFormat, FormatOptions},
 };
 use async_trait::async_trait;
+use thalweg_graph::{CheckpointId, table::Committable};
 
 use crate::{
     error::{Error, Result},
@@ -84,6 +85,10 @@ impl SinkWriter for Print {
         };
         self.bytes_written += text.len() as u64;
         written.map_err(|error| Error::from_io("write", "the standard output", error))
+    }
+
+    async fn prepare(&mut self, _checkpoint: CheckpointId) -> Result<Option<Committable>> {
+        Ok(None)
     }
 
     async fn finish(self: Box<Self>) -> Result<SinkOutcome> {

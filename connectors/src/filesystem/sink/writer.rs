@@ -11,7 +11,7 @@ use arrow::{
 };
 use async_trait::async_trait;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
-use thalweg_graph::Attempt;
+use thalweg_graph::{Attempt, CheckpointId, table::Committable};
 
 use super::{
     committable::{StagedFile, StagedFiles},
@@ -47,6 +47,7 @@ pub struct FilesystemWriter {
     memory: MemoryReservation,
     clock: u64,
     next_file: u32,
+    bytes_written: u64,
 }
 
 struct OpenFile {
@@ -101,6 +102,7 @@ impl FilesystemWriter {
             memory: MemoryConsumer::new("filesystem sink").with_can_spill(true).register(pool),
             clock: 0,
             next_file: 0,
+            bytes_written: 0,
         })
     }
 
@@ -215,6 +217,17 @@ impl FilesystemWriter {
         Ok(OpenFile { path, encoder, writer, rows: 0, bytes: 0, last_written: self.clock })
     }
 
+    /// Ends all open files and hands on those that have ended since the last call.
+    async fn end_files(&mut self) -> Result<StagedFiles> {
+        let mut folders: Vec<String> = self.open.keys().cloned().collect();
+        folders.sort();
+        for folder in folders {
+            self.close(&folder).await?;
+        }
+        let staging = staging::of_sink(&self.target.location.path, self.attempt);
+        Ok(StagedFiles { staging, files: std::mem::take(&mut self.finished) })
+    }
+
     async fn close(&mut self, folder: &str) -> Result<()> {
         let Some(mut file) = self.open.remove(folder) else { return Ok(()) };
         let rest = file.encoder.finish()?;
@@ -223,6 +236,7 @@ impl FilesystemWriter {
             file.writer.write(rest).await?;
         }
         file.writer.close().await?;
+        self.bytes_written += file.bytes;
         let (staged, partition) = (file.path, folder.to_owned());
         self.finished.push(StagedFile { staged, partition, rows: file.rows, bytes: file.bytes });
         Ok(())
@@ -242,16 +256,14 @@ impl SinkWriter for FilesystemWriter {
         Ok(())
     }
 
+    async fn prepare(&mut self, _checkpoint: CheckpointId) -> Result<Option<Committable>> {
+        let staged = self.end_files().await?;
+        if staged.files.is_empty() { Ok(None) } else { staged.encode().map(Some) }
+    }
+
     async fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
-        let mut folders: Vec<String> = self.open.keys().cloned().collect();
-        folders.sort();
-        for folder in folders {
-            self.close(&folder).await?;
-        }
-        let bytes_written = self.finished.iter().map(|file| file.bytes).sum();
-        let staging = staging::of_sink(&self.target.location.path, self.attempt);
-        let committable = StagedFiles { staging, files: std::mem::take(&mut self.finished) }.encode()?;
-        Ok(SinkOutcome { committable: Some(committable), bytes_written })
+        let staged = self.end_files().await?;
+        Ok(SinkOutcome { committable: Some(staged.encode()?), bytes_written: self.bytes_written })
     }
 
     async fn abort(mut self: Box<Self>) {
