@@ -6,7 +6,7 @@ use thalweg_graph::{
     JobEpoch, JobVertex, Options, SubtaskId, TaskDescriptor,
     exchange::{InputGate, Producers, ResultPartitionDescriptor, ResultPartitionId, ResultPartitionLocation},
     source::SourceSplits,
-    task::TaskSplits,
+    task::{CheckpointFolder, TaskSplits},
 };
 
 use super::execution_graph::ExecutionGraph;
@@ -19,6 +19,7 @@ impl ExecutionGraph {
         id: SubtaskId,
         epoch: JobEpoch,
         options: &Arc<Options>,
+        checkpoints: Option<CheckpointFolder>,
     ) -> Arc<TaskDescriptor> {
         let inputs = self.input_gates(id);
         let outputs = self.result_partitions(id);
@@ -36,7 +37,7 @@ impl ExecutionGraph {
             outputs,
             output: execution.output.clone(),
             options: options.clone(),
-            checkpoints: None,
+            checkpoints,
         })
     }
 

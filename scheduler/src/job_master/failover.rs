@@ -13,7 +13,7 @@ use thalweg_graph::{
 };
 use thalweg_rpc::RunningTask;
 
-use super::{Action, JobMaster, RegionId, Stage, region::Phase};
+use super::{Action, JobMaster, RegionId, Stage, checkpoints::Checkpoints, region::Phase};
 use crate::{clock::Timestamp, view::FailureRecord};
 
 impl JobMaster {
@@ -28,6 +28,9 @@ impl JobMaster {
         self.record(&failure, now);
         if self.stage != Stage::Executing {
             return self.end_if_stopped(now);
+        }
+        if failure.kind == FailureKind::StateLost && !self.fall_back() {
+            return self.fail(failure, now);
         }
         match self.is_final(&failure) {
             Some(failure) => self.fail(failure, now),
@@ -89,7 +92,7 @@ impl JobMaster {
     }
 
     /// Restarts regions after the strategy's delay, or ends the job if it allows no more.
-    fn recover(
+    pub(super) fn recover(
         &mut self,
         regions: BTreeSet<RegionId>,
         failure: Failure,
@@ -107,6 +110,7 @@ impl JobMaster {
                 None => return self.give_up(failure, now),
             },
         };
+        self.interrupt_checkpoint(now);
         self.reset(regions, until);
         self.set_status(JobStatus::Restarting, now);
         self.restart_delayed(now);
@@ -180,6 +184,9 @@ impl JobMaster {
         subtask.metrics = Default::default();
         subtask.committables.clear();
         subtask.output_lost = false;
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.last.remove(&id);
+        }
         for edge in outputs {
             self.execution.edges[edge.index()].producers = None;
         }
@@ -263,6 +270,9 @@ impl JobMaster {
 
     /// Lets regions go whose delay is over.
     pub(super) fn restart_delayed(&mut self, now: Timestamp) {
+        if self.checkpoints.as_ref().is_some_and(Checkpoints::is_committing) {
+            return;
+        }
         while let Some((until, id)) = self.delayed.first().copied() {
             if until > now {
                 return;

@@ -92,6 +92,12 @@ impl World {
             Action::CancelTask { attempt, .. } => drop(self.canceling.insert(attempt)),
             Action::ReleasePartitions { partitions, .. } => self.released.extend(partitions),
             Action::PublishResult(_) | Action::DropResult(_) => {}
+            Action::TriggerCheckpoint { .. }
+            | Action::NotifyCheckpoint { .. }
+            | Action::StoreCheckpoint { .. }
+            | Action::CompleteCheckpoint { .. }
+            | Action::RemoveCheckpoint { .. }
+            | Action::RemoveCheckpoints { .. } => panic!("a batch has no checkpoints: {action:?}"),
             Action::Commit(sinks) => {
                 self.committing = true;
                 self.commits.push(sinks);
