@@ -12,4 +12,5 @@ mod kill;
 mod layout;
 mod rest;
 mod sql;
+mod stream_kill;
 mod tpch;
