@@ -38,6 +38,10 @@ impl Connectors for Empty {
         Err(SqlError::new(SqlErrorCode::InvalidOption, message))
     }
 
+    fn is_bounded(&self, _: &TableDescriptor) -> bool {
+        true
+    }
+
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError> {
         if !table.options.contains_key("path") {
             return Err(SqlError::new(
