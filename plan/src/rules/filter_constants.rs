@@ -11,7 +11,7 @@ use datafusion::{
         tree_node::{Transformed, TreeNode},
     },
     logical_expr::{
-        BinaryExpr, Expr, LogicalPlan, Operator, TableProviderFilterPushDown, utils::split_conjunction,
+        BinaryExpr, Case, Expr, LogicalPlan, Operator, TableProviderFilterPushDown, utils::split_conjunction,
     },
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
@@ -104,6 +104,9 @@ fn replaced(expr: Expr, constants: &HashMap<Column, ScalarValue>) -> Result<Tran
             Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
             None => Ok(Transformed::no(node)),
         },
+        Expr::Case(case) => {
+            Ok(searched(case).map_or_else(|| Transformed::no(node.clone()), Transformed::yes))
+        }
         _ => Ok(Transformed::no(node)),
     })?;
     if replaced.transformed && replaced.data.qualified_name() != name {
@@ -113,11 +116,21 @@ fn replaced(expr: Expr, constants: &HashMap<Column, ScalarValue>) -> Result<Tran
     Ok(replaced)
 }
 
+/// `CASE 2 WHEN v THEN ...` as `CASE WHEN 2 = v THEN ...`, which the simplifier knows how to decide.
+fn searched(case: &Case) -> Option<Expr> {
+    let base = case.expr.as_ref().filter(|base| matches!(base.as_ref(), Expr::Literal(..)))?;
+    let when = case
+        .when_then_expr
+        .iter()
+        .map(|(when, then)| (Box::new(base.as_ref().clone().eq(when.as_ref().clone())), then.clone()));
+    Some(Expr::Case(Case::new(None, when.collect(), case.else_expr.clone())))
+}
+
 #[cfg(test)]
 mod tests {
     use datafusion::{
         common::DFSchema,
-        logical_expr::{EmptyRelation, LogicalPlanBuilder, col, lit, when},
+        logical_expr::{EmptyRelation, LogicalPlanBuilder, case, col, lit, when},
         optimizer::{Optimizer, OptimizerContext},
     };
     use std::sync::Arc;
@@ -127,11 +140,18 @@ mod tests {
     use super::*;
 
     fn optimized(predicate: Expr) -> String {
+        let searched = when(col("kind").eq(lit(0)), col("a")).otherwise(col("b")).unwrap();
+        let simple = case(col("kind")).when(lit(0), col("a")).otherwise(col("b")).unwrap();
+        let [searched, simple] = [searched, simple].map(|case| optimized_case(predicate.clone(), case));
+        assert_eq!(searched.contains("CASE"), simple.contains("CASE"));
+        searched
+    }
+
+    fn optimized_case(predicate: Expr, case: Expr) -> String {
         let fields = ["kind", "a", "b"].map(|name| Field::new(name, DataType::Int32, true));
         let schema = DFSchema::try_from(Schema::new(fields.to_vec())).unwrap();
         let rows =
             LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: true, schema: Arc::new(schema) });
-        let case = when(col("kind").eq(lit(0)), col("a")).otherwise(col("b")).unwrap();
         let plan = LogicalPlanBuilder::from(rows)
             .filter(predicate)
             .unwrap()
