@@ -7,13 +7,16 @@
 //! Modules are listed lowest first; a module uses only those above it.
 
 pub mod error;
+mod random;
 pub mod options;
 pub mod file_system;
 pub mod format;
 pub mod source;
 pub mod writer;
 pub mod filesystem;
+pub mod numbered;
 pub mod datagen;
+pub mod nexmark;
 pub mod print;
 pub mod blackhole;
 pub mod builtin;

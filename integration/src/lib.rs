@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod comparison;
+pub mod nexmark;
 pub mod tpch;
 pub mod tpch_check;
 pub mod tpch_data;

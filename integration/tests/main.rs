@@ -10,6 +10,7 @@ mod bad_input;
 mod hdfs;
 mod kill;
 mod layout;
+mod nexmark;
 mod rest;
 mod sql;
 mod stream_kill;

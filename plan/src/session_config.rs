@@ -43,6 +43,7 @@ pub fn planning_state(options: &Options, runtime: Arc<RuntimeEnv>, target: Targe
         .with_config(session_config(options, target, memory_bytes))
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(rules::logical_rules())
         .with_expr_planners(functions::expr_planners())
         .with_analyzer_rule(Arc::new(functions::aggregate::LowerAggregates));
     let rules = match target {

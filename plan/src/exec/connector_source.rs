@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
 use datafusion::{
     arrow::datatypes::SchemaRef,
     common::{Result, Statistics, internal_err, tree_node::TreeNodeRecursion},
@@ -30,6 +31,18 @@ pub struct ConnectorScan {
     pub projection: Option<Vec<usize>>,
     /// Rows after which the reader may stop, in each partition.
     pub limit: Option<usize>,
+    /// Of each column wanted that is a ROW, the fields that are read; in the others may be anything that their types allow. `None`, or
+    /// no entry, is all of them.
+    pub read_fields: Vec<Option<Vec<String>>>,
+    /// What the connector has made of the filters that it takes, in its own words.
+    pub taken: Bytes,
+}
+
+impl ConnectorScan {
+    /// A scan of these columns, with all their fields and without a filter.
+    pub fn new(table: TableDescriptor, projection: Option<Vec<usize>>, limit: Option<usize>) -> Self {
+        Self { table, projection, limit, read_fields: Vec::new(), taken: Bytes::new() }
+    }
 }
 
 /// Opens sources in a task. Implemented by the connectors.
@@ -80,6 +93,12 @@ impl ConnectorSourceExec {
         Self { statistics: Arc::new(statistics), ..self }
     }
 
+    /// The same scan with fewer fields of its columns wanted.
+    pub fn with_read_fields(&self, read_fields: Vec<Option<Vec<String>>>) -> Self {
+        let scan = ConnectorScan { read_fields, ..self.scan.clone() };
+        Self::new(scan, self.schema(), self.splits.clone()).with_statistics(self.statistics.as_ref().clone())
+    }
+
     /// The same scan with other splits.
     pub fn with_splits(&self, splits: Vec<Vec<Split>>) -> Self {
         Self::new(self.scan.clone(), self.schema(), splits).with_statistics(self.statistics.as_ref().clone())
@@ -89,7 +108,12 @@ impl ConnectorSourceExec {
 impl DisplayAs for ConnectorSourceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let schema = self.properties.eq_properties.schema();
-        let columns: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let read = self.scan.read_fields.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let columns = schema.fields().iter().zip(read).map(|(field, read)| match read {
+            Some(read) => format!("{}({})", field.name(), read.join(", ")),
+            None => field.name().clone(),
+        });
+        let columns: Vec<_> = columns.collect();
         let table = &self.scan.table;
         write!(
             f,

@@ -163,6 +163,10 @@ impl Connectors for NoConnectors {
         Ok(())
     }
 
+    fn is_bounded(&self, _: &TableDescriptor) -> bool {
+        true
+    }
+
     async fn infer_columns(&self, _: &TableDescriptor) -> Result<Vec<Column>, SqlError> {
         Ok(Vec::new())
     }

@@ -4,6 +4,7 @@ mod deep;
 mod definition;
 mod insert;
 mod mistake;
+mod mode;
 mod query;
 
 use arrow::{
@@ -24,6 +25,9 @@ use crate::connect::FileRange;
 /// Options that the connectors know.
 const OPTIONS: &[&str] = &["connector", "format", "path"];
 
+/// The path of tables without an end.
+const ENDLESS: &str = "/endless";
+
 #[derive(Debug)]
 struct Empty;
 
@@ -36,6 +40,10 @@ impl Connectors for Empty {
         let meant = nearest(unknown, OPTIONS.iter().copied()).unwrap_or("?");
         let message = format!("option `{unknown}` is not known: did you mean `{meant}`?");
         Err(SqlError::new(SqlErrorCode::InvalidOption, message))
+    }
+
+    fn is_bounded(&self, table: &TableDescriptor) -> bool {
+        table.options.get("path").is_none_or(|path| path != ENDLESS)
     }
 
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError> {
