@@ -17,6 +17,7 @@ use datafusion::{
         memory_pool::MemoryPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
+    physical_plan::metrics::Count,
 };
 use futures::{StreamExt, stream};
 use thalweg_graph::{
@@ -245,9 +246,14 @@ impl OpenSource for BuiltinConnectors {
         splits: &[Split],
         schema: SchemaRef,
         context: Arc<TaskContext>,
+        skipped: Count,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         match scan.table.connector() {
-            "filesystem" => Ok(filesystem::reader::open(&self.file_systems, scan, splits, schema, &context)?),
+            "filesystem" => {
+                let rows =
+                    filesystem::reader::open(&self.file_systems, scan, splits, schema, &context, skipped);
+                Ok(rows?)
+            }
             "datagen" => Ok(datagen::open(scan, splits, schema, &context)?),
             "nexmark" => Ok(nexmark::open(scan, splits, schema, &context)?),
             other => Err(unknown_connector(other).into()),

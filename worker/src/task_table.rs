@@ -177,13 +177,15 @@ impl TaskTable {
                 TaskUpdate::Failed { failure, metrics: task.metrics() }
             }
         };
+        if result.is_err() {
+            self.exchange.store.release_attempt(attempt);
+        }
         self.ended(&task, update).await;
         let why = match result {
             Ok(_) => return,
             Err(Ended::Canceled) => "its task was cancelled".to_owned(),
             Err(Ended::Failed { message, .. }) => format!("its task failed: {message}"),
         };
-        self.exchange.store.release_attempt(attempt);
         given_up.iter().for_each(|output| output.fail(&why));
     }
 

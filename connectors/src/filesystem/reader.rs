@@ -9,7 +9,7 @@ use arrow::{
 use datafusion::{
     error::DataFusionError,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_plan::stream::RecordBatchStreamAdapter,
+    physical_plan::{metrics::Count, stream::RecordBatchStreamAdapter},
 };
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::path::Path;
@@ -45,15 +45,18 @@ struct Scan {
     /// What goes out.
     schema: SchemaRef,
     batch_size: usize,
+    /// Rows that were left out.
+    skipped: Count,
 }
 
-/// Opens the rows of some splits of a scan; they will have `schema`.
+/// Opens the rows of some splits of a scan; they will have `schema`. Those that are left out are counted.
 pub fn open(
     file_systems: &Arc<FileSystems>,
     scan: &ConnectorScan,
     splits: &[Split],
     schema: SchemaRef,
     context: &TaskContext,
+    skipped: Count,
 ) -> Result<SendableRecordBatchStream> {
     let table_schema = metadata::scan_schema(&scan.table)?;
     let constant_columns = metadata::constant_columns(&scan.table);
@@ -74,6 +77,7 @@ pub fn open(
         constant_columns,
         schema: Arc::clone(&schema),
         batch_size: context.session_config().batch_size(),
+        skipped,
     });
     let splits = splits.iter().map(FileSplit::decode).collect::<Result<Vec<_>>>()?;
     let rows = stream::iter(splits).flat_map(move |split| scan_parts.read(split));
@@ -135,7 +139,7 @@ impl Scan {
             }
             _ => Box::new(JsonDecoder::new(JsonOptions::of(options), Arc::clone(&self.wanted_schema))),
         };
-        Ok(text::read(TextRange { store, location, url, range, file_bytes }, decoder))
+        Ok(text::read(TextRange { store, location, url, range, file_bytes }, decoder, self.skipped.clone()))
     }
 
     /// The wanted columns in their order, with the values that all rows of the split have.

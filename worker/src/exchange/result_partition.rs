@@ -122,6 +122,11 @@ impl ResultPartition {
         }
     }
 
+    /// Whether consumers read it while it is being written: they notice when it is given up.
+    pub fn is_read_meanwhile(&self) -> bool {
+        matches!(self.target, Target::Queues(_))
+    }
+
     /// Gives the output up. Consumers are told why.
     pub fn fail(&self, why: &str) {
         if let Target::Queues(queues) = &self.target {

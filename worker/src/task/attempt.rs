@@ -77,8 +77,8 @@ pub struct TaskEnvironment {
 pub struct Outcome {
     /// How it ended.
     pub result: Result<Vec<Committable>, Ended>,
-    /// Outputs of an attempt that did not finish. Their consumers fail when they are dropped, so the attempt's own failure is to be
-    /// told first.
+    /// Queues of an attempt that did not finish. Their consumers fail when they are dropped, so the attempt's own failure is to be
+    /// told first. Files are gone by now: whoever is told of the end finds none.
     pub given_up: Vec<Arc<ResultPartition>>,
 }
 
@@ -166,6 +166,7 @@ impl TaskAttempt {
         let result = trying.catch_unwind().await.unwrap_or_else(|payload| {
             Err(Ended::failed(FailureKind::Panic, panic::message(payload.as_ref())))
         });
+        edges.retain(|edge| edge.is_read_meanwhile());
         Outcome { result, given_up: edges }
     }
 
