@@ -22,6 +22,7 @@ use datafusion::{
 use futures::{StreamExt, stream};
 use thalweg_graph::{
     SqlError,
+    checkpoint::Manifest,
     source::Split,
     table::{Column, SinkDescriptor, TableDescriptor, nearest},
 };
@@ -33,7 +34,7 @@ use thalweg_plan::{
 use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
-    blackhole,
+    blackhole, checkpoint_storage,
     datagen::{self, Datagen, DatagenTable},
     error::{Error, Result},
     file_system::{block_locations::hosts_of_range, registry::FileSystems, retry::Patience},
@@ -98,7 +99,9 @@ impl BuiltinConnectors {
     /// A stream's reader of a table, where its connector has one. Any other is read through its plan.
     pub async fn open_reader(&self, request: OpenReader<'_>) -> Result<Option<Box<dyn SourceReader>>> {
         match request.scan.table.connector() {
-            "filesystem" | "datagen" => Ok(None),
+            "datagen" => datagen::open_reader(request).map(Some),
+            "nexmark" => nexmark::open_reader(request).map(Some),
+            "filesystem" => Ok(None),
             other => Err(unknown_connector(other)),
         }
     }
@@ -153,6 +156,10 @@ impl Connectors for BuiltinConnectors {
             "nexmark" => &[nexmark::EVENT_TYPE],
             _ => &[],
         }
+    }
+
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError> {
+        Ok(checkpoint_storage::read(&self.file_systems, url).await?)
     }
 
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError> {

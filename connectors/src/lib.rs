@@ -11,6 +11,7 @@ mod random;
 pub mod options;
 pub mod file_system;
 pub mod format;
+pub mod checkpoint_storage;
 pub mod source;
 pub mod writer;
 pub mod filesystem;
@@ -23,7 +24,6 @@ pub mod builtin;
 mod not_null;
 pub mod sink;
 pub mod commit;
-pub mod checkpoint_storage;
 
 pub use builtin::{BuiltinConnectors, ConnectorsConfig};
 pub use error::Error;

@@ -134,7 +134,7 @@ const QUERY: &str = "SELECT window_end, k, COUNT(*) AS n, SUM(v) AS s \
                      GROUP BY window_start, window_end, k";
 
 /// Each row with how often it is there.
-type Counted = BTreeMap<String, usize>;
+pub type Counted = BTreeMap<String, usize>;
 
 struct Target {
     client: Client,
@@ -181,7 +181,8 @@ impl Target {
     }
 }
 
-fn counted(batches: &[RecordBatch]) -> Result<Counted> {
+/// The rows of a result, each with how often it is there.
+pub fn counted(batches: &[RecordBatch]) -> Result<Counted> {
     let mut counted = Counted::new();
     let options = FormatOptions::default();
     for batch in batches {
@@ -195,7 +196,8 @@ fn counted(batches: &[RecordBatch]) -> Result<Counted> {
     Ok(counted)
 }
 
-fn compare(expected: &Counted, found: &Counted) -> Result<()> {
+/// Fails where a row is lost, doubled or wrong.
+pub fn compare(expected: &Counted, found: &Counted) -> Result<()> {
     let lost = expected.iter().find(|(row, count)| found.get(*row).is_none_or(|there| there < count));
     let doubled = found.iter().find(|(row, count)| expected.get(*row).is_none_or(|there| there < count));
     ensure!(

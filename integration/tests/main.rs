@@ -12,6 +12,7 @@ mod kill;
 mod layout;
 mod nexmark;
 mod rest;
+mod savepoints;
 mod sql;
 mod stream_kill;
 mod tpch;

@@ -7,7 +7,7 @@ use thalweg_integration::processes::Cluster;
 use crate::place::shared_cluster;
 
 /// The description, as the server gives it.
-const DESCRIPTION: &str = "/v1/openapi.json";
+pub const DESCRIPTION: &str = "/v1/openapi.json";
 
 /// What a path's parameters are replaced with.
 struct Ids {
@@ -30,7 +30,7 @@ impl Ids {
 }
 
 /// Checks answers against the schemas of the description.
-fn validator(description: &Value, schema: &Value) -> Validator {
+pub fn validator(description: &Value, schema: &Value) -> Validator {
     let mut schema = schema.clone();
     // References point into the description's components.
     schema["components"] = description["components"].clone();
@@ -70,7 +70,8 @@ async fn every_answer_has_the_shape_that_the_description_says() {
     for (path, operations) in paths {
         let Some(operation) = operations.get("get") else { continue };
         let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
-        if schema.is_null() {
+        // Those of streams are tested where there is one.
+        if schema.is_null() || path.contains("{triggerid}") || path.contains("{checkpointid}") {
             continue;
         }
         let url = ids.fill(path);

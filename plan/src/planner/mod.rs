@@ -6,6 +6,7 @@ mod determinism;
 mod growth;
 mod name;
 mod read_fields;
+mod recovery;
 mod streaming;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use self::{
     cut::{Cut, CutVertex},
     deal::Dealer,
 };
+pub use self::recovery::{Fate, fates};
 use crate::{connect::Connectors, error, exec::codec, target::Target, window};
 
 /// A statement, or a set of them, to be made into one job.
@@ -104,6 +106,11 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
         result_columns,
     };
     graph.validate().map_err(|error| SqlError::new(SqlErrorCode::Internal, error.to_string()))?;
+    let checkpoint = request.options.get(&options::RECOVERY_PATH).unwrap_or_default();
+    if request.mode == RuntimeMode::Streaming && !checkpoint.is_empty() {
+        let manifest = request.connectors.checkpoint(&checkpoint).await?;
+        recovery::check(&graph, &manifest, request.options)?;
+    }
     Ok(graph)
 }
 
