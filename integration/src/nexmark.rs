@@ -21,8 +21,8 @@ pub struct Events {
     pub count: u64,
     /// How many a second of event time.
     pub rate: u64,
-    /// When the first one happens; by default as the connector has it.
-    pub base_time: Option<&'static str>,
+    /// More options of the table.
+    pub options: &'static [(&'static str, &'static str)],
     /// A folder for the side table.
     pub folder: PathBuf,
 }
@@ -30,11 +30,9 @@ pub struct Events {
 impl Events {
     /// The statements that declare the tables.
     pub fn tables(&self) -> Result<String> {
-        let text = self.filled("tables.sql")?;
-        Ok(match self.base_time {
-            Some(time) => text.replace("'events.num'", &format!("'base-time' = '{time}', 'events.num'")),
-            None => text,
-        })
+        let more: String =
+            self.options.iter().map(|(name, value)| format!("'{name}' = '{value}', ")).collect();
+        Ok(self.filled("tables.sql")?.replace("'events.num'", &format!("{more}'events.num'")))
     }
 
     /// The statements that a query needs before it, and the query.

@@ -169,12 +169,8 @@ pub fn run_here(workload: &Workload) -> Result<()> {
 
 async fn measure(number: u32, workload: &Workload) -> Result<QueryCost> {
     let folder = tempfile::tempdir()?;
-    let events = Events {
-        count: workload.events(number),
-        rate: RATE,
-        base_time: None,
-        folder: folder.path().to_owned(),
-    };
+    let events =
+        Events { count: workload.events(number), rate: RATE, options: &[], folder: folder.path().to_owned() };
     events.write_side_table()?;
     let (graph, options) = planned(number, &events, workload).await?;
     let mut client = Client::embedded(options.clone()).await?;
