@@ -192,6 +192,7 @@ mod tests {
                 subpartitions: 4,
             }],
             output: Arc::new(output),
+            spills_joins: false,
             options: Arc::new([("a", "b")].into_iter().collect::<Options>()),
         })
     }

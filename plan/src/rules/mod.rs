@@ -4,12 +4,14 @@ mod join_order;
 mod partitionwise_union;
 mod runtime_filters;
 mod spillable_joins;
+mod build_sides;
 mod unmatched_build_rows;
 
 use std::sync::Arc;
 
 use datafusion::physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer};
 
+pub use build_sides::{holds_build_sides, without_build_sides};
 pub use join_order::JoinOrder;
 pub use partitionwise_union::PartitionwiseUnions;
 pub use runtime_filters::{RuntimeFilters, add_runtime_filters};

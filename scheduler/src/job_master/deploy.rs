@@ -18,6 +18,7 @@ impl ExecutionGraph {
         &mut self,
         id: SubtaskId,
         epoch: JobEpoch,
+        spills_joins: bool,
         options: &Arc<Options>,
     ) -> Arc<TaskDescriptor> {
         let inputs = self.input_gates(id);
@@ -35,6 +36,7 @@ impl ExecutionGraph {
             inputs,
             outputs,
             output: execution.output.clone(),
+            spills_joins,
             options: options.clone(),
         })
     }

@@ -110,6 +110,8 @@ pub struct JobMaster {
     failures: VecDeque<FailureRecord>,
     failures_dropped: bool,
     restarts: u32,
+    /// Whether tasks are deployed with joins that spill: memory has run out.
+    spills_joins: bool,
     failure: Option<Failure>,
     actions: Vec<Action>,
 }
@@ -134,6 +136,7 @@ impl JobMaster {
             failures: VecDeque::new(),
             failures_dropped: false,
             restarts: 0,
+            spills_joins: false,
             failure: None,
             actions: Vec::new(),
         }
@@ -256,7 +259,7 @@ impl JobMaster {
         // Only now are all producers' places known.
         let mut orders = BTreeMap::<&WorkerId, Vec<_>>::new();
         for subtask in subtasks {
-            let order = self.execution.descriptor(subtask, self.epoch, &self.options);
+            let order = self.execution.descriptor(subtask, self.epoch, self.spills_joins, &self.options);
             let location = &slots[(subtask.index - first) as usize % slots.len()].location;
             orders.entry(&location.worker).or_default().push(order);
         }
