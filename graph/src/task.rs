@@ -33,6 +33,8 @@ pub struct TaskDescriptor {
     pub outputs: Vec<ResultPartitionDescriptor>,
     /// Where rows leave the job.
     pub output: Arc<VertexOutput>,
+    /// Whether joins are to hold no side in memory, since that has run out before.
+    pub spills_joins: bool,
     /// The job's options.
     pub options: Arc<Options>,
     /// Of a stream: where its state is kept.

@@ -10,6 +10,7 @@ mod bad_input;
 mod hdfs;
 mod kill;
 mod layout;
+mod memory;
 mod nexmark;
 mod rest;
 mod savepoints;

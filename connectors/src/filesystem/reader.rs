@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
     datatypes::{Schema, SchemaRef},
 };
 use datafusion::{
@@ -106,6 +106,19 @@ fn limited(
     .boxed()
 }
 
+/// Some rows of a batch with their own texts only: whoever counts memory would count those of the whole batch for each part.
+fn part(batch: &RecordBatch, start: usize, rows: usize) -> RecordBatch {
+    let slice = batch.slice(start, rows);
+    let own = |column: &ArrayRef| match column.as_string_view_opt() {
+        Some(texts) => Arc::new(texts.gc()) as ArrayRef,
+        None => Arc::clone(column),
+    };
+    let columns = slice.columns().iter().map(own).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(slice.schema(), columns, &options)
+        .expect("the columns are those of a batch")
+}
+
 impl Scan {
     fn read(self: &Arc<Self>, split: FileSplit) -> BoxStream<'static, Result<RecordBatch>> {
         let scan = Arc::clone(self);
@@ -115,7 +128,7 @@ impl Scan {
         };
         batches
             .and_then(move |batch| {
-                std::future::ready(scan.complete(&split, &batch).map(|batch| scan.sliced(&batch)))
+                std::future::ready(scan.complete(&split, &batch).map(|batch| scan.sliced(batch)))
             })
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
@@ -163,8 +176,11 @@ impl Scan {
             .map_err(|error| Error::Rows(error.into()))
     }
 
-    fn sliced(&self, batch: &RecordBatch) -> Vec<RecordBatch> {
+    fn sliced(&self, batch: RecordBatch) -> Vec<RecordBatch> {
+        if batch.num_rows() <= self.batch_size {
+            return vec![batch];
+        }
         let starts = (0..batch.num_rows()).step_by(self.batch_size.max(1));
-        starts.map(|start| batch.slice(start, self.batch_size.min(batch.num_rows() - start))).collect()
+        starts.map(|start| part(&batch, start, self.batch_size.min(batch.num_rows() - start))).collect()
     }
 }

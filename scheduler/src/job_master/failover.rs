@@ -32,10 +32,22 @@ impl JobMaster {
         if failure.kind == FailureKind::StateLost && !self.fall_back() {
             return self.fail(failure, now);
         }
+        if failure.kind == FailureKind::OutOfMemory && !self.spills_joins {
+            return self.spill_joins(failure, now);
+        }
         match self.is_final(&failure) {
             Some(failure) => self.fail(failure, now),
             None => self.recover([region].into(), failure, already_known, now),
         }
+    }
+
+    /// All that runs, runs again with joins that spill, at once and whatever the restart strategy says: it is another way to run the
+    /// job, which is tried once.
+    fn spill_joins(&mut self, failure: Failure, now: Timestamp) {
+        self.spills_joins = true;
+        let has_tasks = |id: &RegionId| matches!(self.regions[*id].phase, Phase::Running);
+        let running = self.regions.ids().filter(has_tasks).collect();
+        self.recover(running, failure, true, now);
     }
 
     /// A consumer could not read a producer's output. Returns whether that was known before.

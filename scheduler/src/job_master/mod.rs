@@ -34,6 +34,7 @@ pub use self::{
 };
 use self::{
     checkpoints::{CheckpointSettings, Checkpoints},
+    deploy::Deployment,
     region::{Phase, Regions},
     restart_strategy::RestartStrategy,
 };
@@ -118,6 +119,8 @@ pub struct JobMaster {
     failures: VecDeque<FailureRecord>,
     failures_dropped: bool,
     restarts: u32,
+    /// Whether tasks are deployed with joins that spill: memory has run out.
+    spills_joins: bool,
     failure: Option<Failure>,
     actions: Vec<Action>,
 }
@@ -145,6 +148,7 @@ impl JobMaster {
             failures: VecDeque::new(),
             failures_dropped: false,
             restarts: 0,
+            spills_joins: false,
             failure: None,
             actions: Vec::new(),
         }
@@ -283,9 +287,10 @@ impl JobMaster {
         }
         // Only now are all producers' places known.
         let mut orders = BTreeMap::<&WorkerId, Vec<_>>::new();
+        let (epoch, spills_joins) = (self.epoch, self.spills_joins);
+        let deployment = Deployment { epoch, spills_joins, checkpoints: self.checkpoint_folder() };
         for subtask in subtasks {
-            let folder = self.checkpoint_folder();
-            let order = self.execution.descriptor(subtask, self.epoch, &self.options, folder);
+            let order = self.execution.descriptor(subtask, deployment.clone(), &self.options);
             let location = &slots[(subtask.index - first) as usize % slots.len()].location;
             orders.entry(&location.worker).or_default().push(order);
         }

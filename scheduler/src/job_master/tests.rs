@@ -259,6 +259,23 @@ fn a_pipelined_region_runs_at_once_and_shares_slots() {
 }
 
 #[test]
+fn a_job_whose_memory_ran_out_runs_again_at_once_with_joins_that_spill() {
+    let options = [("restart-strategy.type", "none")];
+    let mut world = World::start(graph(1, &[2, 1], &[(0, 1, Pipelined)], &options), 3);
+    world.grant();
+    let first = world.attempt(0, 0);
+    assert!(!world.running[&first].1.spills_joins);
+    world.fail(first, FailureKind::OutOfMemory, "no memory");
+    world.answer_cancels();
+    world.grant();
+    assert_eq!(world.running.len(), 3);
+    assert!(world.running.values().all(|(_, order)| order.spills_joins && order.attempt.number == 1));
+    // Once: then it is a failure like any other.
+    world.fail(world.attempt(0, 1), FailureKind::OutOfMemory, "no memory");
+    assert_eq!(world.run_to_end(), JobStatus::Failed);
+}
+
+#[test]
 fn consumers_over_blocking_edges_wait_for_all_producers_and_release_them() {
     let mut world = World::start(graph(1, &[3, 2], &[(0, 1, Blocking)], &[]), 3);
     assert_eq!(world.requests.len(), 3, "each subtask asks for itself");

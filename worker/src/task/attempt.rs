@@ -16,6 +16,7 @@ use thalweg_graph::{
     options,
     table::Committable,
 };
+use thalweg_plan::rules::holds_build_sides;
 use thalweg_rpc::ToLeader;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -157,6 +158,11 @@ impl TaskAttempt {
     /// What it has done so far.
     pub fn metrics(&self) -> TaskMetrics {
         metrics::sample(&self.counters, self.plan.get())
+    }
+
+    /// Whether it holds a side of a join in memory that it could sort instead.
+    pub fn holds_build_sides(&self) -> bool {
+        !self.descriptor.spills_joins && self.plan.get().is_some_and(holds_build_sides)
     }
 
     /// Runs it to its end on the compute runtime. `running` is called once its operators stand.

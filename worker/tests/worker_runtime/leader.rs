@@ -199,6 +199,7 @@ pub fn task(attempt: Attempt, fragment: &Fragment, parallelism: u32) -> TaskDesc
         inputs: Vec::new(),
         outputs: Vec::new(),
         output: Arc::new(VertexOutput::Result),
+        spills_joins: false,
         options: Arc::new(Options::default()),
         checkpoints: None,
     }
