@@ -161,9 +161,11 @@ impl OperatorKind {
     /// Whether it keeps something from one row to another.
     pub fn has_state(&self) -> bool {
         match self {
-            OperatorKind::Calc { .. } | OperatorKind::Watermarks { .. } | OperatorKind::AssignWindows { .. } => {
-                false
-            }
+            OperatorKind::Calc { .. }
+            | OperatorKind::Watermarks { .. }
+            | OperatorKind::AssignWindows { .. }
+            | OperatorKind::AddWeights => false,
+            OperatorKind::GroupAggregate(_) | OperatorKind::TopN(_) | OperatorKind::FinalResult(_) => true,
             // What the first phase holds goes on before a barrier.
             OperatorKind::WindowAggregate(aggregate) => !matches!(aggregate.phase, Phase::Local { .. }),
         }
