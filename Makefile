@@ -96,6 +96,11 @@ test-tpch-long: ## Checks all 22 answers at scale factor 1, embedded and on two 
 	$(BENCH) tpch --engines thalweg --rounds 1
 	$(BENCH) cluster --rounds 1
 
+.PHONY: drill-stream
+drill-stream: ## Kills workers at 60 random moments of 20 streams with checkpoints (SEED=... repeats one).
+	cargo build $(CARGO_FLAGS) --release --bins
+	$(BENCH) stream-kill --jobs 20 --kills 3 $(if $(SEED),--seed $(SEED))
+
 .PHONY: drill
 drill: ## Kills a worker at 20 random moments of running jobs (SEED=... repeats one).
 	cargo build $(CARGO_FLAGS) --release --bins
