@@ -10,12 +10,12 @@ use thalweg_integration::{
 use crate::{expect::text, place::binary};
 
 /// So many that a job which writes them in many files is still at it when the other NameNode takes over.
-const ROWS: u64 = 3_000_000;
+const ROWS: u64 = 600_000;
 
 fn table(name: &str) -> String {
     format!(
         "CREATE TABLE {name} (n BIGINT) WITH ('connector' = 'filesystem', 'path' = 'hdfs://thalweg/{name}', 'format' = 'csv', \
-         'sink.rolling-policy.file-size' = '256kb')"
+         'sink.rolling-policy.file-size' = '64kb')"
     )
 }
 

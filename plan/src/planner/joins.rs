@@ -1,9 +1,6 @@
 //! How many joins a query may have: the time to plan them grows with more than their square.
 
-use datafusion::{
-    common::tree_node::TreeNodeRecursion,
-    logical_expr::LogicalPlan,
-};
+use datafusion::{common::tree_node::TreeNodeRecursion, logical_expr::LogicalPlan};
 use thalweg_graph::{SqlError, sql_error::SqlErrorCode};
 
 /// This many take some seconds to plan.
