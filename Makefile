@@ -91,10 +91,13 @@ duckdb: ## Installs DuckDB for comparison into the cache folder.
 	"$(THALWEG_CACHE)/duckdb/bin/pip" install --quiet duckdb
 
 .PHONY: test-tpch-long
-test-tpch-long: ## Checks all 22 answers at scale factor 1, embedded and on two worker processes.
+test-tpch-long: ## Checks all 22 answers at scale factor 1 at parallelism 1, 2 and 4: embedded, on two workers, pipelined, blocking.
 	cargo build $(CARGO_FLAGS) --release --bins
-	$(BENCH) tpch --engines thalweg --rounds 1
-	$(BENCH) cluster --rounds 1
+	for threads in 1 2 4; do \
+	  for mode in PIPELINED BLOCKING; do \
+	    $(BENCH) cluster --rounds 1 --threads $$threads -D execution.batch-shuffle-mode=ALL_EXCHANGES_$$mode; \
+	  done; \
+	done
 
 .PHONY: drill-stream
 drill-stream: ## Kills workers at 60 random moments of 20 streams with checkpoints (SEED=... repeats one).

@@ -51,7 +51,7 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values_t = [Engine::Thalweg, Engine::Datafusion, Engine::Duckdb])]
         engines: Vec<Engine>,
     },
-    /// TPC-H on two worker processes of one slot, beside embedded with two threads
+    /// TPC-H on two worker processes of half as many slots as threads, beside embedded
     Cluster {
         #[command(flatten)]
         workload: WorkloadArgs,
@@ -215,7 +215,9 @@ async fn on_cluster(command: Command) -> Result<Report> {
     let binary = Binary::beside_this()?;
     match command {
         Command::Cluster { workload, rounds } => {
-            bench::cluster::run(ClusterConfig::new(binary, 2, 1), &workload.workload()?, rounds).await
+            // As many slots as subtasks of a vertex, so that all can run at once.
+            let slots = workload.threads.div_ceil(2);
+            bench::cluster::run(ClusterConfig::new(binary, 2, slots), &workload.workload()?, rounds).await
         }
         Command::Latency { repetitions } => {
             bench::latency::run(ClusterConfig::new(binary, 1, 1), repetitions).await
