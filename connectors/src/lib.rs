@@ -11,6 +11,7 @@ mod random;
 pub mod options;
 pub mod file_system;
 pub mod format;
+pub mod checkpoint_storage;
 pub mod source;
 pub mod writer;
 pub mod filesystem;

@@ -18,6 +18,8 @@ pub enum FailureKind {
     Unreachable,
     /// Memory or disk ran out on one worker.
     ResourceExhausted,
+    /// Memory ran out on a worker that holds sides of the job's joins: it runs again with joins that spill.
+    OutOfMemory,
     /// The task panicked. Twice the same panic counts as deterministic.
     Panic,
     /// A producer's output could not be read; the producer must run again.
@@ -29,6 +31,8 @@ pub enum FailureKind {
     },
     /// The worker stopped answering or said goodbye.
     WorkerLost,
+    /// The checkpoint that the job goes on from cannot be read: an older one may do.
+    StateLost,
     /// The job did not get the slots that it needs in time.
     NoSlots,
     /// The output could not be made visible.
@@ -57,9 +61,11 @@ impl FailureKind {
             FailureKind::Io => "io",
             FailureKind::Unreachable => "unreachable",
             FailureKind::ResourceExhausted => "resource-exhausted",
+            FailureKind::OutOfMemory => "out-of-memory",
             FailureKind::Panic => "panic",
             FailureKind::FetchFailed { .. } => "fetch-failed",
             FailureKind::WorkerLost => "worker-lost",
+            FailureKind::StateLost => "state-lost",
             FailureKind::NoSlots => "no-slots",
             FailureKind::CommitFailed => "commit-failed",
             FailureKind::Internal => "internal",

@@ -33,8 +33,21 @@ pub struct TaskDescriptor {
     pub outputs: Vec<ResultPartitionDescriptor>,
     /// Where rows leave the job.
     pub output: Arc<VertexOutput>,
+    /// Whether joins are to hold no side in memory, since that has run out before.
+    pub spills_joins: bool,
     /// The job's options.
     pub options: Arc<Options>,
+    /// Of a stream: where its state is kept.
+    pub checkpoints: Option<CheckpointFolder>,
+}
+
+/// Where the state of a stream's job is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointFolder {
+    /// The folder of the job's checkpoints, as a URL.
+    pub folder: String,
+    /// The manifest of the checkpoint from which the job goes on, as a URL; `None` where it begins.
+    pub restored: Option<String>,
 }
 
 /// One task's share of one file scan.
@@ -51,6 +64,8 @@ pub struct TaskSplits {
 pub struct TaskMetrics {
     /// Rows read from other tasks, or by the fragment's scans where it has no inputs.
     pub records_in: u64,
+    /// Rows that the scans left out because they could not be read.
+    pub records_skipped: u64,
     /// Rows written to other tasks, sinks or the client.
     pub records_out: u64,
     /// Bytes read from other tasks, or of the splits.
@@ -69,6 +84,7 @@ impl TaskMetrics {
     /// Adds another task's counters to these.
     pub fn add(&mut self, other: &TaskMetrics) {
         self.records_in += other.records_in;
+        self.records_skipped += other.records_skipped;
         self.records_out += other.records_out;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;

@@ -12,4 +12,5 @@ pub mod web_hdfs;
 pub mod hadoop;
 pub mod processes;
 pub mod drill;
+pub mod stream_drill;
 pub mod bench;

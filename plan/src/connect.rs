@@ -12,6 +12,7 @@ use datafusion::{
 };
 use thalweg_graph::{
     SqlError,
+    checkpoint::Manifest,
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 
@@ -43,6 +44,9 @@ pub trait Connectors: Debug + Send + Sync {
 
     /// Returns the columns of a table that was declared without columns, partition columns included, from its files.
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError>;
+
+    /// Reads the manifest of a checkpoint or savepoint, by the URL of it or of its folder.
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError>;
 
     /// Returns what DataFusion reads the table through. `schema` has the table's physical columns in declared order.
     async fn table_provider(

@@ -6,9 +6,12 @@
 pub mod config;
 pub mod tmp_dir;
 pub mod runtime;
+mod spill_pool;
 pub mod memory;
 pub mod counters;
 pub mod watermark;
+pub mod leader;
+pub mod state;
 pub mod operator;
 pub mod exchange;
 pub mod task;

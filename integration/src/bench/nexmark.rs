@@ -237,7 +237,8 @@ async fn source_cpu_s(graph: &JobGraph, options: &Options) -> Result<f64> {
     let used = usage::own();
     for vertex in &graph.vertices {
         for (source, splits) in sources(vertex, &context)? {
-            let mut rows = connectors.open(&source.scan, &splits, source.schema(), Arc::clone(&context))?;
+            let (context, skipped) = (Arc::clone(&context), Count::default());
+            let mut rows = connectors.open(&source.scan, &splits, source.schema(), context, skipped)?;
             while let Some(batch) = rows.next().await {
                 batch?;
             }
@@ -251,8 +252,8 @@ fn sources(vertex: &JobVertex, context: &TaskContext) -> Result<Vec<(ConnectorSo
     let plan = match vertex.fragment.mode {
         RuntimeMode::Batch => codec::decode(&vertex.fragment.plan, context)?,
         RuntimeMode::Streaming => match StreamFragment::decode(&vertex.fragment.plan)?.head {
-            Head::Source { plan } => codec::decode(&plan, context)?,
-            Head::Edges { .. } => return Ok(Vec::new()),
+            Head::Source { plan, .. } => codec::decode(&plan, context)?,
+            Head::Edges { .. } | Head::Pair { .. } => return Ok(Vec::new()),
         },
     };
     let mut found = Vec::new();

@@ -13,7 +13,7 @@ use datafusion::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
         coop::make_cooperative,
         execution_plan::{Boundedness, EmissionType, SchedulingType},
-        metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet},
+        metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet},
         statistics::StatisticsArgs,
         stream::RecordBatchStreamAdapter,
     },
@@ -47,15 +47,20 @@ impl ConnectorScan {
 
 /// Opens sources in a task. Implemented by the connectors.
 pub trait OpenSource: Send + Sync {
-    /// The rows of some splits of a scan, with exactly the columns of `schema`.
+    /// The rows of some splits of a scan, with exactly the columns of `schema`. Rows that are left out because they cannot be
+    /// read are counted in `skipped`.
     fn open(
         &self,
         scan: &ConnectorScan,
         splits: &[Split],
         schema: SchemaRef,
         context: Arc<TaskContext>,
+        skipped: Count,
     ) -> Result<SendableRecordBatchStream>;
 }
+
+/// The counter, among a scan's, of rows that were left out because they cannot be read.
+pub const SKIPPED_ROWS: &str = "skipped_rows";
 
 /// The session-config extension under which [`ConnectorSourceExec`] finds the connectors.
 pub struct ConnectorReader(pub Arc<dyn OpenSource>);
@@ -178,7 +183,8 @@ impl ExecutionPlan for ConnectorSourceExec {
             return internal_err!("table {} has no partition {partition}", self.scan.table.path);
         };
         // A source that always has rows would otherwise never give its thread back, not even to be cancelled.
-        let rows = reader.0.open(&self.scan, splits, self.schema(), context)?;
+        let skipped = MetricBuilder::new(&self.metrics).counter(SKIPPED_ROWS, partition);
+        let rows = reader.0.open(&self.scan, splits, self.schema(), context, skipped)?;
         let rows = make_cooperative(rows);
         let counted = BaselineMetrics::new(&self.metrics, partition);
         let rows = rows.inspect_ok(move |batch| counted.record_output(batch.num_rows()));

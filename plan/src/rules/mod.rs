@@ -5,6 +5,7 @@ mod join_order;
 mod partitionwise_union;
 mod runtime_filters;
 mod spillable_joins;
+mod build_sides;
 mod unmatched_build_rows;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use datafusion::{
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
 };
 
+pub use build_sides::{holds_build_sides, without_build_sides};
 pub use filter_constants::FilterConstants;
 pub use join_order::JoinOrder;
 pub use partitionwise_union::PartitionwiseUnions;

@@ -6,7 +6,7 @@ use thalweg_graph::{JobId, RuntimeMode, SqlError, explain, sql_error::SqlErrorCo
 use super::{Outcome, Rows, Session};
 use crate::{
     error,
-    planner::{Root, RootOutput},
+    planner::{Root, RootOutput, fates},
     sql::command::{Command, Explain, Insert, Query},
 };
 
@@ -28,6 +28,9 @@ impl Session {
             },
             _ => return Err(SqlError::new(SqlErrorCode::Invalid, "this statement has no plan")),
         };
+        if let Some(checkpoint) = &wanted.upgrade {
+            return self.explain_upgrade(checkpoint, roots, text, job, &state, mode).await;
+        }
         let mut sections = vec![section("Abstract Syntax Tree", &plans(&roots, |plan| Ok(plan.clone()))?)];
         sections.push(section("Optimized Logical Plan", &plans(&roots, |plan| optimized(plan, &state))?));
         let graph = self.plan(roots, text, job, &state, mode).await?;
@@ -47,6 +50,26 @@ impl Session {
             sections.push(section("Physical Execution Plan", &json));
         }
         Rows::of("result", [sections.join("\n\n")]).outcome()
+    }
+
+    /// What becomes of the state of a checkpoint in a job, a line for each operator.
+    async fn explain_upgrade(
+        &self,
+        checkpoint: &str,
+        roots: Vec<Root>,
+        text: &str,
+        job: JobId,
+        state: &SessionState,
+        mode: RuntimeMode,
+    ) -> Result<Outcome, SqlError> {
+        if mode != RuntimeMode::Streaming {
+            let message = "a batch job keeps no state: `EXPLAIN UPGRADE` is for streams";
+            return Err(SqlError::new(SqlErrorCode::Invalid, message));
+        }
+        let graph = self.plan(roots, text, job, state, mode).await?;
+        let manifest = self.connectors.checkpoint(checkpoint).await?;
+        let fates = fates(&graph, &manifest)?;
+        Rows::of("result", fates.iter().map(|fate| format!("{} {}: {}", fate.what, fate.uid, fate.why))).outcome()
     }
 
     async fn explained_query(

@@ -19,14 +19,13 @@ use thalweg_graph::exchange::{ExchangeKind, Partitioning, ResultPartitionDescrip
 use super::{
     Exchange,
     block::batch_bytes,
+    event::Signal,
     partitioner::Partitioner,
     shuffle_file::ShuffleWriter,
     subpartition_queue::{Demand, QueueWriter, queue},
 };
-use crate::{counters::TaskCounters, watermark::Watermark};
+use crate::counters::TaskCounters;
 
-/// Rows of a full batch.
-const BATCH_ROWS: usize = 8192;
 /// Fewer rows than this are never sent for lack of room to gather more.
 const BATCH_ROWS_MIN: usize = 256;
 /// Bytes that one stream gathers over one edge, all lanes together.
@@ -92,7 +91,9 @@ impl ResultPartition {
         let subpartitions = (*subpartitions).max(1) as usize;
         let lanes = match partitioning {
             Partitioning::Single | Partitioning::Broadcast => 1,
-            Partitioning::Hash { .. } | Partitioning::RoundRobin => subpartitions,
+            Partitioning::Hash { .. } | Partitioning::KeyGroups { .. } | Partitioning::RoundRobin => {
+                subpartitions
+            }
         };
         let start = id.producer.subtask.index as usize + self.writers.fetch_add(1, Relaxed);
         let partitioner = Partitioner::new(partitioning, subpartitions, start, &self.schema, context)?;
@@ -100,6 +101,7 @@ impl ResultPartition {
             partition: Arc::clone(self),
             partitioner,
             lanes: Lanes::Unsized(lanes),
+            batch_rows: context.session_config().batch_size().max(BATCH_ROWS_MIN),
             gathered: self.exchange.memory.new_empty(),
         })
     }
@@ -117,6 +119,11 @@ impl ResultPartition {
                 self.exchange.store.register_file(self.descriptor.id, file, same).map_err(external)
             }
         }
+    }
+
+    /// Whether consumers read it while it is being written: they notice when it is given up.
+    pub fn is_read_meanwhile(&self) -> bool {
+        matches!(self.target, Target::Queues(_))
     }
 
     /// Gives the output up. Consumers are told why.
@@ -151,11 +158,11 @@ impl ResultPartition {
         Ok(())
     }
 
-    /// Tells all consumers how far event time has come.
-    async fn watermark(&self, watermark: Watermark) {
+    /// Tells all consumers something between rows.
+    async fn signal(&self, signal: Signal) {
         let Target::Queues(queues) = &self.target else { return };
         for queue in queues {
-            let (_, waited) = queue.watermark(watermark).await;
+            let (_, waited) = queue.signal(signal.clone()).await;
             self.counters.backpressured_ns.add_time(waited);
         }
     }
@@ -187,6 +194,8 @@ pub struct PartitionWriter {
     partition: Arc<ResultPartition>,
     partitioner: Partitioner,
     lanes: Lanes,
+    /// Rows of a full batch.
+    batch_rows: usize,
     /// What the lanes hold, as the pool is told.
     gathered: MemoryReservation,
 }
@@ -206,7 +215,7 @@ impl PartitionWriter {
         if batch.num_rows() == 0 {
             return Ok(self.partition.demand());
         }
-        let (lanes, row_bytes) = self.lanes.sized(&batch);
+        let (lanes, row_bytes) = self.lanes.sized(&batch, self.batch_rows);
         for (lane, part) in self.partitioner.deal(batch)? {
             lanes[lane].push_batch(part)?;
             while let Some(full) = lanes[lane].next_completed_batch() {
@@ -231,10 +240,10 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// Sends what is gathered, and behind it how far event time has come.
-    pub async fn watermark(&mut self, watermark: Watermark) -> Result<()> {
+    /// Sends what is gathered, and behind it what is said between rows.
+    pub async fn signal(&mut self, signal: Signal) -> Result<()> {
         self.flush().await?;
-        self.partition.watermark(watermark).await;
+        self.partition.signal(signal).await;
         Ok(())
     }
 
@@ -245,10 +254,10 @@ impl PartitionWriter {
 }
 
 impl Lanes {
-    fn sized(&mut self, first: &RecordBatch) -> (&mut Vec<BatchCoalescer>, usize) {
+    fn sized(&mut self, first: &RecordBatch, batch_rows: usize) -> (&mut Vec<BatchCoalescer>, usize) {
         if let Lanes::Unsized(count) = *self {
             let row_bytes = (batch_bytes(first) / first.num_rows()).max(1);
-            let rows = (GATHERED_BYTES_MAX / (count * row_bytes)).clamp(BATCH_ROWS_MIN, BATCH_ROWS);
+            let rows = (GATHERED_BYTES_MAX / (count * row_bytes)).clamp(BATCH_ROWS_MIN, batch_rows);
             let lane = || {
                 // A part that is large already goes on as it is.
                 BatchCoalescer::new(first.schema(), rows).with_biggest_coalesce_batch_size(Some(rows / 4))

@@ -14,6 +14,7 @@ use arrow::{
 use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::empty::EmptyTable, execution::runtime_env::RuntimeEnv};
 use thalweg_graph::{
+    checkpoint::Manifest,
     sql_error::SqlErrorCode,
     table::Column,
     table::{SinkDescriptor, TableDescriptor, nearest},
@@ -44,6 +45,10 @@ impl Connectors for Empty {
 
     fn is_bounded(&self, table: &TableDescriptor) -> bool {
         table.options.get("path").is_none_or(|path| path != ENDLESS)
+    }
+
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError> {
+        Err(SqlError::new(SqlErrorCode::Invalid, format!("there is no checkpoint `{url}`")))
     }
 
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError> {
