@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
+use datafusion::{
+    execution::TaskContext,
+    physical_plan::{ExecutionPlan, metrics::Count},
+};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
