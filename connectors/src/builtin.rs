@@ -27,7 +27,7 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor, TableDescriptor, nearest},
 };
 use thalweg_plan::{
-    connect::{Connectors, FileRange},
+    connect::{Connectors, FileRange, SinkChanges},
     exec::{ConnectorScan, OpenSource},
     sql_type,
 };
@@ -214,6 +214,13 @@ impl Connectors for BuiltinConnectors {
             .into()),
             _ => Ok(()),
         }
+    }
+
+    fn sink_changes(&self, sink: &SinkDescriptor) -> Result<SinkChanges, SqlError> {
+        Ok(match sink.table.connector() {
+            "print" | "blackhole" => SinkChanges::All,
+            _ => SinkChanges::Inserts,
+        })
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {

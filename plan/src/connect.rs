@@ -27,6 +27,17 @@ pub struct FileRange {
     pub end: u64,
 }
 
+/// Which changes a table takes from a stream whose rows change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkChanges {
+    /// New rows only.
+    Inserts,
+    /// The newest row of each value of these columns, or that there is none any more.
+    Upserts(Vec<String>),
+    /// Every change: rows come with their weights ([`crate::stream::changelog`]).
+    All,
+}
+
 /// The world as planning sees it.
 #[async_trait]
 pub trait Connectors: Debug + Send + Sync {
@@ -58,6 +69,9 @@ pub trait Connectors: Debug + Send + Sync {
 
     /// Checks that rows of `schema` can be written to the table in the way that is asked.
     fn validate_sink(&self, sink: &SinkDescriptor, schema: &Schema) -> Result<(), SqlError>;
+
+    /// Says which changes a table takes.
+    fn sink_changes(&self, sink: &SinkDescriptor) -> Result<SinkChanges, SqlError>;
 
     /// Returns the hosts that hold each range on their own disks, one answer for each range; empty where that means nothing.
     /// Never fails a plan.

@@ -30,11 +30,11 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor},
 };
 
+pub use self::recovery::{Fate, fates};
 use self::{
     cut::{Cut, CutVertex},
     deal::Dealer,
 };
-pub use self::recovery::{Fate, fates};
 use crate::{connect::Connectors, error, exec::codec, target::Target, window};
 
 /// A statement, or a set of them, to be made into one job.

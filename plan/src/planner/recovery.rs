@@ -27,10 +27,14 @@ pub fn fates(graph: &JobGraph, manifest: &Manifest) -> Result<Vec<Fate>, SqlErro
     let new = stateful(graph)?;
     let old = kept(manifest);
     let fate = |uid: &String| match (new.contains(uid), old.contains(uid)) {
-        (true, true) => Fate { what: "kept", uid: uid.clone(), why: "it stands in the checkpoint under this name" },
-        (true, false) => {
-            Fate { what: "rebuilt", uid: uid.clone(), why: "the checkpoint knows none of this name: it begins anew" }
+        (true, true) => {
+            Fate { what: "kept", uid: uid.clone(), why: "it stands in the checkpoint under this name" }
         }
+        (true, false) => Fate {
+            what: "rebuilt",
+            uid: uid.clone(),
+            why: "the checkpoint knows none of this name: it begins anew",
+        },
         _ => Fate { what: "dropped", uid: uid.clone(), why: "the job has none of this name any more" },
     };
     Ok(new.union(&old).map(fate).collect())
@@ -81,7 +85,8 @@ fn stateful(graph: &JobGraph) -> Result<BTreeSet<String>, SqlError> {
 /// The names of everything that a checkpoint keeps.
 fn kept(manifest: &Manifest) -> BTreeSet<String> {
     let subtasks = manifest.subtasks.iter().map(|(_, subtask)| subtask);
-    let operators = subtasks.clone().flat_map(|subtask| &subtask.operators).map(|operator| operator.uid.clone());
+    let operators =
+        subtasks.clone().flat_map(|subtask| &subtask.operators).map(|operator| operator.uid.clone());
     let sources = subtasks.filter_map(|subtask| subtask.source.as_ref()).map(|source| source.uid.clone());
     operators.chain(sources).collect()
 }

@@ -69,7 +69,8 @@ impl Session {
         let graph = self.plan(roots, text, job, state, mode).await?;
         let manifest = self.connectors.checkpoint(checkpoint).await?;
         let fates = fates(&graph, &manifest)?;
-        Rows::of("result", fates.iter().map(|fate| format!("{} {}: {}", fate.what, fate.uid, fate.why))).outcome()
+        Rows::of("result", fates.iter().map(|fate| format!("{} {}: {}", fate.what, fate.uid, fate.why)))
+            .outcome()
     }
 
     async fn explained_query(

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thalweg_graph::EdgeId;
 
+use super::updating::{FinalResultSpec, GroupAggregateSpec, JoinSpec, TopNSpec};
 use crate::panes::{Panes, WindowBound};
 
 /// A head and the operators behind it, in the order in which rows pass them.
@@ -61,7 +62,10 @@ pub struct PairInput {
 
 /// What an operator of two inputs does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PairKind {}
+pub enum PairKind {
+    /// Joins all rows of both sides.
+    Join(Box<JoinSpec>),
+}
 
 /// One operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +104,14 @@ pub enum OperatorKind {
     },
     /// Aggregates windows and puts each out once, when it is complete.
     WindowAggregate(Box<WindowAggregateSpec>),
+    /// Gives rows that are only added their weight, one, where rows that have weights come beside them.
+    AddWeights,
+    /// Aggregates all rows there are and puts out what changes.
+    GroupAggregate(Box<GroupAggregateSpec>),
+    /// Keeps the first rows in an order.
+    TopN(Box<TopNSpec>),
+    /// Puts out what there is when the input ends.
+    FinalResult(Box<FinalResultSpec>),
 }
 
 /// An aggregation by windows and keys.
@@ -149,9 +161,11 @@ impl OperatorKind {
     /// Whether it keeps something from one row to another.
     pub fn has_state(&self) -> bool {
         match self {
-            OperatorKind::Calc { .. } | OperatorKind::Watermarks { .. } | OperatorKind::AssignWindows { .. } => {
-                false
-            }
+            OperatorKind::Calc { .. }
+            | OperatorKind::Watermarks { .. }
+            | OperatorKind::AssignWindows { .. }
+            | OperatorKind::AddWeights => false,
+            OperatorKind::GroupAggregate(_) | OperatorKind::TopN(_) | OperatorKind::FinalResult(_) => true,
             // What the first phase holds goes on before a barrier.
             OperatorKind::WindowAggregate(aggregate) => !matches!(aggregate.phase, Phase::Local { .. }),
         }

@@ -4,11 +4,14 @@
 //! DataFusion describes the pieces (expressions, aggregates, scans) and computes their kernels; rows, watermarks and the end of
 //! input move through the chain in order.
 
+pub mod changelog;
 mod fragment;
+mod updating;
 mod watermark;
 
 pub use fragment::{
     Head, OperatorKind, OperatorSpec, OutputColumn, PairInput, PairKind, Phase, StreamFragment,
     WindowAggregateSpec,
 };
+pub use updating::{FinalResultSpec, GroupAggregateSpec, JoinKind, JoinSpec, SortKey, TopNSpec};
 pub use watermark::WatermarkNode;

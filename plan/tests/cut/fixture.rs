@@ -24,7 +24,7 @@ use thalweg_graph::{
 };
 use thalweg_plan::{
     Connectors, Target,
-    connect::FileRange,
+    connect::{FileRange, SinkChanges},
     planner::{PlanRequest, Root, RootOutput, plan_job},
     session_config::{planning_state, session_state},
 };
@@ -188,6 +188,10 @@ impl Connectors for NoConnectors {
 
     fn validate_sink(&self, _: &SinkDescriptor, _: &Schema) -> Result<(), SqlError> {
         Ok(())
+    }
+
+    fn sink_changes(&self, _: &SinkDescriptor) -> Result<SinkChanges, SqlError> {
+        Ok(SinkChanges::All)
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {

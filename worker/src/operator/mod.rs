@@ -9,6 +9,16 @@ pub mod watermarks;
 pub mod times;
 pub mod assign_windows;
 pub mod window_aggregate;
+pub mod changelog;
+pub mod marks;
+pub mod row_store;
+pub mod key_table;
+pub mod state_log;
+pub mod sort_order;
+pub mod group_aggregate;
+pub mod join;
+pub mod top_n;
+pub mod final_result;
 pub mod chain;
 pub mod build;
 

@@ -19,7 +19,7 @@ use thalweg_graph::SqlError;
 
 use super::{
     stream::{PendingWindows, QualifiedField, Stream, column_of, fields_of},
-    translate::{Translation, unsupported},
+    translate::{Translation, internal, unsupported},
     vertex::{columns_plan, encode_columns},
 };
 use crate::{
@@ -47,7 +47,7 @@ impl Translation<'_> {
     /// An aggregation by the windows that are pending.
     pub(super) fn aggregate(&mut self, input: Stream, aggregate: &Aggregate) -> Result<Stream, SqlError> {
         let Some(pending) = input.pending.clone() else {
-            return Err(unsupported("an aggregation without windows in streaming mode"));
+            return Err(internal("an aggregation by windows has none"));
         };
         let has = |wanted| aggregate.group_expr.iter().any(|expr| pending.bound(expr) == Some(wanted));
         if !has(WindowBound::Start) || !has(WindowBound::End) {
@@ -89,7 +89,7 @@ impl Translation<'_> {
             let (partitioning, parallelism) = self.by_keys(&parts.keys).map_err(error::from_datafusion)?;
             let states = DFSchema::try_from(Arc::clone(&parts.states)).map_err(error::from_datafusion)?;
             let local = Stream { schema: Arc::new(states), times: Vec::new(), pending: None, ..input };
-            let vertex = self.draft.exchange(&local, partitioning, parallelism);
+            let vertex = self.draft.exchange(&local, partitioning, parallelism)?;
             let kind = spec(Phase::Global, parts.output, results).map_err(error::from_datafusion)?;
             let display = format!("GlobalWindowAggregate: {shape}");
             self.draft.vertices[vertex].push("GlobalWindowAggregate", display, kind);
@@ -99,7 +99,8 @@ impl Translation<'_> {
         let is_time = |(expr, _): &(&Expr, &QualifiedField)| pending.bound(expr) == Some(WindowBound::Time);
         let times = aggregate.group_expr.iter().zip(&fields).filter(is_time);
         let times = times.map(|(_, field)| column_of(field)).collect();
-        Ok(Stream { vertex, schema: Arc::clone(&aggregate.schema), times, pending: None })
+        let schema = Arc::clone(&aggregate.schema);
+        Ok(Stream { vertex, schema, updating: false, times, pending: None })
     }
 
     fn parts(

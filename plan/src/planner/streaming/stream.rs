@@ -8,7 +8,10 @@ use datafusion::{
     logical_expr::Expr,
 };
 
-use crate::panes::{Panes, WindowBound};
+use crate::{
+    panes::{Panes, WindowBound},
+    stream::changelog::weight_field,
+};
 
 /// A column as a schema has it: its qualifier and its field.
 pub(super) type QualifiedField = (Option<TableReference>, FieldRef);
@@ -17,8 +20,10 @@ pub(super) type QualifiedField = (Option<TableReference>, FieldRef);
 pub(super) struct Stream {
     /// The vertex that makes it.
     pub vertex: usize,
-    /// The columns of its rows, in order. More than the logical plan knows of where windows are pending.
+    /// The columns of its rows, in order, without their weight. More than the logical plan knows of where windows are pending.
     pub schema: DFSchemaRef,
+    /// Whether it also takes rows back: then a row's weight stands behind its columns.
+    pub updating: bool,
     /// Those of them that are event time.
     pub times: Vec<Column>,
     /// The windows that its rows are in, as long as nobody has needed their borders.
@@ -52,6 +57,16 @@ impl PendingWindows {
 }
 
 impl Stream {
+    /// The columns of its rows as they travel: with the weight where there is one.
+    pub fn columns(&self) -> Result<DFSchemaRef> {
+        if !self.updating {
+            return Ok(Arc::clone(&self.schema));
+        }
+        let mut fields = fields_of(&self.schema);
+        fields.push((None, Arc::new(weight_field())));
+        schema_of(fields)
+    }
+
     /// Whether a column is event time.
     pub fn is_time(&self, column: &Column) -> bool {
         let index = self.schema.maybe_index_of_column(column);

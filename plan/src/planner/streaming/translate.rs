@@ -10,7 +10,7 @@ use datafusion::{
         Expr, Extension, Filter, LogicalPlan, Projection, TableType, Union,
         physical_planning_context::PhysicalPlanningContext,
     },
-    physical_expr::{PhysicalExpr, create_physical_expr},
+    physical_expr::{PhysicalExpr, create_physical_expr, expressions::Column as PhysicalColumn},
     physical_plan::{
         ExecutionPlan, ExecutionPlanProperties as _,
         filter::FilterExec,
@@ -22,13 +22,14 @@ use thalweg_graph::{SqlError, VertexOutput, exchange::Partitioning, sql_error::S
 use super::{
     Draft,
     stream::{PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of, unaliased},
+    top_n,
     vertex::{StreamVertex, VertexHead, encode_columns},
 };
 use crate::{
     error,
     exec::codec,
     panes::WindowBound,
-    stream::{OperatorKind, WatermarkNode},
+    stream::{OperatorKind, WatermarkNode, changelog::WEIGHT},
     window::{WindowKind, WindowTableFunction},
     words::NOT_YET,
 };
@@ -57,7 +58,7 @@ impl Translation<'_> {
         self.settled(stream, plan)
     }
 
-    fn node<'b>(&'b mut self, plan: &'b LogicalPlan) -> BoxFuture<'b, Result<Stream, SqlError>> {
+    pub(super) fn node<'b>(&'b mut self, plan: &'b LogicalPlan) -> BoxFuture<'b, Result<Stream, SqlError>> {
         Box::pin(async move {
             match plan {
                 LogicalPlan::TableScan(_) | LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
@@ -68,10 +69,17 @@ impl Translation<'_> {
                     input.aliased(&alias.alias).map_err(error::from_datafusion)
                 }
                 LogicalPlan::Projection(projection) => {
+                    if let Some(ranked) = top_n::ranked_below(projection)? {
+                        let input = self.ranked(&ranked).await?;
+                        return self.projection(input, projection);
+                    }
                     let input = self.node(&projection.input).await?;
                     self.projection(input, projection)
                 }
                 LogicalPlan::Filter(filter) => {
+                    if let Some(ranked) = top_n::ranked(filter)? {
+                        return self.ranked(&ranked).await;
+                    }
                     let input = self.node(&filter.input).await?;
                     self.filter(input, filter)
                 }
@@ -79,8 +87,14 @@ impl Translation<'_> {
                 LogicalPlan::Extension(extension) => self.extension(extension).await,
                 LogicalPlan::Aggregate(aggregate) => {
                     let input = self.node(&aggregate.input).await?;
-                    self.aggregate(input, aggregate)
+                    match &input.pending {
+                        Some(_) => self.aggregate(input, aggregate),
+                        None => self.group_aggregate(input, aggregate),
+                    }
                 }
+                LogicalPlan::Join(join) => self.join(join).await,
+                LogicalPlan::Limit(limit) => self.limit(limit).await,
+                LogicalPlan::Sort(sort) => self.sort(sort).await,
                 other => Err(not_yet(other)),
             }
         })
@@ -97,7 +111,8 @@ impl Translation<'_> {
             chain: Vec::new(),
             output: VertexOutput::Edges,
         });
-        Ok(Stream { vertex, schema: Arc::clone(leaf.schema()), times: Vec::new(), pending: None })
+        let schema = Arc::clone(leaf.schema());
+        Ok(Stream { vertex, schema, updating: false, times: Vec::new(), pending: None })
     }
 
     async fn extension(&mut self, extension: &Extension) -> Result<Stream, SqlError> {
@@ -128,6 +143,9 @@ impl Translation<'_> {
     /// Windows wait until somebody needs them.
     fn window_function(&mut self, input: Stream, function: &WindowTableFunction) -> Result<Stream, SqlError> {
         let input = self.assigned(input)?;
+        if input.updating {
+            return Err(unsupported("a window function over rows that change in streaming mode"));
+        }
         if !input.is_time(&function.time) {
             let message = format!(
                 "a window function on a stream needs an event time column, and `{}` is none: declare `WATERMARK FOR {0} AS ...` on its table",
@@ -157,24 +175,29 @@ impl Translation<'_> {
         };
         let times = input.times.iter().filter_map(renamed).collect();
         let schema = schema_of(made.to_vec()).map_err(error::from_datafusion)?;
-        Ok(Stream { vertex: input.vertex, schema, times, pending: Some(pending) })
+        Ok(Stream { vertex: input.vertex, schema, updating: false, times, pending: Some(pending) })
     }
 
-    fn filter(&mut self, input: Stream, filter: &Filter) -> Result<Stream, SqlError> {
+    pub(super) fn filter(&mut self, input: Stream, filter: &Filter) -> Result<Stream, SqlError> {
         let input = self.assigned_for(input, std::slice::from_ref(&filter.predicate))?;
         let predicate = self.physical(&filter.predicate, &input.schema)?;
+        let columns = input.columns().map_err(error::from_datafusion)?;
         let vertex = &mut self.draft.vertices[input.vertex];
-        let added = vertex.calc(&input.schema, |below| Ok(Arc::new(FilterExec::try_new(predicate, below)?)));
+        let added = vertex.calc(&columns, |below| Ok(Arc::new(FilterExec::try_new(predicate, below)?)));
         added.map_err(error::from_datafusion)?;
         Ok(input)
     }
 
-    fn projection(&mut self, input: Stream, projection: &Projection) -> Result<Stream, SqlError> {
+    pub(super) fn projection(&mut self, input: Stream, projection: &Projection) -> Result<Stream, SqlError> {
         self.project(input, projection.expr.iter().cloned().zip(fields_of(&projection.schema)).collect())
     }
 
     /// Computes columns. Borders of pending windows that are only passed on stay pending.
-    fn project(&mut self, input: Stream, exprs: Vec<(Expr, QualifiedField)>) -> Result<Stream, SqlError> {
+    pub(super) fn project(
+        &mut self,
+        input: Stream,
+        exprs: Vec<(Expr, QualifiedField)>,
+    ) -> Result<Stream, SqlError> {
         let computed: Vec<Expr> = match &input.pending {
             Some(pending) => {
                 let exprs = exprs.iter().map(|(expr, _)| expr);
@@ -202,14 +225,18 @@ impl Translation<'_> {
             let expr = self.physical(unaliased(expr), &input.schema)?;
             physical.push(ProjectionExpr { expr, alias: field.name().clone() });
         }
+        if input.updating {
+            let weight = Arc::new(PhysicalColumn::new(WEIGHT, input.schema.fields().len()));
+            physical.push(ProjectionExpr { expr: weight, alias: WEIGHT.to_owned() });
+        }
+        let columns = input.columns().map_err(error::from_datafusion)?;
         let vertex = &mut self.draft.vertices[input.vertex];
-        let added =
-            vertex.calc(&input.schema, |below| Ok(Arc::new(ProjectionExec::try_new(physical, below)?)));
+        let added = vertex.calc(&columns, |below| Ok(Arc::new(ProjectionExec::try_new(physical, below)?)));
         added.map_err(error::from_datafusion)?;
         let times = input.times_through(&made);
         let schema = schema_of(made.into_iter().map(|(_, field)| field).collect());
         let schema = schema.map_err(error::from_datafusion)?;
-        Ok(Stream { vertex: input.vertex, schema, times, pending })
+        Ok(Stream { vertex: input.vertex, schema, updating: input.updating, times, pending })
     }
 
     /// The column with the time of pending windows among those made; added, hidden, where it is not there.
@@ -243,8 +270,13 @@ impl Translation<'_> {
             inputs.push(self.root(input).await?);
         }
         let target = self.draft.vertices.len();
+        let updating = inputs.iter().any(|input| input.updating);
         let mut edges = Vec::with_capacity(inputs.len());
         for input in &inputs {
+            if updating && !input.updating {
+                let (name, kind) = ("AddWeights", OperatorKind::AddWeights);
+                self.draft.vertices[input.vertex].push(name, name.to_owned(), kind);
+            }
             edges.push(self.draft.edge(input.vertex, target, Partitioning::RoundRobin));
         }
         let parallelism =
@@ -257,13 +289,15 @@ impl Translation<'_> {
         let times = fields.iter().enumerate().filter(|(position, _)| is_time(*position));
         let times = times.map(|(_, field)| column_of(field)).collect();
         let schema = Arc::clone(&union.schema);
+        let stream = Stream { vertex: target, schema, updating, times, pending: None };
+        let columns = stream.columns().map_err(error::from_datafusion)?;
         self.draft.vertices.push(StreamVertex {
             parallelism,
-            head: VertexHead::Edges { edges, schema: schema.inner().clone() },
+            head: VertexHead::Edges { edges, schema: columns.inner().clone() },
             chain: Vec::new(),
             output: VertexOutput::Edges,
         });
-        Ok(Stream { vertex: target, schema, times, pending: None })
+        Ok(stream)
     }
 
     /// The stream with its windows assigned if any of these expressions needs a border.
@@ -273,7 +307,7 @@ impl Translation<'_> {
     }
 
     /// The stream with each row once for each of its windows, whose borders are columns behind the row's own.
-    fn assigned(&mut self, input: Stream) -> Result<Stream, SqlError> {
+    pub(super) fn assigned(&mut self, input: Stream) -> Result<Stream, SqlError> {
         let Some(pending) = input.pending.clone() else { return Ok(input) };
         let time = self.position(&input, &pending.time)?;
         let mut fields = fields_of(&input.schema);
@@ -291,11 +325,11 @@ impl Translation<'_> {
         let mut times = input.times;
         let ends = pending.columns.iter().filter(|(_, bound)| *bound == WindowBound::Time);
         times.extend(ends.map(|(field, _)| column_of(field)));
-        Ok(Stream { vertex: input.vertex, schema, times, pending: None })
+        Ok(Stream { vertex: input.vertex, schema, updating: input.updating, times, pending: None })
     }
 
     /// The stream with exactly the columns of a plan, in its order.
-    fn settled(&mut self, stream: Stream, plan: &LogicalPlan) -> Result<Stream, SqlError> {
+    pub(super) fn settled(&mut self, stream: Stream, plan: &LogicalPlan) -> Result<Stream, SqlError> {
         let stream = self.assigned(stream)?;
         let fields = fields_of(plan.schema());
         let in_order = fields.len() == stream.schema.fields().len()
@@ -362,10 +396,7 @@ fn source_name(leaf: &LogicalPlan) -> String {
 
 fn not_yet(plan: &LogicalPlan) -> SqlError {
     unsupported(&match plan {
-        LogicalPlan::Join(_) => "a join in streaming mode".to_owned(),
         LogicalPlan::Window(_) => "`OVER` in streaming mode".to_owned(),
-        LogicalPlan::Sort(_) => "`ORDER BY` in streaming mode".to_owned(),
-        LogicalPlan::Limit(_) => "`LIMIT` in streaming mode".to_owned(),
         LogicalPlan::Distinct(_) => "`DISTINCT` in streaming mode".to_owned(),
         LogicalPlan::Unnest(_) => "`UNNEST` in streaming mode".to_owned(),
         other => format!("`{}` in streaming mode", other.display()),

@@ -12,7 +12,7 @@ use thalweg_graph::{EdgeId, VertexOutput};
 
 use crate::{
     exec::codec,
-    stream::{Head, OperatorKind, OperatorSpec, StreamFragment},
+    stream::{Head, OperatorKind, OperatorSpec, PairInput, PairKind, StreamFragment},
 };
 
 /// A vertex to be.
@@ -33,6 +33,8 @@ pub(super) enum VertexHead {
     Source { plan: Arc<dyn ExecutionPlan>, name: String },
     /// Edges, with the columns that come over them.
     Edges { edges: Vec<EdgeId>, schema: SchemaRef },
+    /// Two kinds of rows: an edge for each, with the columns that come over it, and the operator that puts them together.
+    Pair { inputs: [(EdgeId, SchemaRef); 2], name: String, display: String, kind: PairKind },
 }
 
 /// An operator to be.
@@ -77,6 +79,18 @@ impl StreamVertex {
             VertexHead::Edges { edges, schema } => {
                 Head::Edges { edges: edges.clone(), columns: encode_columns(schema)? }
             }
+            VertexHead::Pair { inputs: [left, right], name, kind, .. } => {
+                let input = |(edge, schema): &(EdgeId, SchemaRef)| -> Result<PairInput> {
+                    Ok(PairInput { edges: vec![*edge], columns: encode_columns(schema)? })
+                };
+                Head::Pair {
+                    left: input(left)?,
+                    right: input(right)?,
+                    uid: uids.next(name),
+                    name: name.clone(),
+                    kind: kind.clone(),
+                }
+            }
         };
         let chain = self.chain.iter().map(|link| match link {
             // It has no state.
@@ -93,8 +107,10 @@ impl StreamVertex {
     /// The chain of its operators, as Flink names a vertex.
     pub fn name(&self) -> String {
         let mut names = Vec::new();
-        if let VertexHead::Source { name, .. } = &self.head {
-            names.push(format!("Source: {name}"));
+        match &self.head {
+            VertexHead::Source { name, .. } => names.push(format!("Source: {name}")),
+            VertexHead::Pair { name, .. } => names.push(name.clone()),
+            VertexHead::Edges { .. } => {}
         }
         names.extend(self.chain.iter().map(|link| match link {
             Link::Calc(_) => "Calc".to_owned(),
@@ -115,6 +131,9 @@ impl StreamVertex {
             VertexHead::Edges { edges, .. } => {
                 let edges: Vec<String> = edges.iter().map(ToString::to_string).collect();
                 vec![format!("Exchange: edges=[{}]", edges.join(", "))]
+            }
+            VertexHead::Pair { inputs: [(left, _), (right, _)], display, .. } => {
+                vec![display.clone(), format!("Exchange: left=[{left}], right=[{right}]")]
             }
         };
         for link in &self.chain {

@@ -21,7 +21,7 @@ use thalweg_graph::{
 };
 
 use super::*;
-use crate::connect::FileRange;
+use crate::connect::{FileRange, SinkChanges};
 
 /// Options that the connectors know.
 const OPTIONS: &[&str] = &["connector", "format", "path"];
@@ -77,6 +77,10 @@ impl Connectors for Empty {
 
     fn validate_sink(&self, _sink: &SinkDescriptor, _schema: &Schema) -> Result<(), SqlError> {
         Ok(())
+    }
+
+    fn sink_changes(&self, _: &SinkDescriptor) -> Result<SinkChanges, SqlError> {
+        Ok(SinkChanges::All)
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {
