@@ -146,6 +146,8 @@ fn run_in_child(query: &str, workload: &Workload) -> Result<QueryCost> {
     for (key, value) in &workload.options.0 {
         command.arg("-D").arg(format!("{key}={value}"));
     }
+    // What a child says is shown as it is: without where it came from.
+    command.env("RUST_LIB_BACKTRACE", "0");
     let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", errors.trim());
