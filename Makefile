@@ -79,7 +79,7 @@ bench: ## Prints every benchmark (ROUNDS=3); JSON goes to the cache folder.
 	cargo bench $(CARGO_FLAGS) --bench exchange
 
 .PHONY: bench-nexmark
-bench-nexmark: ## Prints Nexmark's queries (ARGS="--queries 0,5 --events 3000000 -D execution.checkpointing.interval=1s").
+bench-nexmark: ## Prints Nexmark's queries (ARGS="--queries q0,q5 --events 3000000 -D execution.checkpointing.interval=1s").
 	cargo build $(CARGO_FLAGS) --release --bins
 	mkdir -p "$(THALWEG_CACHE)/bench"
 	$(BENCH) nexmark --json "$(THALWEG_CACHE)/bench/nexmark.json" $(ARGS)

@@ -121,9 +121,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct NexmarkArgs {
-    /// Numbers of queries; all where none are given
+    /// Queries: `q0`, or `events` for all columns of all events; all where none are given
     #[arg(long, value_delimiter = ',')]
-    queries: Vec<u32>,
+    queries: Vec<String>,
     /// Events of each query; 10 million, and 3 million for heavy ones, where nothing is said
     #[arg(long)]
     events: Option<u64>,
@@ -136,7 +136,8 @@ struct NexmarkArgs {
 
 impl NexmarkArgs {
     fn workload(self) -> bench::nexmark::Workload {
-        let queries = if self.queries.is_empty() { nexmark::QUERIES.collect() } else { self.queries };
+        let all = std::iter::once(nexmark::ALL_COLUMNS.to_owned()).chain(nexmark::queries());
+        let queries = if self.queries.is_empty() { all.collect() } else { self.queries };
         let options: Options = self.define.into_iter().collect();
         bench::nexmark::Workload { queries, events: self.events, parallelism: self.parallelism, options }
     }
