@@ -16,11 +16,14 @@ const BATCH_ONLY: &[&str] = &["single_distinct_aggregation_to_group_by", "push_d
 
 /// The plan as the translation takes it.
 pub(super) fn optimized(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan, SqlError> {
+    // A subquery that gives one value becomes a join, since that value may change.
+    let mut state = state.clone();
+    state.config_mut().options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
     let analyzed = analyzed.map_err(error::from_datafusion)?;
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Optimizer::new().rules;
     let rules = rules.into_iter().filter(|rule| !BATCH_ONLY.contains(&rule.name())).collect();
-    Optimizer::with_rules(rules).optimize(analyzed, state, |_, _| {}).map_err(error::from_datafusion)
+    Optimizer::with_rules(rules).optimize(analyzed, &state, |_, _| {}).map_err(error::from_datafusion)
 }
 
 #[cfg(test)]
