@@ -75,8 +75,14 @@ BENCH := $(CARGO_TARGET_DIR)/release/bench
 bench: ## Prints every benchmark (ROUNDS=3); JSON goes to the cache folder.
 	cargo build $(CARGO_FLAGS) --release --bins
 	mkdir -p "$(THALWEG_CACHE)/bench"
-	for name in tpch cluster latency startup scheduling; do $(BENCH) $$name --json "$(THALWEG_CACHE)/bench/$$name.json"; done
+	for name in tpch cluster latency startup scheduling nexmark; do $(BENCH) $$name --json "$(THALWEG_CACHE)/bench/$$name.json"; done
 	cargo bench $(CARGO_FLAGS) --bench exchange
+
+.PHONY: bench-nexmark
+bench-nexmark: ## Prints Nexmark's queries (ARGS="--queries 0,5 --events 3000000 -D execution.checkpointing.interval=1s").
+	cargo build $(CARGO_FLAGS) --release --bins
+	mkdir -p "$(THALWEG_CACHE)/bench"
+	$(BENCH) nexmark --json "$(THALWEG_CACHE)/bench/nexmark.json" $(ARGS)
 
 .PHONY: duckdb
 duckdb: ## Installs DuckDB for comparison into the cache folder.

@@ -12,6 +12,7 @@ use datafusion::{
 };
 use thalweg_graph::{
     SqlError,
+    checkpoint::Manifest,
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 
@@ -43,8 +44,20 @@ pub trait Connectors: Debug + Send + Sync {
     /// Checks a table's `WITH` options: connector and format exist, options are known (else names the nearest) and have legal values.
     fn validate(&self, table: &TableDescriptor) -> Result<(), SqlError>;
 
+    /// Whether the rows of a table come to an end; a table without an end is read as a stream.
+    fn is_bounded(&self, table: &TableDescriptor) -> bool;
+
+    /// Columns of which every value keeps coming in all parts of a table. A stream may leave out rows by them before it reads off
+    /// the others how far event time has come; with other filters it would stand still while no row passes.
+    fn steady_columns(&self, _table: &TableDescriptor) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Returns the columns of a table that was declared without columns, partition columns included, from its files.
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError>;
+
+    /// Reads the manifest of a checkpoint or savepoint, by the URL of it or of its folder.
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError>;
 
     /// Returns what DataFusion reads the table through. `schema` has the table's physical columns in declared order.
     async fn table_provider(

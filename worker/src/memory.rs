@@ -7,23 +7,21 @@ use datafusion::{
     error::Result,
     execution::{
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::{FairSpillPool, MemoryLimit, MemoryPool, TrackConsumersPool},
+        memory_pool::{MemoryLimit, MemoryPool, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
 };
+use thalweg_plan::memory::pool_bytes;
 
-/// Code, stacks, metadata, decoders' buffers: what lives outside the pool.
-const BASE_BYTES: u64 = 128 << 20;
-/// A pool smaller than this runs nothing useful.
-const POOL_BYTES_MIN: u64 = 32 << 20;
+use crate::spill_pool::SpillPool;
+
 /// Consumers named in the error of a pool that is used up.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not zero");
 
 /// The pool of a worker that may use `memory_bytes` in all. To be handed to its process's connectors.
 pub fn pool(memory_bytes: u64) -> Arc<dyn MemoryPool> {
-    let bytes = memory_bytes.saturating_sub(BASE_BYTES).max(POOL_BYTES_MIN);
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED))
+    let bytes = usize::try_from(pool_bytes(memory_bytes)).unwrap_or(usize::MAX);
+    Arc::new(TrackConsumersPool::new(SpillPool::new(bytes), CONSUMERS_NAMED))
 }
 
 /// The pool that the connectors were given, so that sinks draw from the same one; a pool of its own for a worker whose connectors

@@ -17,6 +17,7 @@ use thalweg_integration::{
         report::Report,
     },
     drill::{self, Drill},
+    nexmark,
     processes::{Binary, ClusterConfig},
     tpch::{QUERIES, Scale},
     tpch_data,
@@ -71,6 +72,8 @@ enum Command {
         #[arg(long, default_value_t = 11)]
         repetitions: u32,
     },
+    /// Nexmark's queries over generated events into `blackhole`, as streams where they can be
+    Nexmark(NexmarkArgs),
     /// Kills workers at random moments of running jobs and checks the outcome
     Kill {
         #[arg(long, default_value = "0.1", value_parser = scale)]
@@ -88,12 +91,38 @@ enum Command {
         #[command(flatten)]
         workload: WorkloadArgs,
     },
+    /// Runs one query of Nexmark in this process; used by the other command
+    #[command(hide = true)]
+    NexmarkQuery(NexmarkArgs),
     /// Thalweg's own command line; the tests start workers by it
     #[command(hide = true, disable_help_flag = true)]
     Node {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Debug, Args)]
+struct NexmarkArgs {
+    /// Numbers of queries; all where none are given
+    #[arg(long, value_delimiter = ',')]
+    queries: Vec<u32>,
+    /// Events of each query; 10 million, and 3 million for heavy ones, where nothing is said
+    #[arg(long)]
+    events: Option<u64>,
+    #[arg(long, default_value_t = 2)]
+    parallelism: u32,
+    /// Options of Thalweg, `key=value`
+    #[arg(short = 'D', value_parser = option)]
+    define: Vec<(String, String)>,
+}
+
+impl NexmarkArgs {
+    fn workload(self) -> bench::nexmark::Workload {
+        let queries = if self.queries.is_empty() { nexmark::QUERIES.collect() } else { self.queries };
+        let options: Options = self.define.into_iter().collect();
+        bench::nexmark::Workload { queries, events: self.events, parallelism: self.parallelism, options }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +174,10 @@ fn main() -> Result<ExitCode> {
             bench::engine::run_here(engine, &workload.workload()?)?;
             return Ok(ExitCode::SUCCESS);
         }
+        Command::NexmarkQuery(arguments) => {
+            bench::nexmark::run_here(&arguments.workload())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Node { arguments } => {
             thalweg::memory::keep_freed_buffers();
             let arguments = std::iter::once("thalweg".to_owned()).chain(arguments);
@@ -153,6 +186,7 @@ fn main() -> Result<ExitCode> {
         Command::Tpch { workload, rounds, engines } => {
             bench::tpch::run(&engines, &workload.workload()?, rounds)?
         }
+        Command::Nexmark(arguments) => bench::nexmark::run(&arguments.workload())?,
         command => on_cluster(command)?,
     };
     report.print(json.as_deref())?;

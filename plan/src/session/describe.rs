@@ -1,6 +1,6 @@
 //! `DESCRIBE`, and the rows of `SHOW COLUMNS`, in Flink's columns.
 
-use thalweg_graph::{SqlError, sql_error::SqlErrorCode, table::Column};
+use thalweg_graph::{RuntimeMode, SqlError, sql_error::SqlErrorCode, table::Column};
 
 use super::{Outcome, Rows, Session};
 use crate::{
@@ -29,7 +29,11 @@ impl Session {
             }
             Entry::Table(table) => {
                 let state = self.state();
-                for column in self.binder(&state).columns(table)?.iter().filter(|column| wanted(&column.name))
+                for column in self
+                    .binder(&state, RuntimeMode::Batch)
+                    .columns(table)?
+                    .iter()
+                    .filter(|column| wanted(&column.name))
                 {
                     rows.push(table_row(table, column));
                 }

@@ -157,6 +157,21 @@ pub enum OutputColumn {
     Aggregate(u32),
 }
 
+impl OperatorKind {
+    /// Whether it keeps something from one row to another.
+    pub fn has_state(&self) -> bool {
+        match self {
+            OperatorKind::Calc { .. }
+            | OperatorKind::Watermarks { .. }
+            | OperatorKind::AssignWindows { .. }
+            | OperatorKind::AddWeights => false,
+            OperatorKind::GroupAggregate(_) | OperatorKind::TopN(_) | OperatorKind::FinalResult(_) => true,
+            // What the first phase holds goes on before a barrier.
+            OperatorKind::WindowAggregate(aggregate) => !matches!(aggregate.phase, Phase::Local { .. }),
+        }
+    }
+}
+
 impl StreamFragment {
     /// The fragment as bytes, stable within one build.
     pub fn encode(&self) -> Bytes {

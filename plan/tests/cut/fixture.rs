@@ -18,6 +18,8 @@ use datafusion::{
 use tempfile::TempDir;
 use thalweg_graph::{
     JobGraph, JobId, Options, RuntimeMode, SqlError,
+    checkpoint::Manifest,
+    sql_error::SqlErrorCode,
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 use thalweg_plan::{
@@ -161,6 +163,14 @@ struct NoConnectors;
 impl Connectors for NoConnectors {
     fn validate(&self, _: &TableDescriptor) -> Result<(), SqlError> {
         Ok(())
+    }
+
+    fn is_bounded(&self, _: &TableDescriptor) -> bool {
+        true
+    }
+
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError> {
+        Err(SqlError::new(SqlErrorCode::Invalid, format!("there is no checkpoint `{url}`")))
     }
 
     async fn infer_columns(&self, _: &TableDescriptor) -> Result<Vec<Column>, SqlError> {

@@ -61,8 +61,7 @@ impl KeyTable {
 
     /// The bytes it holds.
     pub fn bytes(&self) -> usize {
-        self.values.as_ref().map_or(0, |values| values.size())
-            + self.keys.as_ref().map_or(0, RowStore::bytes)
+        self.values.as_ref().map_or(0, |values| values.size()) + self.keys.as_ref().map_or(0, RowStore::bytes)
     }
 
     /// The numbers of these keys; new ones get the next.

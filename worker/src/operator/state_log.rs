@@ -73,7 +73,9 @@ impl StateLog {
         while let Some(first) = fresh.next() {
             let (schema, mut rows) = (first.schema(), first.num_rows());
             let mut parts = vec![first];
-            while let Some(part) = fresh.next_if(|part| part.num_rows() < SMALL_ROWS && rows + part.num_rows() <= 8 * SMALL_ROWS) {
+            while let Some(part) =
+                fresh.next_if(|part| part.num_rows() < SMALL_ROWS && rows + part.num_rows() <= 8 * SMALL_ROWS)
+            {
                 rows += part.num_rows();
                 parts.push(part);
             }

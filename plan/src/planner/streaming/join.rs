@@ -82,9 +82,9 @@ impl Translation<'_> {
 fn kind(join: &Join) -> Result<JoinKind, SqlError> {
     if join.null_aware {
         for (left, right) in &join.on {
-            let nullable = left.nullable(join.left.schema()).and_then(|left| {
-                Ok(left || right.nullable(join.right.schema())?)
-            });
+            let nullable = left
+                .nullable(join.left.schema())
+                .and_then(|left| Ok(left || right.nullable(join.right.schema())?));
             if nullable.map_err(error::from_datafusion)? {
                 return Err(unsupported(
                     "`NOT IN` of values that may be NULL in streaming mode (write `NOT EXISTS`, or declare the columns NOT NULL)",

@@ -6,7 +6,9 @@ use datafusion::{
     common::{Column, DFSchema, ScalarValue},
     logical_expr::{
         BinaryExpr, Expr, FetchType, Filter, Limit, LogicalPlan, Operator, Projection, SkipType, Sort,
-        SortExpr, SubqueryAlias, Window, WindowFunctionDefinition, expr::WindowFunction, lit,
+        SortExpr, SubqueryAlias, Window, WindowFunctionDefinition,
+        expr::WindowFunction,
+        lit,
         utils::{conjunction, split_conjunction},
     },
     physical_expr::PhysicalExpr,
@@ -106,9 +108,11 @@ fn find(plan: &LogicalPlan) -> Option<Found<'_>> {
         }
         LogicalPlan::Projection(projection) => {
             let mut found = find(&projection.input)?;
-            let is_number = |expr: &Expr| matches!(uncast(expr), Expr::Column(column) if *column == found.column);
+            let is_number =
+                |expr: &Expr| matches!(uncast(expr), Expr::Column(column) if *column == found.column);
             let at = projection.expr.iter().position(is_number)?;
-            let uses = |(place, expr): (usize, &Expr)| place != at && expr.column_refs().contains(&found.column);
+            let uses =
+                |(place, expr): (usize, &Expr)| place != at && expr.column_refs().contains(&found.column);
             found.is_used |= projection.expr.iter().enumerate().any(uses);
             found.column = Column::from(projection.schema.qualified_field(at));
             found.steps.push(Step::Project(projection));
@@ -142,7 +146,8 @@ fn place(condition: &Expr, column: &Column) -> Option<(Operator, u64)> {
         (Expr::Literal(value, _), _) if is_number(right) => (op.swap()?, value),
         _ => return None,
     };
-    let ScalarValue::Int64(Some(number)) = literal.cast_to(&datafusion::arrow::datatypes::DataType::Int64).ok()?
+    let ScalarValue::Int64(Some(number)) =
+        literal.cast_to(&datafusion::arrow::datatypes::DataType::Int64).ok()?
     else {
         return None;
     };
@@ -181,7 +186,8 @@ impl Translation<'_> {
         let mut stream = self.top_n(input, &params.partition_by, &params.order_by, *place, given)?;
         if !with_rank {
             // Nobody looks at it.
-            let one = ScalarValue::Int64(Some(1)).cast_to(rank.1.data_type()).map_err(error::from_datafusion)?;
+            let one =
+                ScalarValue::Int64(Some(1)).cast_to(rank.1.data_type()).map_err(error::from_datafusion)?;
             let columns = fields.into_iter().map(|field| match field == rank {
                 true => (lit(one.clone()), field),
                 false => (Expr::Column(column_of(&field)), field),
@@ -196,7 +202,8 @@ impl Translation<'_> {
         }
         match conjunction(rest.iter().cloned()) {
             Some(rest) => {
-                let rest = Filter::try_new(rest, Arc::clone(&filter.input)).map_err(error::from_datafusion)?;
+                let rest =
+                    Filter::try_new(rest, Arc::clone(&filter.input)).map_err(error::from_datafusion)?;
                 self.filter(stream, &rest)
             }
             None => Ok(stream),
@@ -211,7 +218,9 @@ impl Translation<'_> {
                 let input = self.root(&sort.input).await?;
                 self.top_n(input, &[], &sort.expr, place, None)
             }
-            LogicalPlan::Projection(projection) if matches!(projection.input.as_ref(), LogicalPlan::Sort(_)) => {
+            LogicalPlan::Projection(projection)
+                if matches!(projection.input.as_ref(), LogicalPlan::Sort(_)) =>
+            {
                 let below = Limit { input: Arc::clone(&projection.input), ..limit.clone() };
                 let input = Box::pin(self.limit(&below)).await?;
                 self.projection(input, projection)
@@ -255,7 +264,10 @@ impl Translation<'_> {
         let stream = Stream { vertex, schema, updating, times: Vec::new(), pending: None };
         let spec = || -> datafusion::error::Result<TopNSpec> {
             Ok(TopNSpec {
-                partition_by: keys.iter().map(codec::encode_expr).collect::<datafusion::error::Result<_>>()?,
+                partition_by: keys
+                    .iter()
+                    .map(codec::encode_expr)
+                    .collect::<datafusion::error::Result<_>>()?,
                 order_by: order,
                 skip: place.skip,
                 fetch: place.fetch,

@@ -29,10 +29,7 @@ use crate::{
     error,
     exec::codec,
     panes::WindowBound,
-    stream::{
-        OperatorKind, WatermarkNode,
-        changelog::WEIGHT,
-    },
+    stream::{OperatorKind, WatermarkNode, changelog::WEIGHT},
     window::{WindowKind, WindowTableFunction},
     words::NOT_YET,
 };
@@ -196,7 +193,11 @@ impl Translation<'_> {
     }
 
     /// Computes columns. Borders of pending windows that are only passed on stay pending.
-    pub(super) fn project(&mut self, input: Stream, exprs: Vec<(Expr, QualifiedField)>) -> Result<Stream, SqlError> {
+    pub(super) fn project(
+        &mut self,
+        input: Stream,
+        exprs: Vec<(Expr, QualifiedField)>,
+    ) -> Result<Stream, SqlError> {
         let computed: Vec<Expr> = match &input.pending {
             Some(pending) => {
                 let exprs = exprs.iter().map(|(expr, _)| expr);

@@ -4,6 +4,7 @@ mod deep;
 mod definition;
 mod insert;
 mod mistake;
+mod mode;
 mod query;
 
 use arrow::{
@@ -13,6 +14,7 @@ use arrow::{
 use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::empty::EmptyTable, execution::runtime_env::RuntimeEnv};
 use thalweg_graph::{
+    checkpoint::Manifest,
     sql_error::SqlErrorCode,
     table::Column,
     table::{SinkDescriptor, TableDescriptor, nearest},
@@ -23,6 +25,9 @@ use crate::connect::{FileRange, SinkChanges};
 
 /// Options that the connectors know.
 const OPTIONS: &[&str] = &["connector", "format", "path"];
+
+/// The path of tables without an end.
+const ENDLESS: &str = "/endless";
 
 #[derive(Debug)]
 struct Empty;
@@ -36,6 +41,14 @@ impl Connectors for Empty {
         let meant = nearest(unknown, OPTIONS.iter().copied()).unwrap_or("?");
         let message = format!("option `{unknown}` is not known: did you mean `{meant}`?");
         Err(SqlError::new(SqlErrorCode::InvalidOption, message))
+    }
+
+    fn is_bounded(&self, table: &TableDescriptor) -> bool {
+        table.options.get("path").is_none_or(|path| path != ENDLESS)
+    }
+
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError> {
+        Err(SqlError::new(SqlErrorCode::Invalid, format!("there is no checkpoint `{url}`")))
     }
 
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError> {

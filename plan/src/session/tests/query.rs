@@ -115,7 +115,7 @@ async fn what_a_stream_cannot_do_yet_is_refused_by_name() {
 async fn rows(session: &Session, query: &str) -> String {
     let Command::Query(query) = sql::parse(sql::Source::new(query)).unwrap() else { panic!("not a query") };
     let state = session.state();
-    let plan = session.binder(&state).query(&query).await.unwrap();
+    let plan = session.binder(&state, RuntimeMode::Batch).query(&query).await.unwrap();
     let plan = state.create_physical_plan(&plan).await.unwrap();
     let batches = datafusion::physical_plan::collect(plan, state.task_ctx()).await.unwrap();
     pretty_format_batches(&batches).unwrap().to_string()

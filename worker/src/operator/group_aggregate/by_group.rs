@@ -72,7 +72,11 @@ impl Values for ByGroup {
             let states = self.of(*group as usize)?.state()?;
             columns.iter_mut().zip(states).for_each(|(column, state)| column.push(state));
         }
-        columns.into_iter().zip(&self.state_types).map(|(states, data_type)| column(states, data_type)).collect()
+        columns
+            .into_iter()
+            .zip(&self.state_types)
+            .map(|(states, data_type)| column(states, data_type))
+            .collect()
     }
 
     fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {

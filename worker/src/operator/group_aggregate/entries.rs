@@ -45,9 +45,10 @@ pub struct Changes {
 impl Entries {
     /// No entries, of values of these types. They are table `number` of an operator whose groups have these keys.
     pub fn new(number: u16, keys: &Schema, types: &[DataType]) -> Result<Self> {
-        let values = types.iter().enumerate().map(|(at, data_type)| {
-            Arc::new(Field::new(format!("value{at}"), data_type.clone(), true))
-        });
+        let values = types
+            .iter()
+            .enumerate()
+            .map(|(at, data_type)| Arc::new(Field::new(format!("value{at}"), data_type.clone(), true)));
         let group = Arc::new(Field::new("group", DataType::UInt32, false));
         let entry: Vec<_> = [group].into_iter().chain(values.clone()).collect();
         let count = Arc::new(Field::new("count", DataType::Int64, false));
@@ -75,15 +76,20 @@ impl Entries {
             for column in &mut columns {
                 *column = filter(column, &mask)?;
             }
-            weights = weights.map(|weights| filter(&weights, &mask)).transpose()?.map(|weights| {
-                weights.as_primitive::<Int64Type>().clone()
-            });
+            weights = weights
+                .map(|weights| filter(&weights, &mask))
+                .transpose()?
+                .map(|weights| weights.as_primitive::<Int64Type>().clone());
         }
         let (changed, weights) = self.count(&columns, weights.as_ref())?;
         let changed = UInt32Array::from(changed);
         let mut columns = columns.iter().map(|column| take(column, &changed, None));
         let groups = columns.next().transpose()?.map_or_else(Vec::new, |groups| group_numbers(&groups));
-        Ok(Changes { groups, columns: columns.collect::<Result<_, _>>()?, weights: Int64Array::from(weights) })
+        Ok(Changes {
+            groups,
+            columns: columns.collect::<Result<_, _>>()?,
+            weights: Int64Array::from(weights),
+        })
     }
 
     /// The first row of each entry that is new or gone, and which of both.
@@ -127,7 +133,8 @@ impl Entries {
 
     /// All values that are there, some at a time.
     pub fn all(&self) -> Result<Vec<Changes>> {
-        let live: Vec<u32> = (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
+        let live: Vec<u32> =
+            (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
         let part = |numbers: &[u32]| {
             let mut columns = self.table.take(numbers)?;
             let groups = group_numbers(&columns.remove(0));
@@ -188,7 +195,8 @@ impl Entries {
         groups.iter().enumerate().for_each(|(new, old)| new_number[*old as usize] = new as u32);
         let mut table = KeyTable::new(self.table.schema().clone())?;
         let mut counts = Vec::new();
-        let live: Vec<u32> = (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
+        let live: Vec<u32> =
+            (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
         for part in live.chunks(64 << 10) {
             let mut columns = self.table.take(part)?;
             let of_group = columns[0].as_primitive::<UInt32Type>();

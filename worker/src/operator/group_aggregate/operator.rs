@@ -74,10 +74,13 @@ impl GroupAggregate {
             values.push(values_of(function, &kernel.argument_types(at, input)?, at, &keys, updating)?);
         }
         let mut fields: Vec<Arc<Field>> = keys.fields().to_vec();
-        let types = [DataType::Int64].into_iter().chain(values.iter().flat_map(|values| values.state_types()));
-        fields.extend(types.enumerate().map(|(at, data_type)| {
-            Arc::new(Field::new(format!("state{at}"), data_type, true))
-        }));
+        let types =
+            [DataType::Int64].into_iter().chain(values.iter().flat_map(|values| values.state_types()));
+        fields.extend(
+            types
+                .enumerate()
+                .map(|(at, data_type)| Arc::new(Field::new(format!("state{at}"), data_type, true))),
+        );
         Ok(Self {
             kernel,
             schema,
@@ -129,9 +132,7 @@ impl GroupAggregate {
         let was_there: Vec<bool> = touched.iter().map(|group| self.is_there(*group as usize)).collect();
         let before = self.results(&touched)?;
         self.count(&groups, &weights);
-        for (values, (columns, mask)) in
-            self.values.iter_mut().zip(input.values.iter().zip(&input.filters))
-        {
+        for (values, (columns, mask)) in self.values.iter_mut().zip(input.values.iter().zip(&input.filters)) {
             let filter = Rows::filter(mask.as_ref());
             values.update(&Rows { groups: &groups, columns, filter, weights: weights.as_ref() })?;
         }
@@ -183,9 +184,10 @@ impl GroupAggregate {
         }
         let of_keys = UInt32Array::from_iter_values(places.iter().map(|(_, at)| *at as u32));
         let keys = keys.iter().map(|key| Ok(take(key, &of_keys, None)?));
-        let results = before.iter().zip(&after).map(|(before, after)| {
-            Ok(interleave(&[before.as_ref(), after.as_ref()], &places)?)
-        });
+        let results = before
+            .iter()
+            .zip(&after)
+            .map(|(before, after)| Ok(interleave(&[before.as_ref(), after.as_ref()], &places)?));
         let columns = keys.chain(results).collect::<Result<Vec<_>>>()?;
         next.rows(changelog::batch(&self.schema, columns, weights)?)
     }
@@ -231,7 +233,8 @@ impl GroupAggregate {
     /// Throws out groups without rows, and values that are gone. Only after a snapshot has taken note of them.
     fn compact(&mut self) -> Result<()> {
         let groups_before = self.keys.len();
-        let is_sparse = |values: &mut Box<dyn Values>| values.entries().is_some_and(|entries| entries.is_sparse());
+        let is_sparse =
+            |values: &mut Box<dyn Values>| values.entries().is_some_and(|entries| entries.is_sparse());
         if groups_before <= 2 * self.live + DEAD_MAX && !self.values.iter_mut().any(is_sparse) {
             return Ok(());
         }

@@ -119,9 +119,10 @@ impl Join {
             JoinKind::RightSemi => [Ignored, Semi],
             JoinKind::RightAnti => [Ignored, Anti],
         };
-        let key_fields = left_keys.iter().enumerate().map(|(at, key)| {
-            Ok(Field::new(format!("key{at}"), key.data_type(&inputs[0])?, true))
-        });
+        let key_fields = left_keys
+            .iter()
+            .enumerate()
+            .map(|(at, key)| Ok(Field::new(format!("key{at}"), key.data_type(&inputs[0])?, true)));
         let key_schema = Arc::new(Schema::new(key_fields.collect::<Result<Vec<_>>>()?));
         let counts = |side: usize| filter.is_some() && alone[side] != Ignored;
         let sides = [
@@ -146,7 +147,12 @@ impl Join {
     }
 
     /// Takes rows of one side; `next` is not given while state comes back. Returns those that are kept.
-    fn take(&mut self, side: usize, batch: &RecordBatch, mut next: Option<&mut Next<'_>>) -> Result<RecordBatch> {
+    fn take(
+        &mut self,
+        side: usize,
+        batch: &RecordBatch,
+        mut next: Option<&mut Next<'_>>,
+    ) -> Result<RecordBatch> {
         let incoming = self.sides[side].incoming(batch, self.nulls_equal)?;
         if let (Some((rows, weights)), Some(next)) = (&incoming.without_key, next.as_deref_mut()) {
             self.without_key(side, rows, weights, next)?;
@@ -193,7 +199,13 @@ impl Join {
     }
 
     /// Rows that can have no partner and are not kept.
-    fn without_key(&self, side: usize, rows: &RecordBatch, weights: &Weights, next: &mut Next<'_>) -> Result<()> {
+    fn without_key(
+        &self,
+        side: usize,
+        rows: &RecordBatch,
+        weights: &Weights,
+        next: &mut Next<'_>,
+    ) -> Result<()> {
         if !matches!(self.alone[side], Alone::Padded | Alone::Anti) {
             return Ok(());
         }
@@ -229,7 +241,13 @@ impl Join {
                 if pairs.len() < BATCH_ROWS {
                     break;
                 }
-                self.put_together(side, incoming, std::mem::take(&mut pairs), &mut matches, next.as_deref_mut())?;
+                self.put_together(
+                    side,
+                    incoming,
+                    std::mem::take(&mut pairs),
+                    &mut matches,
+                    next.as_deref_mut(),
+                )?;
             }
         }
         self.put_together(side, incoming, pairs, &mut matches, next)?;
@@ -327,7 +345,13 @@ impl Join {
     }
 
     /// Puts out rows by whether the other side has their key.
-    fn by_keys(&mut self, side: usize, incoming: &Incoming, keys: &[usize], next: &mut Next<'_>) -> Result<()> {
+    fn by_keys(
+        &mut self,
+        side: usize,
+        incoming: &Incoming,
+        keys: &[usize],
+        next: &mut Next<'_>,
+    ) -> Result<()> {
         let other = &self.sides[1 - side];
         self.alone_incoming(side, incoming, |row| other.total(keys[row]) > 0, next)?;
         if self.alone[1 - side] == Alone::Ignored {
@@ -405,7 +429,13 @@ impl Join {
         self.emit_alone(side, self.sides[side].take(rows)?, weights, next)
     }
 
-    fn emit_alone(&self, side: usize, own: Vec<ArrayRef>, weights: Vec<i64>, next: &mut Next<'_>) -> Result<()> {
+    fn emit_alone(
+        &self,
+        side: usize,
+        own: Vec<ArrayRef>,
+        weights: Vec<i64>,
+        next: &mut Next<'_>,
+    ) -> Result<()> {
         let mut columns = own;
         if self.alone[side] == Alone::Padded {
             let other = self.sides[1 - side].schema.fields().iter();

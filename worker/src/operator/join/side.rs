@@ -302,7 +302,8 @@ impl SideRows {
         for (row, key) in self.key_of.iter().enumerate() {
             // What is gone is in no list.
             let is_gone = self.weights.get(row) == Some(&0);
-            let next = if is_gone { NONE } else { std::mem::replace(&mut self.first[*key as usize], row as u32) };
+            let next =
+                if is_gone { NONE } else { std::mem::replace(&mut self.first[*key as usize], row as u32) };
             self.next.push(next);
         }
     }

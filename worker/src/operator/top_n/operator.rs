@@ -72,10 +72,17 @@ struct Before {
 
 impl TopN {
     /// The first rows of `input`.
-    pub fn new(plan: TopNPlan, input: &SchemaRef, key_groups: u16, memory: MemoryReservation) -> Result<Self> {
-        let keys = plan.partition_by.iter().enumerate().map(|(at, key)| {
-            Ok(Field::new(format!("key{at}"), key.data_type(input)?, true))
-        });
+    pub fn new(
+        plan: TopNPlan,
+        input: &SchemaRef,
+        key_groups: u16,
+        memory: MemoryReservation,
+    ) -> Result<Self> {
+        let keys = plan
+            .partition_by
+            .iter()
+            .enumerate()
+            .map(|(at, key)| Ok(Field::new(format!("key{at}"), key.data_type(input)?, true)));
         let keys = Arc::new(Schema::new(keys.collect::<Result<Vec<_>>>()?));
         let columns = without_weight(input);
         Ok(Self {
@@ -253,7 +260,8 @@ impl TopN {
         let numbers: Vec<u32> = changes.iter().map(|change| change.row).collect();
         let mut columns = self.rows.take(&numbers)?;
         if self.plan.with_rank {
-            let ranks: ArrayRef = Arc::new(Int64Array::from_iter_values(changes.iter().map(|change| change.rank)));
+            let ranks: ArrayRef =
+                Arc::new(Int64Array::from_iter_values(changes.iter().map(|change| change.rank)));
             columns.push(cast(&ranks, self.plan.schema.field(columns.len()).data_type())?);
         }
         let weights = changes.iter().map(|change| change.weight).collect();
@@ -376,11 +384,19 @@ fn changes_of_set(old: &[u32], new: &[u32], changes: &mut Vec<Change>) {
         };
         if order != Ordering::Greater {
             let row = old.next();
-            changes.extend(row.filter(|_| order == Ordering::Less).map(|row| Change { row: *row, rank: 0, weight: -1 }));
+            changes.extend(row.filter(|_| order == Ordering::Less).map(|row| Change {
+                row: *row,
+                rank: 0,
+                weight: -1,
+            }));
         }
         if order != Ordering::Less {
             let row = new.next();
-            changes.extend(row.filter(|_| order == Ordering::Greater).map(|row| Change { row: *row, rank: 0, weight: 1 }));
+            changes.extend(row.filter(|_| order == Ordering::Greater).map(|row| Change {
+                row: *row,
+                rank: 0,
+                weight: 1,
+            }));
         }
     }
 }
