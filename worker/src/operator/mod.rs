@@ -15,6 +15,8 @@ pub mod row_store;
 pub mod key_table;
 pub mod state_log;
 pub mod sort_order;
+#[cfg(test)]
+mod zset;
 pub mod group_aggregate;
 pub mod join;
 pub mod top_n;

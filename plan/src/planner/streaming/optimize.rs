@@ -16,11 +16,14 @@ const BATCH_ONLY: &[&str] = &["single_distinct_aggregation_to_group_by", "push_d
 
 /// The plan as the translation takes it.
 pub(super) fn optimized(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan, SqlError> {
+    // A subquery that gives one value becomes a join, since that value may change.
+    let mut state = state.clone();
+    state.config_mut().options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
     let analyzed = analyzed.map_err(error::from_datafusion)?;
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = rules::logical_rules();
     let rules = rules.into_iter().filter(|rule| !BATCH_ONLY.contains(&rule.name())).collect();
-    let optimized = Optimizer::with_rules(rules).optimize(analyzed, state, |_, _| {});
+    let optimized = Optimizer::with_rules(rules).optimize(analyzed, &state, |_, _| {});
     optimized.and_then(read_fields::tell_scans).map_err(error::from_datafusion)
 }
 

@@ -1,7 +1,5 @@
 //! Where a stream leaves the job: what a query answers when its input ends, and which sinks take rows that change.
 
-use std::sync::Arc;
-
 use datafusion::logical_expr::{LogicalPlan, Projection, SortExpr};
 use thalweg_graph::{SqlError, sql_error::SqlErrorCode, table::SinkDescriptor};
 
@@ -36,28 +34,37 @@ pub(super) fn check_sink(
     Err(SqlError::new(SqlErrorCode::Unsupported, message))
 }
 
-/// The order of a query's answer.
-#[derive(Default)]
+/// The order of a query's answer, and how much of it is wanted.
 struct Order<'a> {
+    limit: Option<Place>,
     sort: &'a [SortExpr],
     /// What is computed of ordered rows, the last one first.
     projections: Vec<&'a Projection>,
+    /// What is ordered.
+    input: &'a LogicalPlan,
 }
 
 impl<'a> Order<'a> {
-    /// The order that a plan asks for, and what is ordered.
-    fn of(plan: &'a LogicalPlan) -> (Self, &'a LogicalPlan) {
-        let mut projections = Vec::new();
+    /// What a plan asks for.
+    fn of(plan: &'a LogicalPlan) -> Result<Self, SqlError> {
+        let (mut limit, mut projections) = (None, Vec::new());
         let mut at = plan;
-        while let LogicalPlan::Projection(projection) = at {
-            projections.push(projection);
-            at = &projection.input;
-        }
-        match at {
-            LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
-                (Self { sort: &sort.expr, projections }, &sort.input)
+        loop {
+            match at {
+                LogicalPlan::Projection(projection) => {
+                    projections.push(projection);
+                    at = &projection.input;
+                }
+                LogicalPlan::Limit(found) if limit.is_none() => {
+                    limit = Some(bounds(found)?);
+                    at = &found.input;
+                }
+                LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
+                    return Ok(Self { limit, sort: &sort.expr, projections, input: &sort.input });
+                }
+                _ if limit.is_some() => return Ok(Self { limit, sort: &[], projections, input: at }),
+                _ => return Ok(Self { limit, sort: &[], projections: Vec::new(), input: plan }),
             }
-            _ => (Self::default(), plan),
         }
     }
 }
@@ -65,32 +72,28 @@ impl<'a> Order<'a> {
 impl Translation<'_> {
     /// A query whose rows go to the client, in one subtask. Where they change or have an order, they come when the input has ended.
     pub(super) async fn result(&mut self, plan: &LogicalPlan) -> Result<Stream, SqlError> {
-        let (limit, below) = match plan {
-            LogicalPlan::Limit(limit) => (Some(bounds(limit)?), limit.input.as_ref()),
-            plan => (None, plan),
-        };
-        let (order, input) = Order::of(below);
-        let mut stream = self.root(input).await?;
-        if let Some(limit) = limit {
+        let order = Order::of(plan)?;
+        let mut stream = self.root(order.input).await?;
+        let is_plain = order.sort.is_empty() && !stream.updating;
+        if let Some(limit) = order.limit {
             // What cannot be among the answer need not be kept until the end.
             let upto = Place { skip: 0, fetch: limit.skip.saturating_add(limit.fetch) };
-            let keep = if order.sort.is_empty() && !stream.updating { limit } else { upto };
+            let keep = if is_plain { limit } else { upto };
             stream = self.top_n(stream, &[], order.sort, keep, None)?;
         }
-        let stream = self.draft.gathered(stream)?;
-        if !stream.updating && order.sort.is_empty() {
-            return Ok(stream);
+        let mut stream = self.draft.gathered(stream)?;
+        if !is_plain {
+            let spec = FinalResultSpec {
+                order_by: self.sort_keys(order.sort, &stream.schema)?,
+                skip: order.limit.map_or(0, |limit| limit.skip),
+                fetch: order.limit.map(|limit| limit.fetch),
+                columns: encode_columns(stream.schema.inner()).map_err(error::from_datafusion)?,
+            };
+            let display = format!("FinalResult: orderBy=[{}]", display(order.sort));
+            let kind = OperatorKind::FinalResult(Box::new(spec));
+            self.draft.vertices[stream.vertex].push("FinalResult", display, kind);
+            stream.updating = false;
         }
-        let spec = FinalResultSpec {
-            order_by: self.sort_keys(order.sort, &stream.schema)?,
-            skip: limit.map_or(0, |limit| limit.skip),
-            fetch: limit.map(|limit| limit.fetch),
-            columns: encode_columns(stream.schema.inner()).map_err(error::from_datafusion)?,
-        };
-        let display = format!("FinalResult: orderBy=[{}]", display(order.sort));
-        let kind = OperatorKind::FinalResult(Box::new(spec));
-        self.draft.vertices[stream.vertex].push("FinalResult", display, kind);
-        let mut stream = Stream { schema: Arc::clone(&stream.schema), updating: false, ..stream };
         for projection in order.projections.into_iter().rev() {
             stream = self.projection(stream, projection)?;
         }
