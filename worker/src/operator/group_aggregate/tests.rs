@@ -128,7 +128,8 @@ fn without_keys_there_is_a_result_of_no_rows() {
 fn groups_that_are_gone_leave_nothing_behind() {
     let input = schema(&["k", "v"], true);
     let mut run = Run::new([Some(0), None], || aggregate(true, true));
-    let rows = |weight| -> Vec<(Row, i64)> { (0..40_000).map(|key| (vec![Some(key), Some(key)], weight)).collect() };
+    let rows =
+        |weight| -> Vec<(Row, i64)> { (0..40_000).map(|key| (vec![Some(key), Some(key)], weight)).collect() };
     for _ in 0..3 {
         run.rows(Side::Left, &batch(&input, &rows(1)));
         run.checkpoint();

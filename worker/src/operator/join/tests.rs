@@ -114,7 +114,8 @@ type Wishes = (bool, Vec<(Option<i64>, Option<i64>, bool)>);
 fn batches() -> impl Strategy<Value = Vec<(Wishes, Event)>> {
     let value = |upto| prop_oneof![1 => Just(None), 5 => (0..upto).prop_map(Some)];
     let wish = (value(3i64), value(4i64), any::<bool>());
-    let event = prop_oneof![4 => Just(Event::Nothing), 1 => Just(Event::Checkpoint), 1 => Just(Event::Restart)];
+    let event =
+        prop_oneof![4 => Just(Event::Nothing), 1 => Just(Event::Checkpoint), 1 => Just(Event::Restart)];
     prop::collection::vec(((any::<bool>(), prop::collection::vec(wish, 1..8)), event), 1..12)
 }
 
@@ -144,7 +145,8 @@ fn a_key_with_many_rows_gives_all_its_pairs() {
     let case = Case { kind: JoinKind::Inner, filtered: false, nulls_equal: false, updating: [false; 2] };
     let [left, right] = case.inputs();
     let mut run = Run::new([Some(0), Some(0)], || case.join());
-    let rows = |count: i64| -> Vec<(Row, i64)> { (0..count).map(|at| (vec![Some(1), Some(at)], 1)).collect() };
+    let rows =
+        |count: i64| -> Vec<(Row, i64)> { (0..count).map(|at| (vec![Some(1), Some(at)], 1)).collect() };
     run.rows(Side::Left, &batch(&left, &rows(9000)));
     run.rows(Side::Right, &batch(&right, &rows(3)));
     assert_eq!(run.total.len(), 27_000);

@@ -62,7 +62,13 @@ impl Case {
 
 fn case() -> impl Strategy<Value = Case> {
     (0usize..3, 0usize..4, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(skip, fetch, descending, with_rank, updating)| Case { skip, fetch, descending, with_rank, updating },
+        |(skip, fetch, descending, with_rank, updating)| Case {
+            skip,
+            fetch,
+            descending,
+            with_rank,
+            updating,
+        },
     )
 }
 
@@ -92,7 +98,8 @@ fn rows_that_are_replaced_leave_nothing_behind() {
     let input = schema(&["k", "v"], false);
     let mut run = Run::new([Some(0), None], || case.top_n());
     for round in 0..10i64 {
-        let rows: Vec<(Row, i64)> = (0..10_000).map(|key| (vec![Some(key % 100), Some(round * 10_000 + key)], 1)).collect();
+        let rows: Vec<(Row, i64)> =
+            (0..10_000).map(|key| (vec![Some(key % 100), Some(round * 10_000 + key)], 1)).collect();
         run.rows(Side::Left, &batch(&input, &rows));
         run.checkpoint();
     }
