@@ -111,6 +111,7 @@ impl Translation<'_> {
             parallelism: plan.output_partitioning().partition_count() as u32,
             head: VertexHead::Source { plan, name: source_name(leaf) },
             chain: Vec::new(),
+            updating: false,
             output: VertexOutput::Edges,
         });
         let schema = Arc::clone(leaf.schema());
@@ -274,12 +275,13 @@ impl Translation<'_> {
         let target = self.draft.vertices.len();
         let updating = inputs.iter().any(|input| input.updating);
         let mut edges = Vec::with_capacity(inputs.len());
-        for input in &inputs {
+        for input in &mut inputs {
             if updating && !input.updating {
                 let (name, kind) = ("AddWeights", OperatorKind::AddWeights);
                 self.draft.vertices[input.vertex].push(name, name.to_owned(), kind);
+                input.updating = true;
             }
-            edges.push(self.draft.edge(input.vertex, target, Partitioning::RoundRobin));
+            edges.push(self.draft.edge(input, target, Partitioning::RoundRobin));
         }
         let parallelism =
             inputs.iter().map(|input| self.draft.vertices[input.vertex].parallelism).max().unwrap_or(1);
@@ -297,6 +299,7 @@ impl Translation<'_> {
             parallelism,
             head: VertexHead::Edges { edges, schema: columns.inner().clone() },
             chain: Vec::new(),
+            updating: false,
             output: VertexOutput::Edges,
         });
         Ok(stream)
