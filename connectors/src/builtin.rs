@@ -25,6 +25,7 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor, TableDescriptor, nearest},
 };
 use thalweg_plan::{
+    changes::Changes,
     connect::{Connectors, FileRange},
     exec::{ConnectorScan, OpenSource},
     sql_type,
@@ -37,6 +38,7 @@ use crate::{
     error::{Error, Result},
     file_system::{block_locations::hosts_of_range, registry::FileSystems, retry::Patience},
     filesystem::{self, options::FilesystemOptions, sink::target::Target, table::FilesystemTable},
+    kafka::{self, KafkaTable},
     options, print,
 };
 
@@ -67,7 +69,7 @@ pub struct BuiltinConnectors {
     runtime_env: Arc<RuntimeEnv>,
 }
 
-const CONNECTORS: &[&str] = &["filesystem", "datagen", "print", "blackhole"];
+const CONNECTORS: &[&str] = &["filesystem", "kafka", "upsert-kafka", "datagen", "print", "blackhole"];
 
 impl BuiltinConnectors {
     /// Opens nothing yet: file systems are reached when a table first names them.
@@ -95,6 +97,7 @@ impl BuiltinConnectors {
     fn check(&self, table: &TableDescriptor) -> Result<()> {
         match (table.connector(), table.metadata.first()) {
             ("filesystem", _) => filesystem::metadata::check(table)?,
+            ("kafka" | "upsert-kafka", _) => kafka::check(table)?,
             (connector, Some(metadata)) if CONNECTORS.contains(&connector) => {
                 return Err(Error::Invalid(format!(
                     "connector `{connector}` knows no metadata: column `{}` cannot be METADATA",
@@ -105,6 +108,7 @@ impl BuiltinConnectors {
         }
         match table.connector() {
             "filesystem" => FilesystemOptions::of(table).map(|_| ()),
+            "kafka" | "upsert-kafka" => Ok(()),
             "datagen" => Datagen::of(table).map(|_| ()),
             "print" => options::check("print", &table.options, print::OPTIONS),
             "blackhole" => options::check("blackhole", &table.options, blackhole::OPTIONS),
@@ -156,6 +160,7 @@ impl Connectors for BuiltinConnectors {
                 Ok(Arc::new(FilesystemTable::new(table.clone(), options, location, schema)?))
             }
             "datagen" => Ok(Arc::new(DatagenTable::new(table.clone(), schema)?)),
+            "kafka" | "upsert-kafka" => Ok(Arc::new(KafkaTable::new(table.clone(), schema)?)),
             "print" | "blackhole" => {
                 let connector = table.connector();
                 Err(Error::Unsupported(format!("connector `{connector}` can be written and not be read"))
@@ -169,6 +174,7 @@ impl Connectors for BuiltinConnectors {
         self.check(&sink.table)?;
         match sink.table.connector() {
             "filesystem" => Ok(Target::of(&self.file_systems, sink, schema).map(|_| ())?),
+            "kafka" | "upsert-kafka" => Ok(kafka::sink::validate(sink, schema)?),
             "datagen" => {
                 Err(Error::Unsupported("connector `datagen` can be read and not be written".to_owned())
                     .into())
@@ -178,6 +184,28 @@ impl Connectors for BuiltinConnectors {
             ))
             .into()),
             _ => Ok(()),
+        }
+    }
+
+    fn source_changes(&self, table: &TableDescriptor) -> Result<Changes, SqlError> {
+        match table.connector() {
+            "kafka" | "upsert-kafka" => Ok(kafka::changes(table)?),
+            _ => Ok(Changes::Append),
+        }
+    }
+
+    fn sink_changes(&self, sink: &SinkDescriptor) -> Result<Changes, SqlError> {
+        match sink.table.connector() {
+            "kafka" | "upsert-kafka" => Ok(kafka::changes(&sink.table)?),
+            "print" | "blackhole" => Ok(Changes::All),
+            _ => Ok(Changes::Append),
+        }
+    }
+
+    fn is_bounded(&self, table: &TableDescriptor) -> Result<bool, SqlError> {
+        match table.connector() {
+            "kafka" | "upsert-kafka" => Ok(kafka::is_bounded(table)?),
+            _ => Ok(true),
         }
     }
 
@@ -222,6 +250,7 @@ impl OpenSource for BuiltinConnectors {
         match scan.table.connector() {
             "filesystem" => Ok(filesystem::reader::open(&self.file_systems, scan, splits, schema, &context)?),
             "datagen" => Ok(datagen::open(scan, splits, schema, &context)?),
+            "kafka" | "upsert-kafka" => Ok(kafka::open(scan, splits, schema, &context)?),
             other => Err(unknown_connector(other).into()),
         }
     }

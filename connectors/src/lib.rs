@@ -14,6 +14,7 @@ pub mod source;
 pub mod writer;
 pub mod filesystem;
 pub mod datagen;
+pub mod kafka;
 pub mod print;
 pub mod blackhole;
 pub mod builtin;

@@ -15,6 +15,8 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 
+use crate::changes::Changes;
+
 /// A range of bytes of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileRange {
@@ -45,6 +47,21 @@ pub trait Connectors: Debug + Send + Sync {
 
     /// Checks that rows of `schema` can be written to the table in the way that is asked.
     fn validate_sink(&self, sink: &SinkDescriptor, schema: &Schema) -> Result<(), SqlError>;
+
+    /// What becomes of the rows that are read from a table. Where they do not stay, they have weights (see [`crate::changes`]).
+    fn source_changes(&self, _table: &TableDescriptor) -> Result<Changes, SqlError> {
+        Ok(Changes::Append)
+    }
+
+    /// Which changes a table takes when it is written.
+    fn sink_changes(&self, _sink: &SinkDescriptor) -> Result<Changes, SqlError> {
+        Ok(Changes::Append)
+    }
+
+    /// Whether a table's rows come to an end.
+    fn is_bounded(&self, _table: &TableDescriptor) -> Result<bool, SqlError> {
+        Ok(true)
+    }
 
     /// Returns the hosts that hold each range on their own disks, one answer for each range; empty where that means nothing.
     /// Never fails a plan.

@@ -11,6 +11,7 @@ pub mod panes;
 mod words;
 mod deep_stack;
 pub mod sql_type;
+pub mod changes;
 pub mod connect;
 pub mod error;
 pub mod functions;

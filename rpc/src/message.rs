@@ -206,6 +206,7 @@ mod tests {
                 columns: Vec::new(),
                 metadata: Vec::new(),
                 partition_keys: Vec::new(),
+                primary_key: Vec::new(),
                 options: Default::default(),
             },
             overwrite: true,

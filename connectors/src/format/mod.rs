@@ -11,6 +11,7 @@ pub mod parquet;
 pub mod parquet_damage;
 pub mod infer;
 pub mod encode;
+pub mod record;
 
 use thalweg_graph::table::nearest;
 
