@@ -21,6 +21,7 @@ pub mod builtin;
 mod not_null;
 pub mod sink;
 pub mod commit;
+pub mod checkpoint_storage;
 
 pub use builtin::{BuiltinConnectors, ConnectorsConfig};
 pub use error::Error;

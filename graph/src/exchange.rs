@@ -18,6 +18,16 @@ pub enum Partitioning {
         /// The same for people: `l_orderkey@0`.
         display: String,
     },
+    /// By the key group of expressions over the producer's columns: what the state of a stream is divided by. Unlike `Hash` it stays
+    /// the same from build to build.
+    KeyGroups {
+        /// Each expression as `datafusion-proto` bytes.
+        expressions: Vec<Bytes>,
+        /// The same for people.
+        display: String,
+        /// How many key groups there are.
+        groups: u16,
+    },
     /// Whole batches in turn.
     RoundRobin,
     /// Everything to the one consumer subtask.
@@ -30,7 +40,7 @@ impl Partitioning {
     /// Flink's word for it, as plans print it.
     pub fn ship_strategy(&self) -> &'static str {
         match self {
-            Partitioning::Hash { .. } => "HASH",
+            Partitioning::Hash { .. } | Partitioning::KeyGroups { .. } => "HASH",
             Partitioning::RoundRobin => "REBALANCE",
             Partitioning::Single => "GLOBAL",
             Partitioning::Broadcast => "BROADCAST",

@@ -29,6 +29,8 @@ pub enum FailureKind {
     },
     /// The worker stopped answering or said goodbye.
     WorkerLost,
+    /// The checkpoint that the job goes on from cannot be read: an older one may do.
+    StateLost,
     /// The job did not get the slots that it needs in time.
     NoSlots,
     /// The output could not be made visible.
@@ -60,6 +62,7 @@ impl FailureKind {
             FailureKind::Panic => "panic",
             FailureKind::FetchFailed { .. } => "fetch-failed",
             FailureKind::WorkerLost => "worker-lost",
+            FailureKind::StateLost => "state-lost",
             FailureKind::NoSlots => "no-slots",
             FailureKind::CommitFailed => "commit-failed",
             FailureKind::Internal => "internal",

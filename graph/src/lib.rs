@@ -7,6 +7,7 @@ pub mod id;
 pub mod failure;
 pub mod table;
 pub mod options;
+pub mod checkpoint;
 pub mod source;
 pub mod exchange;
 pub mod job_graph;

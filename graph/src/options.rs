@@ -229,6 +229,33 @@ keys! {
     BUFFER_TIMEOUT: Duration = "execution.buffer-timeout", "100 ms";
     /// How often a source says at most how far event time has come; with 0 behind every batch of rows.
     WATERMARK_INTERVAL: Duration = "pipeline.auto-watermark-interval", "10 ms";
+    /// After how long without rows a split of a source is idle: event time does not wait for it until rows come again. With 0 never.
+    SOURCE_IDLE_TIMEOUT: Duration = "table.exec.source.idle-timeout", "0 ms";
+    /// How many key groups the keys of a stream are divided into: the most subtasks that a vertex with state can ever have. A job
+    /// that goes on from a savepoint keeps the number it began with.
+    MAX_PARALLELISM: u32 = "pipeline.max-parallelism", "128";
+    /// How often a checkpoint of a stream is begun; with 0 never.
+    CHECKPOINT_INTERVAL: Duration = "execution.checkpointing.interval", "0 ms";
+    /// The least time from the end of a checkpoint to the beginning of the next.
+    CHECKPOINT_MIN_PAUSE: Duration = "execution.checkpointing.min-pause", "0 ms";
+    /// How long a checkpoint may take before it is given up.
+    CHECKPOINT_TIMEOUT: Duration = "execution.checkpointing.timeout", "10 min";
+    /// How many checkpoints in a row may fail before the job is restarted.
+    CHECKPOINT_TOLERABLE_FAILURES: u32 = "execution.checkpointing.tolerable-failed-checkpoints", "0";
+    /// How many complete checkpoints are kept: if the newest is damaged, the job goes on from the one before.
+    CHECKPOINTS_RETAINED: u32 = "execution.checkpointing.num-retained", "1";
+    /// The folder of checkpoints, as a URL that all workers can reach. Embedded the temporary folder where nothing else is said; a cluster
+    /// needs it as soon as checkpoints are taken.
+    CHECKPOINT_DIR: String = "execution.checkpointing.dir", "";
+    /// The folder in which savepoints get a folder of their own where none is named.
+    SAVEPOINT_DIR: String = "execution.checkpointing.savepoint-dir", "";
+    /// What becomes of a job's checkpoints when it ends other than by finishing: `NO_EXTERNALIZED_CHECKPOINTS` and `DELETE_ON_CANCELLATION` remove them,
+    /// `RETAIN_ON_CANCELLATION` keeps the newest.
+    CHECKPOINT_RETENTION: String = "execution.checkpointing.externalized-checkpoint-retention", "NO_EXTERNALIZED_CHECKPOINTS";
+    /// The checkpoint or savepoint from which a job goes on: its folder or its `_metadata`.
+    RECOVERY_PATH: String = "execution.state-recovery.path", "";
+    /// Whether a job may go on from a savepoint that has state for which it has no operator.
+    RECOVERY_IGNORE_UNCLAIMED: bool = "execution.state-recovery.ignore-unclaimed-state", "false";
     /// The name of the job; by default its statement's text, shortened.
     PIPELINE_NAME: String = "pipeline.name", "";
     /// Whether `INSERT` waits for its job to end before the next statement is run.

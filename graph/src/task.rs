@@ -35,6 +35,17 @@ pub struct TaskDescriptor {
     pub output: Arc<VertexOutput>,
     /// The job's options.
     pub options: Arc<Options>,
+    /// Of a stream: where its state is kept.
+    pub checkpoints: Option<CheckpointFolder>,
+}
+
+/// Where the state of a stream's job is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointFolder {
+    /// The folder of the job's checkpoints, as a URL.
+    pub folder: String,
+    /// The manifest of the checkpoint from which the job goes on, as a URL; `None` where it begins.
+    pub restored: Option<String>,
 }
 
 /// One task's share of one file scan.

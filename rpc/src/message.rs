@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{
-    Attempt, Failure, JobEpoch, JobId, TaskDescriptor, TaskMetrics, TaskState, Term, WorkerId,
-    exchange::ResultPartitionId, table::Committable,
+    Attempt, CheckpointId, Failure, JobEpoch, JobId, TaskDescriptor, TaskMetrics, TaskState, Term, WorkerId,
+    checkpoint::{Barrier, SubtaskSnapshot},
+    exchange::ResultPartitionId,
+    table::Committable,
 };
 
 /// A worker says who it is: the first message of a session. After a lost connection it registers again with what it still runs
@@ -63,6 +65,15 @@ pub enum ToLeader {
         /// How.
         update: TaskUpdate,
     },
+    /// What a task has kept at a barrier is stored, or could not be.
+    Snapshot {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which checkpoint.
+        checkpoint: CheckpointId,
+        /// What was kept.
+        snapshot: Result<Box<SubtaskSnapshot>, Failure>,
+    },
     /// The next bytes of the Arrow IPC stream that a task with [`thalweg_graph::VertexOutput::Result`] makes. Complete when the
     /// task's `Finished` follows.
     ResultChunk {
@@ -89,6 +100,8 @@ pub enum TaskUpdate {
         metrics: TaskMetrics,
         /// What its sink wants made visible: one for each partition that wrote something.
         committables: Vec<Committable>,
+        /// Of a stream: where its source ended, for checkpoints that others still take part in.
+        last: Option<Box<SubtaskSnapshot>>,
     },
     /// It failed; whatever its sink had staged is gone or will be by the abort of the job.
     Failed {
@@ -134,6 +147,24 @@ pub enum ToWorker {
         /// Which attempt.
         attempt: Attempt,
     },
+    /// Let a barrier pass from these sources.
+    Checkpoint {
+        /// The leader's term.
+        term: Term,
+        /// The sources' tasks.
+        attempts: Vec<Attempt>,
+        /// The barrier.
+        barrier: Barrier,
+    },
+    /// A checkpoint is complete: what comes before it will never be asked for again.
+    CheckpointCompleted {
+        /// The leader's term.
+        term: Term,
+        /// The sources' tasks.
+        attempts: Vec<Attempt>,
+        /// Which.
+        checkpoint: CheckpointId,
+    },
     /// These partitions are not needed any more.
     ReleasePartitions {
         /// The leader's term.
@@ -161,6 +192,7 @@ mod tests {
         EdgeId, FailureKind, Fragment, Options, RuntimeMode, SubtaskId, VertexId, VertexOutput,
         exchange::{ExchangeKind, Partitioning, ResultPartitionDescriptor},
         table::{SinkDescriptor, TableDescriptor, TablePath},
+        task::CheckpointFolder,
     };
 
     use super::*;
@@ -193,6 +225,7 @@ mod tests {
             }],
             output: Arc::new(output),
             options: Arc::new([("a", "b")].into_iter().collect::<Options>()),
+            checkpoints: Some(CheckpointFolder { folder: "file:///c".to_owned(), restored: None }),
         })
     }
 

@@ -154,7 +154,7 @@ async fn answer(
                 let attempt = task.attempt;
                 sender.send(ToLeader::Task { attempt, update: TaskUpdate::Running }).await?;
                 let (metrics, committables) = (TaskMetrics::default(), Vec::new());
-                let update = TaskUpdate::Finished { metrics, committables };
+                let update = TaskUpdate::Finished { metrics, committables, last: None };
                 sender.send(ToLeader::Task { attempt, update }).await?;
             }
             Ok(())

@@ -200,6 +200,16 @@ async fn carry_out(
                 let _ = session.sender.send(answer).await;
             }
         }
+        ToWorker::Checkpoint { term, attempts, barrier } => {
+            if tasks.admits(term) {
+                tasks.checkpoint(&attempts, &barrier);
+            }
+        }
+        ToWorker::CheckpointCompleted { term, attempts, checkpoint } => {
+            if tasks.admits(term) {
+                tasks.checkpoint_completed(&attempts, checkpoint);
+            }
+        }
         ToWorker::ReleasePartitions { term, partitions } => {
             if tasks.admits(term) {
                 tasks.release(&partitions);

@@ -9,6 +9,8 @@ pub mod runtime;
 pub mod memory;
 pub mod counters;
 pub mod watermark;
+pub mod leader;
+pub mod state;
 pub mod operator;
 pub mod exchange;
 pub mod task;

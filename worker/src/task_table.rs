@@ -16,8 +16,8 @@ use datafusion::{
 use parking_lot::Mutex;
 use thalweg_connectors::BuiltinConnectors;
 use thalweg_graph::{
-    Attempt, Failure, FailureKind, JobEpoch, JobId, Options, TaskDescriptor, TaskMetrics, TaskState, Term,
-    VertexOutput, exchange::ResultPartitionId,
+    Attempt, CheckpointId, Failure, FailureKind, JobEpoch, JobId, Options, TaskDescriptor, TaskMetrics,
+    TaskState, Term, VertexOutput, checkpoint::Barrier, exchange::ResultPartitionId,
 };
 use thalweg_plan::session_config;
 use thalweg_rpc::{RunningTask, TaskUpdate, ToLeader};
@@ -26,14 +26,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     exchange::Exchange,
+    leader::Leader,
     task::{
         attempt::{Outcome, TaskAttempt, TaskEnvironment},
         ended::Ended,
     },
 };
-
-/// A leader that does not take a message in this time will be told when it is back.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All tasks of one worker.
 pub struct TaskTable {
@@ -47,6 +45,8 @@ pub struct TaskTable {
     pub compute: Handle,
     /// The worker's slots.
     pub slots: u32,
+    /// Whom it tells how tasks change.
+    leader: Arc<Leader>,
     state: Mutex<State>,
     tracker: TaskTracker,
 }
@@ -55,8 +55,6 @@ pub struct TaskTable {
 struct State {
     /// The highest term seen.
     term: Option<Term>,
-    /// The session with the leader, while there is one.
-    leader: Option<mpsc::Sender<ToLeader>>,
     jobs: HashMap<JobId, Job>,
     /// The newest job's functions and settings: the next one's are the same, as a rule.
     newest: Option<(Arc<Options>, Arc<TaskContext>)>,
@@ -82,8 +80,8 @@ impl TaskTable {
         compute: Handle,
         slots: u32,
     ) -> Self {
-        let (state, tracker) = Default::default();
-        Self { exchange, connectors, runtime_env, compute, slots, state, tracker }
+        let (leader, state, tracker) = Default::default();
+        Self { exchange, connectors, runtime_env, compute, slots, leader, state, tracker }
     }
 
     /// Takes note of the leader's term. `false` if a later leader was seen: the order is to be refused.
@@ -99,8 +97,8 @@ impl TaskTable {
 
     /// Speaks to this leader from now on; returns what it must be told at once: how tasks ended that the last one may not know of.
     pub fn connect(&self, leader: mpsc::Sender<ToLeader>) -> Vec<ToLeader> {
-        let mut state = self.state.lock();
-        state.leader = Some(leader);
+        let state = self.state.lock();
+        self.leader.connect(leader);
         let attempts = state.jobs.values().flat_map(|job| &job.attempts);
         attempts
             .filter_map(|(attempt, known)| match known {
@@ -115,7 +113,7 @@ impl TaskTable {
 
     /// The session is over.
     pub fn disconnect(&self) {
-        self.state.lock().leader = None;
+        self.leader.disconnect();
     }
 
     /// Starts a task, unless it was started before or belongs to a restart that was overtaken.
@@ -123,7 +121,7 @@ impl TaskTable {
         let (attempt, epoch) = (descriptor.attempt, descriptor.epoch);
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(leader) = state.leader.clone() else { return };
+        let Some(session) = self.leader.session() else { return };
         let job = match state.jobs.entry(attempt.job) {
             Entry::Occupied(job) => job.into_mut(),
             Entry::Vacant(vacant) => {
@@ -143,7 +141,8 @@ impl TaskTable {
             exchange: Arc::clone(&self.exchange),
             connectors: Arc::clone(&self.connectors),
             job: Arc::clone(&job.context),
-            leader,
+            session,
+            leader: Arc::clone(&self.leader),
         };
         self.tracker.spawn_on(Arc::clone(self).run(task, environment), &self.compute);
     }
@@ -165,10 +164,11 @@ impl TaskTable {
 
     async fn run(self: Arc<Self>, task: Arc<TaskAttempt>, environment: TaskEnvironment) {
         let attempt = task.descriptor.attempt;
-        let Outcome { result, given_up } = task.run(environment, self.running(attempt)).await;
+        let Outcome { result, given_up } = task.run(environment, self.begun(attempt)).await;
         let update = match &result {
             Ok(committables) => {
-                TaskUpdate::Finished { metrics: task.metrics(), committables: committables.clone() }
+                let last = task.last_snapshot().map(Box::new);
+                TaskUpdate::Finished { metrics: task.metrics(), committables: committables.clone(), last }
             }
             Err(Ended::Canceled) => TaskUpdate::Canceled,
             Err(Ended::Failed { kind, message }) => {
@@ -187,7 +187,7 @@ impl TaskTable {
         given_up.iter().for_each(|output| output.fail(&why));
     }
 
-    async fn running(&self, attempt: Attempt) {
+    async fn begun(&self, attempt: Attempt) {
         if let Some(Known::Running { state, .. }) =
             self.state.lock().jobs.get_mut(&attempt.job).and_then(|job| job.attempts.get_mut(&attempt))
         {
@@ -208,13 +208,24 @@ impl TaskTable {
         self.report(attempt, update).await;
     }
 
-    /// Tells the leader, if there is one that listens.
     async fn report(&self, attempt: Attempt, update: TaskUpdate) {
-        let Some(leader) = self.state.lock().leader.clone() else { return };
-        let sending = leader.send_timeout(ToLeader::Task { attempt, update }, REPORT_TIMEOUT);
-        if sending.await.is_err() {
-            tracing::debug!(%attempt, "the leader does not listen; it will be told when it is back");
-        }
+        self.leader.tell(ToLeader::Task { attempt, update }).await;
+    }
+
+    /// Lets a barrier pass from these sources, as far as they run.
+    pub fn checkpoint(&self, attempts: &[Attempt], barrier: &Barrier) {
+        self.running(attempts).for_each(|task| task.checkpoint(barrier.clone()));
+    }
+
+    /// Tells these sources that a checkpoint is complete.
+    pub fn checkpoint_completed(&self, attempts: &[Attempt], checkpoint: CheckpointId) {
+        self.running(attempts).for_each(|task| task.checkpoint_completed(checkpoint));
+    }
+
+    fn running(&self, attempts: &[Attempt]) -> impl Iterator<Item = Arc<TaskAttempt>> {
+        let state = self.state.lock();
+        let known = attempts.iter().filter_map(|attempt| state.jobs.get(&attempt.job)?.attempts.get(attempt));
+        known.filter_map(Known::task).cloned().collect::<Vec<_>>().into_iter()
     }
 
     /// Asks a task to stop; returns the answer where nobody else will give it.

@@ -82,7 +82,8 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
         RuntimeMode::Streaming => {
             let dealer = dealer(&request)?;
             let parallelism = request.target.partitions() as u32;
-            streaming::plan(&request.roots, request.state, &dealer, parallelism).await?
+            let key_groups = key_groups(request.options, parallelism)?;
+            streaming::plan(&request.roots, request.state, &dealer, parallelism, key_groups).await?
         }
     };
     let result_columns = request.roots.iter().find_map(|root| match &root.output {
@@ -102,6 +103,19 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
     };
     graph.validate().map_err(|error| SqlError::new(SqlErrorCode::Internal, error.to_string()))?;
     Ok(graph)
+}
+
+/// How many key groups the keys of a stream are divided into: at least one for each subtask.
+fn key_groups(given: &Options, parallelism: u32) -> Result<u16, SqlError> {
+    let asked = given.get(&options::MAX_PARALLELISM).map_err(invalid_option)?;
+    match u16::try_from(asked) {
+        Ok(groups @ 1..=32_768) if u32::from(groups) >= parallelism => Ok(groups),
+        _ => Err(invalid_option(InvalidValue {
+            key: options::MAX_PARALLELISM.name.to_owned(),
+            value: asked.to_string(),
+            expected: format!("a number from the parallelism, {parallelism}, to 32768"),
+        })),
+    }
 }
 
 /// The graph of a batch job: physical plans cut into vertices.

@@ -23,6 +23,8 @@ pub struct StreamFragment {
 pub enum Head {
     /// A scan, whose splits stand beside the fragment. Subtask `i` runs its partition `i`.
     Source {
+        /// Names the positions of its splits in a checkpoint, as [`OperatorSpec::uid`] does an operator's state.
+        uid: String,
         /// The scan.
         plan: Bytes,
     },
@@ -33,11 +35,39 @@ pub enum Head {
         /// Their columns, as an `EmptyExec`.
         columns: Bytes,
     },
+    /// Two kinds of rows, put together by an operator that stands before the chain.
+    Pair {
+        /// Rows of the left side.
+        left: PairInput,
+        /// Rows of the right side.
+        right: PairInput,
+        /// Names its state.
+        uid: String,
+        /// Its name, for people.
+        name: String,
+        /// What it does.
+        kind: PairKind,
+    },
 }
+
+/// One side of a pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairInput {
+    /// The edges over which its rows come.
+    pub edges: Vec<EdgeId>,
+    /// Its columns, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// What an operator of two inputs does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PairKind {}
 
 /// One operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorSpec {
+    /// Names its state in a checkpoint. The same in a job that is planned again, and as far as possible in one whose query was edited.
+    pub uid: String,
     /// Its name, for people.
     pub name: String,
     /// What it does.

@@ -8,6 +8,7 @@ mod fragment;
 mod watermark;
 
 pub use fragment::{
-    Head, OperatorKind, OperatorSpec, OutputColumn, Phase, StreamFragment, WindowAggregateSpec,
+    Head, OperatorKind, OperatorSpec, OutputColumn, PairInput, PairKind, Phase, StreamFragment,
+    WindowAggregateSpec,
 };
 pub use watermark::WatermarkNode;

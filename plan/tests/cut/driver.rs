@@ -123,7 +123,8 @@ fn send(
             producer as usize,
             1,
         ),
-        Partitioning::Hash { expressions, .. } => {
+        // Key groups are for streams, which do not run here.
+        Partitioning::Hash { expressions, .. } | Partitioning::KeyGroups { expressions, .. } => {
             let schema = first.schema();
             let context = TaskContext::from(state);
             let expressions = expressions.iter().map(|bytes| codec::decode_expr(bytes, &schema, &context));

@@ -259,6 +259,7 @@ impl Cluster {
                 self.manage(actions, now);
             }
             // Rows go to the result store before they come here; a session registers once.
+            ToLeader::Snapshot { .. } => {}
             ToLeader::Task { .. } | ToLeader::ResultChunk { .. } | ToLeader::Register(_) => {}
         }
         self.settle(now);

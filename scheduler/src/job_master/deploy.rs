@@ -36,6 +36,7 @@ impl ExecutionGraph {
             outputs,
             output: execution.output.clone(),
             options: options.clone(),
+            checkpoints: None,
         })
     }
 

@@ -289,7 +289,7 @@ impl JobMaster {
         }
         match update {
             TaskUpdate::Running => self.execution.set_state(attempt.subtask, TaskState::Running),
-            TaskUpdate::Finished { metrics, committables } => {
+            TaskUpdate::Finished { metrics, committables, last: _ } => {
                 self.execution.subtask_mut(attempt.subtask).committables = committables;
                 self.attempt_ended(attempt, TaskState::Finished, metrics, now);
                 self.task_finished(attempt, now);

@@ -152,7 +152,10 @@ impl World {
 
     fn finish(&mut self, attempt: Attempt) {
         let committables = vec![Committable(attempt.to_string().into())];
-        self.update(attempt, TaskUpdate::Finished { metrics: TaskMetrics::default(), committables });
+        self.update(
+            attempt,
+            TaskUpdate::Finished { metrics: TaskMetrics::default(), committables, last: None },
+        );
     }
 
     fn fail(&mut self, attempt: Attempt, kind: FailureKind, message: &str) {

@@ -24,12 +24,10 @@ use tokio::{
 use super::{
     block::BlockDecoder,
     connection::{self, Outgoing},
-    event::Event,
+    event::{Event, Signal},
     frame::{ChannelId, Frame, OpenRequest, Role},
     partition_store::chain,
 };
-
-use crate::watermark::Watermark;
 
 /// Opens channels to other workers.
 pub struct DataClient {
@@ -59,7 +57,7 @@ struct Channels {
 
 enum Incoming {
     Block(Buffer, MemoryReservation),
-    Watermark(Watermark),
+    Signal(Signal),
     End,
     Failed(String),
 }
@@ -154,7 +152,7 @@ async fn read_frames(
                 held.grow(bytes.len());
                 (id, Incoming::Block(bytes, held))
             }
-            Frame::Watermark(id, watermark) => (id, Incoming::Watermark(watermark)),
+            Frame::Signal(id, signal) => (id, Incoming::Signal(signal)),
             Frame::End(id) => (id, Incoming::End),
             Frame::Failed(id, why) => (id, Incoming::Failed(why)),
             frame => {
@@ -208,7 +206,7 @@ impl RemoteChannel {
                     self.decoded = self.decoder.decode(block).map_err(|error| chain(&error))?.into();
                     drop(held);
                 }
-                Some(Incoming::Watermark(watermark)) => return Ok(Some((Event::Watermark(watermark), 0))),
+                Some(Incoming::Signal(signal)) => return Ok(Some((Event::Signal(signal), 0))),
                 Some(Incoming::End) => return Ok(None),
                 Some(Incoming::Failed(why)) => return Err(why),
                 None => return Err("the connection to its worker is closed".to_owned()),

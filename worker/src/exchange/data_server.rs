@@ -152,8 +152,8 @@ impl Pump {
         loop {
             let queued = match queue.next().await {
                 Some(Item::Batch(queued)) => queued,
-                Some(Item::Watermark(watermark, _)) => {
-                    self.send(Frame::Watermark(self.channel, watermark).into()).await;
+                Some(Item::Signal(signal, _)) => {
+                    self.send(Frame::Signal(self.channel, signal).into()).await;
                     continue;
                 }
                 Some(Item::End) => return Ok(()),

@@ -1,7 +1,7 @@
 //! The words on a data connection: a header of 12 bytes, then as many bytes as it says.
 //!
-//! The worker that consumes dials and asks (`Open`, `Credit`, `Close`); the worker that produces answers (`Block`, `Watermark`,
-//! `End`, `Failed`). A block is the next part of one channel's Arrow IPC stream. Kinds 16 to 31 are for what streams say between rows. Nothing that the other side says is trusted: lengths have limits, and what is not understood ends the
+//! The worker that consumes dials and asks (`Open`, `Credit`, `Close`); the worker that produces answers (`Block`, `Signal`,
+//! `End`, `Failed`). A block is the next part of one channel's Arrow IPC stream. Nothing that the other side says is trusted: lengths have limits, and what is not understood ends the
 //! connection.
 
 use std::io;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_graph::exchange::{ExchangeKind, ResultPartitionId};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::watermark::Watermark;
+use super::event::Signal;
 
 /// What each side sends before its first frame: a name and the protocol's version.
 pub const PREFACE: [u8; 8] = *b"THALWEG\x01";
@@ -58,8 +58,8 @@ pub enum Frame {
     Close(ChannelId),
     /// The next part of a channel's Arrow IPC stream.
     Block(ChannelId, Buffer),
-    /// How far event time has come on a channel.
-    Watermark(ChannelId, Watermark),
+    /// What a stream says between rows.
+    Signal(ChannelId, Signal),
     /// The channel's input is complete.
     End(ChannelId),
     /// The channel's input cannot be had: why.
@@ -75,7 +75,7 @@ const BLOCK: u8 = 4;
 const END: u8 = 5;
 const FAILED: u8 = 6;
 const PING: u8 = 7;
-const WATERMARK: u8 = 16;
+const SIGNAL: u8 = 16;
 
 /// A header, as it stands on the wire: kind, three zero bytes, channel, length of the body.
 fn header(kind: u8, channel: ChannelId, body_bytes: usize) -> [u8; HEADER_BYTES] {
@@ -103,7 +103,10 @@ impl Frame {
             Frame::Credit(channel, bytes) => (CREDIT, *channel, bytes.to_le_bytes().to_vec()),
             Frame::Close(channel) => (CLOSE, *channel, Vec::new()),
             Frame::Block(channel, bytes) => (BLOCK, *channel, bytes.to_vec()),
-            Frame::Watermark(channel, Watermark(ms)) => (WATERMARK, *channel, ms.to_le_bytes().to_vec()),
+            Frame::Signal(channel, signal) => {
+                let body = postcard::to_stdvec(signal).expect("a signal is plain data");
+                (SIGNAL, *channel, body)
+            }
             Frame::End(channel) => (END, *channel, Vec::new()),
             Frame::Failed(channel, why) => (FAILED, *channel, shortened(why).as_bytes().to_vec()),
             Frame::Ping => (PING, 0, Vec::new()),
@@ -145,7 +148,7 @@ fn check(kind: u8, role: Role, body_bytes: usize) -> io::Result<()> {
         CREDIT => (Some(Role::Producer), 4),
         CLOSE => (Some(Role::Producer), 0),
         BLOCK => (Some(Role::Consumer), BLOCK_BYTES_MAX),
-        WATERMARK => (Some(Role::Consumer), 8),
+        SIGNAL => (Some(Role::Consumer), CONTROL_BYTES_MAX),
         END => (Some(Role::Consumer), 0),
         FAILED => (Some(Role::Consumer), CONTROL_BYTES_MAX),
         PING => (None, 0),
@@ -174,9 +177,9 @@ fn decode(kind: u8, channel: ChannelId, body: Buffer) -> io::Result<Frame> {
         }
         CLOSE => Frame::Close(channel),
         BLOCK => Frame::Block(channel, body),
-        WATERMARK => {
-            let bytes = body.as_slice().try_into().map_err(|_| invalid("a watermark is not eight bytes"))?;
-            Frame::Watermark(channel, Watermark(i64::from_le_bytes(bytes)))
+        SIGNAL => {
+            let signal = postcard::from_bytes(&body).map_err(|_| invalid("a signal cannot be decoded"))?;
+            Frame::Signal(channel, signal)
         }
         END => Frame::End(channel),
         FAILED => Frame::Failed(channel, String::from_utf8_lossy(&body).into_owned()),
@@ -192,9 +195,13 @@ fn invalid(why: impl Into<String>) -> io::Error {
 mod tests {
     use futures::executor::block_on;
     use proptest::prelude::*;
-    use thalweg_graph::{Attempt, EdgeId, JobId, SubtaskId, VertexId};
+    use thalweg_graph::{
+        Attempt, CheckpointId, EdgeId, JobId, SubtaskId, VertexId,
+        checkpoint::{AfterBarrier, Barrier},
+    };
 
     use super::*;
+    use crate::watermark::Watermark;
 
     fn requests() -> impl Strategy<Value = OpenRequest> {
         (any::<u128>(), any::<[u32; 6]>(), any::<bool>()).prop_map(|(job, n, blocking)| {
@@ -209,6 +216,11 @@ mod tests {
         })
     }
 
+    fn barrier(id: u64) -> Signal {
+        let then = if id % 2 == 0 { AfterBarrier::GoOn } else { AfterBarrier::Drain };
+        Signal::Barrier(Barrier { checkpoint: CheckpointId(id), savepoint: Some("hdfs://nn/s".into()), then })
+    }
+
     fn frames() -> impl Strategy<Value = (Role, Frame)> {
         let bytes = prop::collection::vec(any::<u8>(), 0..300);
         prop_oneof![
@@ -217,7 +229,9 @@ mod tests {
             any::<u32>().prop_map(|c| (Role::Producer, Frame::Close(c))),
             (any::<u32>(), bytes)
                 .prop_map(|(c, bytes)| (Role::Consumer, Frame::Block(c, Buffer::from(bytes)))),
-            any::<(u32, i64)>().prop_map(|(c, ms)| (Role::Consumer, Frame::Watermark(c, Watermark(ms)))),
+            any::<(u32, i64)>()
+                .prop_map(|(c, ms)| (Role::Consumer, Frame::Signal(c, Signal::Watermark(Watermark(ms))))),
+            any::<(u32, u64)>().prop_map(|(c, id)| (Role::Consumer, Frame::Signal(c, barrier(id)))),
             any::<u32>().prop_map(|c| (Role::Consumer, Frame::End(c))),
             any::<(u32, String)>().prop_map(|(c, why)| (Role::Consumer, Frame::Failed(c, why))),
             Just((Role::Consumer, Frame::Ping)),

@@ -73,7 +73,7 @@ impl OpenExchange for InputGates {
 async fn only_rows(event: Event) -> Result<Option<RecordBatch>> {
     match event {
         Event::Rows(batch) => Ok(Some(batch)),
-        Event::Watermark(_) => Ok(None),
+        Event::Signal(_) => Ok(None),
     }
 }
 
@@ -186,7 +186,7 @@ impl Source {
             }
             Source::Queue(queue) => match queue.next().await {
                 Some(Item::Batch(queued)) => Ok(Some((Event::Rows(queued.batch), queued.bytes))),
-                Some(Item::Watermark(watermark, _)) => Ok(Some((Event::Watermark(watermark), 0))),
+                Some(Item::Signal(signal, _)) => Ok(Some((Event::Signal(signal), 0))),
                 Some(Item::End) => Ok(None),
                 Some(Item::Failed(why)) => Err(why),
                 None => Err("its task ended without completing it".to_owned()),

@@ -2,19 +2,36 @@
 
 use std::sync::Arc;
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{RecordBatch, UInt32Array},
+    compute::take_record_batch,
+    datatypes::SchemaRef,
+};
+use bytes::Bytes;
 use datafusion::{
     error::Result,
     execution::TaskContext,
+    physical_expr::PhysicalExpr,
     physical_plan::{metrics::Time, repartition::BatchPartitioner},
 };
 use thalweg_graph::exchange::Partitioning;
 use thalweg_plan::exec::codec;
 
+use crate::state::key_group;
+
 /// Deals batches to lanes. A lane is a subpartition, except that a broadcast has one lane for all of them.
 pub enum Partitioner {
     /// By DataFusion's own repartitioning: seeded alike in all processes, one grouped `take` for each batch.
     Hash(BatchPartitioner),
+    /// By the key groups that each consumer has.
+    KeyGroups {
+        /// The keys.
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        /// How many key groups there are.
+        groups: u16,
+        /// The number of lanes.
+        lanes: usize,
+    },
     /// Whole batches in turn.
     RoundRobin {
         /// The lane of the next batch.
@@ -43,13 +60,15 @@ impl Partitioner {
                 Partitioner::RoundRobin { next: start % subpartitions, lanes: subpartitions }
             }
             Partitioning::Hash { expressions, .. } => {
-                let expressions = expressions
-                    .iter()
-                    .map(|expression| codec::decode_expr(expression, schema, context))
-                    .collect::<Result<Vec<Arc<_>>>>()?;
+                let expressions = decode(expressions, schema, context)?;
                 let hash = BatchPartitioner::new_hash_partitioner(expressions, subpartitions, Time::new())?;
                 Partitioner::Hash(hash)
             }
+            Partitioning::KeyGroups { expressions, groups, .. } => Partitioner::KeyGroups {
+                keys: decode(expressions, schema, context)?,
+                groups: *groups,
+                lanes: subpartitions,
+            },
         })
     }
 
@@ -63,8 +82,50 @@ impl Partitioner {
                 Ok(vec![(lane, batch)])
             }
             Partitioner::Hash(hash) => hash.partition_iter(batch)?.collect(),
+            Partitioner::KeyGroups { keys, groups, lanes } => {
+                let rows = batch.num_rows();
+                let keys = keys.iter().map(|key| key.evaluate(&batch)?.into_array(rows));
+                let hashes = key_group::hashes(&keys.collect::<Result<Vec<_>>>()?, rows)?;
+                let lane_of = |hash: u64| {
+                    let group = key_group::of_hash(hash, *groups);
+                    key_group::subtask_of(group, *groups, *lanes as u32) as usize
+                };
+                grouped(&batch, hashes.into_iter().map(lane_of), *lanes)
+            }
         }
     }
+}
+
+fn decode(
+    expressions: &[Bytes],
+    schema: &SchemaRef,
+    context: &TaskContext,
+) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+    expressions.iter().map(|expression| codec::decode_expr(expression, schema, context)).collect()
+}
+
+/// The rows of each lane: one `take` that puts those of a lane next to each other, and slices of what it gives.
+fn grouped(
+    batch: &RecordBatch,
+    lane_of_row: impl Iterator<Item = usize>,
+    lanes: usize,
+) -> Result<Vec<(usize, RecordBatch)>> {
+    let lane_of_row: Vec<usize> = lane_of_row.collect();
+    let mut ends = vec![0; lanes + 1];
+    lane_of_row.iter().for_each(|lane| ends[lane + 1] += 1);
+    (0..lanes).for_each(|lane| ends[lane + 1] += ends[lane]);
+    let starts = ends.clone();
+    let mut order = vec![0u32; lane_of_row.len()];
+    for (row, lane) in lane_of_row.iter().enumerate() {
+        order[ends[*lane]] = row as u32;
+        ends[*lane] += 1;
+    }
+    if let Some(only) = (0..lanes).find(|lane| ends[*lane] - starts[*lane] == order.len()) {
+        return Ok(vec![(only, batch.clone())]);
+    }
+    let ordered = take_record_batch(batch, &UInt32Array::from(order))?;
+    let parts = (0..lanes).map(|lane| (lane, ordered.slice(starts[lane], ends[lane] - starts[lane])));
+    Ok(parts.filter(|(_, part)| part.num_rows() > 0).collect())
 }
 
 #[cfg(test)]
@@ -93,15 +154,22 @@ mod tests {
         Partitioner::new(&hash, lanes, 0, schema, &TaskContext::default()).unwrap()
     }
 
+    fn by_key_group(schema: &SchemaRef, lanes: usize) -> Partitioner {
+        let expressions = vec![codec::encode_expr(&col("key", schema).unwrap()).unwrap()];
+        let groups = Partitioning::KeyGroups { expressions, display: "key@0".to_owned(), groups: 128 };
+        Partitioner::new(&groups, lanes, 0, schema, &TaskContext::default()).unwrap()
+    }
+
     proptest! {
         /// Two partitioners stand for two producers: a key must go to the same lane from both.
         #[test]
         fn rows_are_neither_lost_nor_doubled_and_equal_keys_meet(
-            keys in prop::collection::vec(prop::option::of(-5i64..5), 1..200), lanes in 1usize..9
+            keys in prop::collection::vec(prop::option::of(-5i64..5), 1..200), lanes in 1usize..9, by_groups in any::<bool>()
         ) {
             let batch = batch(&keys);
             let mut lane_of_key = BTreeMap::new();
-            for mut partitioner in [by_key(&batch.schema(), lanes), by_key(&batch.schema(), lanes)] {
+            let partitioner = if by_groups { by_key_group } else { by_key };
+            for mut partitioner in [partitioner(&batch.schema(), lanes), partitioner(&batch.schema(), lanes)] {
                 let mut seen = HashMap::new();
                 for (lane, part) in partitioner.deal(batch.clone()).unwrap() {
                     prop_assert!(lane < lanes);

@@ -19,11 +19,12 @@ use thalweg_graph::exchange::{ExchangeKind, Partitioning, ResultPartitionDescrip
 use super::{
     Exchange,
     block::batch_bytes,
+    event::Signal,
     partitioner::Partitioner,
     shuffle_file::ShuffleWriter,
     subpartition_queue::{Demand, QueueWriter, queue},
 };
-use crate::{counters::TaskCounters, watermark::Watermark};
+use crate::counters::TaskCounters;
 
 /// Rows of a full batch.
 const BATCH_ROWS: usize = 8192;
@@ -92,7 +93,9 @@ impl ResultPartition {
         let subpartitions = (*subpartitions).max(1) as usize;
         let lanes = match partitioning {
             Partitioning::Single | Partitioning::Broadcast => 1,
-            Partitioning::Hash { .. } | Partitioning::RoundRobin => subpartitions,
+            Partitioning::Hash { .. } | Partitioning::KeyGroups { .. } | Partitioning::RoundRobin => {
+                subpartitions
+            }
         };
         let start = id.producer.subtask.index as usize + self.writers.fetch_add(1, Relaxed);
         let partitioner = Partitioner::new(partitioning, subpartitions, start, &self.schema, context)?;
@@ -151,11 +154,11 @@ impl ResultPartition {
         Ok(())
     }
 
-    /// Tells all consumers how far event time has come.
-    async fn watermark(&self, watermark: Watermark) {
+    /// Tells all consumers something between rows.
+    async fn signal(&self, signal: Signal) {
         let Target::Queues(queues) = &self.target else { return };
         for queue in queues {
-            let (_, waited) = queue.watermark(watermark).await;
+            let (_, waited) = queue.signal(signal.clone()).await;
             self.counters.backpressured_ns.add_time(waited);
         }
     }
@@ -231,10 +234,10 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// Sends what is gathered, and behind it how far event time has come.
-    pub async fn watermark(&mut self, watermark: Watermark) -> Result<()> {
+    /// Sends what is gathered, and behind it what is said between rows.
+    pub async fn signal(&mut self, signal: Signal) -> Result<()> {
         self.flush().await?;
-        self.partition.watermark(watermark).await;
+        self.partition.signal(signal).await;
         Ok(())
     }
 

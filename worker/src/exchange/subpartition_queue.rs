@@ -12,10 +12,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::watermark::Watermark;
+use super::event::Signal;
 
-/// What a watermark counts for in a queue.
-const WATERMARK_BYTES: usize = 64;
+/// What a signal counts for in a queue.
+const SIGNAL_BYTES: usize = 64;
 
 /// One batch and what it occupies.
 pub struct QueuedBatch {
@@ -37,8 +37,8 @@ pub struct Held {
 pub enum Item {
     /// Rows.
     Batch(QueuedBatch),
-    /// How far event time has come, and its share of the bound.
-    Watermark(Watermark, Held),
+    /// What is said between rows, and its share of the bound.
+    Signal(Signal, Held),
     /// The producer is done.
     End,
     /// The producer failed: why.
@@ -83,9 +83,9 @@ impl QueueWriter {
         self.put(bytes, |held| Item::Batch(QueuedBatch { batch, bytes, held })).await
     }
 
-    /// Puts a watermark into the queue; it waits and counts like a small batch.
-    pub async fn watermark(&self, watermark: Watermark) -> (Demand, Duration) {
-        self.put(WATERMARK_BYTES, |held| Item::Watermark(watermark, held)).await
+    /// Puts what is said between rows into the queue; it waits and counts like a small batch.
+    pub async fn signal(&self, signal: Signal) -> (Demand, Duration) {
+        self.put(SIGNAL_BYTES, |held| Item::Signal(signal, held)).await
     }
 
     async fn put(&self, bytes: usize, item: impl FnOnce(Held) -> Item) -> (Demand, Duration) {

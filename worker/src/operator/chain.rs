@@ -1,121 +1,113 @@
-//! A vertex's operators, from their descriptions.
-
-use std::{sync::Arc, time::Duration};
+//! A vertex's operators in a row: what comes in passes all of them.
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::{
-    error::Result,
-    execution::{
-        TaskContext,
-        memory_pool::{MemoryConsumer, MemoryReservation},
-    },
-};
-use thalweg_plan::{
-    exec::codec,
-    stream::{OperatorKind, OperatorSpec, Phase, WindowAggregateSpec},
+use datafusion::error::Result;
+
+use super::link::{Element, Next, Operator, PairOperator, Side, SplitChange};
+use crate::{
+    state::{Restored, Snapshot},
+    watermark::Watermark,
 };
 
-use super::{
-    assign_windows::AssignWindows,
-    calc::Calc,
-    link::{Element, Next, Operator},
-    watermarks::Watermarks,
-    window_aggregate::{Kernel, LocalWindowAggregate, WindowAggregate},
-};
-use crate::watermark::Watermark;
-
-/// Operators in a row.
+/// Operators in a row, behind one of two inputs where the vertex has such.
 pub struct Chain {
-    operators: Vec<Box<dyn Operator>>,
-    schema: SchemaRef,
-}
-
-/// What building operators needs.
-pub struct Building<'a> {
-    /// Functions, and memory.
-    pub context: &'a TaskContext,
-    /// The shortest time between two watermarks of a source.
-    pub watermark_interval: Duration,
+    pub(super) pair: Option<(String, Box<dyn PairOperator>)>,
+    /// Each with the name of its state.
+    pub(super) uids: Vec<String>,
+    pub(super) operators: Vec<Box<dyn Operator>>,
+    pub(super) schema: SchemaRef,
 }
 
 impl Chain {
-    /// The operators described, for rows with the columns of `input`.
-    pub fn build(specs: &[OperatorSpec], input: SchemaRef, building: &Building<'_>) -> Result<Self> {
-        let mut chain = Self { operators: Vec::with_capacity(specs.len()), schema: input };
-        for spec in specs {
-            let (operator, schema) = building.operator(spec, &chain.schema)?;
-            chain.operators.push(operator);
-            chain.schema = schema;
-        }
-        Ok(chain)
-    }
-
     /// The columns of what comes out.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// Takes rows; puts what follows from them into `out`.
-    pub fn rows(&mut self, batch: RecordBatch, out: &mut Vec<Element>) -> Result<()> {
-        Next::new(&mut self.operators, out).rows(batch)
+    pub fn rows(&mut self, side: Side, batch: RecordBatch, out: &mut Vec<Element>) -> Result<()> {
+        let mut next = Next::new(&mut self.operators, out);
+        match &mut self.pair {
+            Some((_, pair)) => pair.rows(side, batch, &mut next),
+            None => next.rows(batch),
+        }
     }
 
     /// Takes a watermark; puts what follows from it into `out`.
     pub fn watermark(&mut self, watermark: Watermark, out: &mut Vec<Element>) -> Result<()> {
-        Next::new(&mut self.operators, out).watermark(watermark)
+        let mut next = Next::new(&mut self.operators, out);
+        match &mut self.pair {
+            Some((_, pair)) => pair.watermark(watermark, &mut next),
+            None => next.watermark(watermark),
+        }
     }
-}
 
-impl Building<'_> {
-    fn operator(&self, spec: &OperatorSpec, input: &SchemaRef) -> Result<(Box<dyn Operator>, SchemaRef)> {
-        Ok(match &spec.kind {
-            OperatorKind::Calc { plan } => {
-                let plan = codec::decode(plan, self.context)?;
-                (Box::new(Calc::of(&plan)?), plan.schema())
-            }
-            OperatorKind::Watermarks { expression } => {
-                let expression = codec::decode_expr(expression, input, self.context)?;
-                (Box::new(Watermarks::new(expression, self.watermark_interval)), Arc::clone(input))
-            }
-            OperatorKind::AssignWindows { time, windows, bounds, columns } => {
-                let schema = codec::decode(columns, self.context)?.schema();
-                let operator = AssignWindows {
-                    time: *time as usize,
-                    windows: *windows,
-                    bounds: bounds.clone(),
-                    schema: Arc::clone(&schema),
-                };
-                (Box::new(operator), schema)
-            }
-            OperatorKind::WindowAggregate(aggregate) => self.window_aggregate(&spec.name, aggregate)?,
+    /// Takes note that nothing is said about event time for the time being.
+    pub fn idle(&mut self, out: &mut Vec<Element>) -> Result<()> {
+        Next::new(&mut self.operators, out).idle()
+    }
+
+    /// Tells all operators of a change of splits.
+    pub fn split(&mut self, split: SplitChange, out: &mut Vec<Element>) -> Result<()> {
+        self.each(out, |operator, next| operator.split(split, next))
+    }
+
+    /// Puts what operators hold back, and need not keep at a barrier, into `out`.
+    pub fn before_barrier(&mut self, out: &mut Vec<Element>) -> Result<()> {
+        self.each(out, |operator, next| operator.before_barrier(next))
+    }
+
+    /// When an operator wants to be woken next.
+    pub fn wake_at_ms(&self) -> Option<i64> {
+        self.operators.iter().filter_map(|operator| operator.wake_at_ms()).min()
+    }
+
+    /// Wakes the operators whose time has come.
+    pub fn wake(&mut self, now_ms: i64, out: &mut Vec<Element>) -> Result<()> {
+        self.each(out, |operator, next| match operator.wake_at_ms() {
+            Some(at_ms) if at_ms <= now_ms => operator.wake(now_ms, next),
+            _ => Ok(()),
         })
     }
 
-    fn window_aggregate(
-        &self,
-        name: &str,
-        spec: &WindowAggregateSpec,
-    ) -> Result<(Box<dyn Operator>, SchemaRef)> {
-        let kernel = Kernel::of(&codec::decode(&spec.plan, self.context)?)?;
-        let schema = codec::decode(&spec.columns, self.context)?.schema();
-        let memory = self.memory(name);
-        let (windows, columns) = (spec.windows, Arc::clone(&schema));
-        let operator: Box<dyn Operator> = match spec.phase {
-            Phase::Local { time } => {
-                Box::new(LocalWindowAggregate::new(kernel, windows, time as usize, columns, memory))
-            }
-            Phase::Single { time } => {
-                let (time, output) = (Some(time as usize), spec.output.clone());
-                Box::new(WindowAggregate::new(kernel, windows, time, output, columns, memory))
-            }
-            Phase::Global => {
-                Box::new(WindowAggregate::new(kernel, windows, None, spec.output.clone(), columns, memory))
-            }
-        };
-        Ok((operator, schema))
+    /// The state of each operator, by its name; the first one first.
+    pub fn snapshot(&mut self) -> Result<Vec<(String, Snapshot)>> {
+        let mut states = Vec::with_capacity(self.operators.len() + 1);
+        if let Some((uid, pair)) = &mut self.pair {
+            states.push((uid.clone(), pair.snapshot()?));
+        }
+        for (uid, operator) in self.uids.iter().zip(&mut self.operators) {
+            states.push((uid.clone(), operator.snapshot()?));
+        }
+        Ok(states)
     }
 
-    fn memory(&self, name: &str) -> MemoryReservation {
-        MemoryConsumer::new(name).register(self.context.memory_pool())
+    /// The names of the operators' states.
+    pub fn uids(&self) -> impl Iterator<Item = &str> {
+        self.pair.iter().map(|(uid, _)| uid.as_str()).chain(self.uids.iter().map(String::as_str))
+    }
+
+    /// Gives each operator its state back, by its name.
+    pub fn restore(&mut self, mut restored: impl FnMut(&str) -> Restored) -> Result<()> {
+        if let Some((uid, pair)) = &mut self.pair {
+            pair.restore(restored(uid))?;
+        }
+        self.uids
+            .iter()
+            .zip(&mut self.operators)
+            .try_for_each(|(uid, operator)| operator.restore(restored(uid)))
+    }
+
+    /// Calls each operator, the first one first, so that what one hands on has passed the next before that is called.
+    fn each(
+        &mut self,
+        out: &mut Vec<Element>,
+        mut call: impl FnMut(&mut dyn Operator, &mut Next<'_>) -> Result<()>,
+    ) -> Result<()> {
+        for at in 0..self.operators.len() {
+            let (upto, rest) = self.operators.split_at_mut(at + 1);
+            call(upto[at].as_mut(), &mut Next::new(rest, out))?;
+        }
+        Ok(())
     }
 }

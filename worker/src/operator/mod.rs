@@ -1,7 +1,7 @@
 //! The operators of streams: each takes rows and watermarks in order and hands on what follows from them.
 //!
-//! An operator computes and does not wait: rows come from and go to the task, which does ([`crate::task`]). [`chain`] builds a
-//! vertex's operators and links them; one file or folder for each of the others.
+//! An operator computes and does not wait: rows come from and go to the task, which does ([`crate::task`]). [`mod@build`] makes a
+//! vertex's operators and [`chain`] links them; one file or folder for each of the others.
 
 pub mod link;
 pub mod calc;
@@ -10,6 +10,7 @@ pub mod times;
 pub mod assign_windows;
 pub mod window_aggregate;
 pub mod chain;
+pub mod build;
 
 pub use chain::Chain;
 pub use link::Element;

@@ -1,6 +1,7 @@
 //! Says how far event time has come, by an expression over the rows: `WATERMARK FOR t AS expression`.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,25 +20,41 @@ use datafusion::{
 };
 
 use super::{
-    link::{Next, Operator},
+    link::{Next, Operator, SplitChange},
     times::times,
 };
-use crate::watermark::Watermark;
+use crate::watermark::{AlignedWatermark, TimeChange, Watermark};
 
-/// The largest value that the expression has had, told at most once in an interval.
+/// Follows the largest value that the expression has had in each split of a source, and tells the lowest of these at most once in an
+/// interval.
 pub struct Watermarks {
     expression: Arc<dyn PhysicalExpr>,
     /// The column with which the expression's value rises, if it is that simple: then the row with the latest time decides.
     rises_with: Option<usize>,
     interval: Duration,
-    largest: Option<i64>,
+    aligned: AlignedWatermark,
+    /// By the split's number: its place in `aligned`.
+    splits: BTreeMap<u32, usize>,
+    /// The place of the split whose rows come.
+    current: Option<usize>,
+    /// What all splits have reached, and when something was told last.
+    reached: Option<i64>,
     told: Option<(Instant, i64)>,
 }
 
 impl Watermarks {
     /// Watermarks by `expression`; with an interval of zero behind every batch.
     pub fn new(expression: Arc<dyn PhysicalExpr>, interval: Duration) -> Self {
-        Self { rises_with: rises_with(&expression), expression, interval, largest: None, told: None }
+        Self {
+            rises_with: rises_with(&expression),
+            expression,
+            interval,
+            aligned: AlignedWatermark::new(0),
+            splits: BTreeMap::new(),
+            current: None,
+            reached: None,
+            told: None,
+        }
     }
 
     /// The largest value of the expression in a batch.
@@ -53,27 +70,85 @@ impl Watermarks {
         Ok(max(times(&values)?))
     }
 
-    fn due(&self, largest: i64) -> bool {
+    fn due(&self, reached: i64) -> bool {
         match self.told {
             None => true,
-            Some((_, told)) if told >= largest => false,
+            Some((_, told)) if told >= reached => false,
             Some((when, _)) => when.elapsed() >= self.interval,
         }
+    }
+
+    /// Follows a change of one split. The end is told by the task, when all of its input has ended.
+    fn changed(&mut self, change: Option<TimeChange>, next: &mut Next<'_>) -> Result<()> {
+        match change {
+            Some(TimeChange::Idle) => {
+                self.tell(next)?;
+                next.idle()
+            }
+            Some(TimeChange::Advanced(Watermark(reached))) if reached < Watermark::END.0 => {
+                self.reached = Some(reached);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, next: &mut Next<'_>) -> Result<()> {
+        let Some(reached) = self.reached.filter(|reached| self.due(*reached)) else { return Ok(()) };
+        self.told = Some((Instant::now(), reached));
+        next.watermark(Watermark(reached))
+    }
+
+    fn place_of(&mut self, split: u32) -> usize {
+        *self.splits.entry(split).or_insert_with(|| self.aligned.add())
     }
 }
 
 impl Operator for Watermarks {
     fn rows(&mut self, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
-        self.largest = self.largest.max(self.largest_of(&batch)?);
+        let largest = self.largest_of(&batch)?;
         next.rows(batch)?;
-        let Some(largest) = self.largest.filter(|largest| self.due(*largest)) else { return Ok(()) };
-        self.told = Some((Instant::now(), largest));
-        next.watermark(Watermark(largest))
+        let place = match self.current {
+            Some(place) => place,
+            // A source that knows no splits is one.
+            None => self.place_of(0),
+        };
+        if let Some(largest) = largest {
+            let change = self.aligned.advance(place, Watermark(largest));
+            self.changed(change, next)?;
+        }
+        self.tell(next)
     }
 
     /// What comes from below says nothing about this column, unless it is the end.
     fn watermark(&mut self, watermark: Watermark, next: &mut Next<'_>) -> Result<()> {
         if watermark == Watermark::END { next.watermark(watermark) } else { Ok(()) }
+    }
+
+    fn split(&mut self, split: SplitChange, next: &mut Next<'_>) -> Result<()> {
+        let change = match split {
+            SplitChange::Begin(split) => {
+                let place = self.place_of(split);
+                self.aligned.active(place);
+                None
+            }
+            SplitChange::Rows(split) => {
+                let place = self.place_of(split);
+                self.aligned.active(place);
+                self.current = Some(place);
+                None
+            }
+            SplitChange::Idle(split) => {
+                let place = self.place_of(split);
+                self.aligned.idle(place)
+            }
+            SplitChange::End(split) => {
+                let place = self.place_of(split);
+                self.aligned.advance(place, Watermark::END)
+            }
+        };
+        self.changed(change, next)?;
+        self.tell(next)
     }
 }
 
@@ -125,7 +200,7 @@ mod tests {
         }
         let said = |element: &Element| match element {
             Element::Watermark(watermark) => Some(watermark.0),
-            Element::Rows(_) => None,
+            Element::Rows(_) | Element::Idle => None,
         };
         out.iter().filter_map(said).collect()
     }

@@ -11,13 +11,17 @@ use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 use futures::FutureExt as _;
 use thalweg_connectors::{BuiltinConnectors, sink};
 use thalweg_graph::{
-    FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, VertexOutput, options, table::Committable,
+    CheckpointId, FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, VertexOutput,
+    checkpoint::{Barrier, SubtaskSnapshot},
+    options,
+    table::Committable,
 };
 use thalweg_rpc::ToLeader;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    build_streaming::StreamingParts,
     ended::Ended,
     fragment::{self, RunPartition, Runnable},
     metrics, panic,
@@ -29,6 +33,7 @@ use super::{
 use crate::{
     counters::TaskCounters,
     exchange::{Exchange, input_gate::InputGates, result_partition::ResultPartition},
+    leader::Leader,
 };
 
 /// One attempt.
@@ -39,6 +44,19 @@ pub struct TaskAttempt {
     pub cancel: CancellationToken,
     counters: Arc<TaskCounters>,
     plan: OnceLock<Arc<dyn ExecutionPlan>>,
+    /// The way to its source, if it has one.
+    orders: OnceLock<SourceOrders>,
+    /// What it leaves when it is over.
+    last: Arc<OnceLock<SubtaskSnapshot>>,
+}
+
+/// How many checkpoints a source may be behind.
+const ORDERS: usize = 4;
+
+/// What the leader orders of a source while it runs.
+struct SourceOrders {
+    barriers: mpsc::Sender<Barrier>,
+    completed: mpsc::Sender<CheckpointId>,
 }
 
 /// What an attempt uses of its worker.
@@ -50,7 +68,9 @@ pub struct TaskEnvironment {
     /// Functions, settings and memory, as the attempt's job has them.
     pub job: Arc<TaskContext>,
     /// The session that the attempt was ordered through.
-    pub leader: mpsc::Sender<ToLeader>,
+    pub session: mpsc::Sender<ToLeader>,
+    /// The leader, through whatever session there is.
+    pub leader: Arc<Leader>,
 }
 
 /// What an attempt leaves for its end to be told: outputs that are complete or must be given up.
@@ -87,7 +107,8 @@ impl TaskWork {
     fn plan(&self) -> Option<&Arc<dyn ExecutionPlan>> {
         match self {
             TaskWork::Batch(fragment) => Some(&fragment.plan),
-            TaskWork::Streaming(task) => task.source(),
+            // A source counts what its reader gives.
+            TaskWork::Streaming(_) => None,
         }
     }
 
@@ -109,7 +130,28 @@ impl TaskWork {
 impl TaskAttempt {
     /// An attempt that has not begun.
     pub fn new(descriptor: Arc<TaskDescriptor>) -> Self {
-        Self { descriptor, cancel: CancellationToken::new(), counters: Arc::default(), plan: OnceLock::new() }
+        let cancel = CancellationToken::new();
+        let (counters, plan, orders, last) = Default::default();
+        Self { descriptor, cancel, counters, plan, orders, last }
+    }
+
+    /// Lets a barrier pass from its source. One that is several behind misses it, and the leader gives the checkpoint up.
+    pub fn checkpoint(&self, barrier: Barrier) {
+        if let Some(orders) = self.orders.get() {
+            let _ = orders.barriers.try_send(barrier);
+        }
+    }
+
+    /// Tells its source that a checkpoint is complete. One that is several behind hears of a later one.
+    pub fn checkpoint_completed(&self, checkpoint: CheckpointId) {
+        if let Some(orders) = self.orders.get() {
+            let _ = orders.completed.try_send(checkpoint);
+        }
+    }
+
+    /// What it has left for checkpoints that others still take part in.
+    pub fn last_snapshot(&self) -> Option<SubtaskSnapshot> {
+        self.last.get().cloned()
     }
 
     /// What it has done so far.
@@ -136,7 +178,10 @@ impl TaskAttempt {
         if self.cancel.is_cancelled() {
             return Err(Ended::Canceled);
         }
-        let work = self.build(&environment)?;
+        let work = tokio::select! {
+            work = self.build(&environment) => work?,
+            () = self.cancel.cancelled() => return Err(Ended::Canceled),
+        };
         let schema = work.schema();
         for output in &self.descriptor.outputs {
             let edge = ResultPartition::create(output, &schema, &environment.exchange, &self.counters)?;
@@ -144,8 +189,8 @@ impl TaskAttempt {
         }
         let result = match *self.descriptor.output {
             VertexOutput::Result => {
-                let leader = environment.leader.clone();
-                Some(Arc::new(ResultOutput::new(self.descriptor.attempt, leader, &schema)?))
+                let session = environment.session.clone();
+                Some(Arc::new(ResultOutput::new(self.descriptor.attempt, session, &schema)?))
             }
             VertexOutput::Sink(_) | VertexOutput::Edges => None,
         };
@@ -167,7 +212,7 @@ impl TaskAttempt {
         Ok(committables)
     }
 
-    fn build(&self, environment: &TaskEnvironment) -> Result<TaskWork, Ended> {
+    async fn build(&self, environment: &TaskEnvironment) -> Result<TaskWork, Ended> {
         fragment::check_build(&self.descriptor)?;
         let gates = Arc::new(InputGates {
             gates: self.descriptor.inputs.clone(),
@@ -180,7 +225,21 @@ impl TaskAttempt {
         let work = match self.descriptor.fragment.mode {
             RuntimeMode::Batch => TaskWork::Batch(Arc::new(fragment::build(&self.descriptor, context)?)),
             RuntimeMode::Streaming => {
-                TaskWork::Streaming(Box::new(StreamingTask::build(&self.descriptor, context, gates)?))
+                let (barriers, barriers_taken) = mpsc::channel(ORDERS);
+                let (completed, completed_taken) = mpsc::channel(ORDERS);
+                let parts = StreamingParts {
+                    descriptor: &self.descriptor,
+                    context,
+                    gates,
+                    connectors: &environment.connectors,
+                    leader: Arc::clone(&environment.leader),
+                    barriers: barriers_taken,
+                    completed: completed_taken,
+                    last: Arc::clone(&self.last),
+                };
+                let task = parts.build().await?;
+                self.orders.get_or_init(|| SourceOrders { barriers, completed });
+                TaskWork::Streaming(Box::new(task))
             }
         };
         if let Some(plan) = work.plan() {

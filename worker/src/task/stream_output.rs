@@ -6,17 +6,17 @@ use arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
 use futures::{Stream, StreamExt as _};
 use thalweg_connectors::sink::SinkWriter;
-use thalweg_graph::table::Committable;
+use thalweg_graph::{checkpoint::Barrier, table::Committable};
 use tokio::time::{Instant, timeout_at};
 
 use super::{ended::Ended, result_output::ResultOutput};
 use crate::{
     counters::TaskCounters,
     exchange::{
+        event::Signal,
         result_partition::{PartitionWriter, ResultPartition},
         subpartition_queue::Demand,
     },
-    watermark::Watermark,
 };
 
 /// A sink that cannot be withdrawn in this time is left to the abort of the job.
@@ -104,12 +104,21 @@ impl StreamOutput {
         Ok(Demand::Wanted)
     }
 
-    /// Tells the tasks behind how far event time has come, after all rows before it.
-    pub async fn watermark(&mut self, watermark: Watermark) -> Result<(), Ended> {
+    /// Tells the tasks behind something, after all rows before it.
+    pub async fn signal(&mut self, signal: Signal) -> Result<(), Ended> {
         for edge in &mut self.edges {
-            edge.watermark(watermark).await?;
+            edge.signal(signal.clone()).await?;
         }
         Ok(())
+    }
+
+    /// Hands a barrier on, after all rows before it; returns what a sink has to commit when the checkpoint is complete.
+    pub async fn barrier(&mut self, barrier: &Barrier) -> Result<Option<Committable>, Ended> {
+        self.signal(Signal::Barrier(barrier.clone())).await?;
+        match &mut self.last {
+            LastOutput::Sink(writer) => Ok(writer.prepare(barrier.checkpoint).await?),
+            LastOutput::None | LastOutput::Result(_) => Ok(None),
+        }
     }
 
     /// Whether rows wait here that a consumer could already have.

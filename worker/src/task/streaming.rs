@@ -1,146 +1,235 @@
-//! A subtask of a streaming vertex: events in order through its chain, into its outputs.
+//! A subtask of a streaming vertex: what arrives passes its chain, in order, into its outputs.
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use datafusion::{
-    error::DataFusionError,
-    execution::TaskContext,
-    physical_plan::{ExecutionPlan, ExecutionPlanProperties as _},
-};
-use thalweg_graph::{FailureKind, TaskDescriptor, options};
-use thalweg_plan::{
-    exec::{codec, own_partition, put_splits},
-    stream::{Head, StreamFragment},
-};
+use datafusion::{error::DataFusionError, execution::TaskContext, physical_plan::ExecutionPlan};
+use thalweg_graph::checkpoint::{AfterBarrier, Barrier, SourceState};
+use tokio::time::{self, sleep_until};
 
 use super::{
-    chain_input::ChainInput,
+    checkpointing::{Checkpointing, SyncPart},
     ended::Ended,
     explained::explained,
-    stream_output::{BufferTimeout, StreamOutput},
+    input::{Arrival, TaskInput},
+    stream_output::StreamOutput,
 };
 use crate::{
     counters::TaskCounters,
-    exchange::{event::Event, input_gate::InputGates, subpartition_queue::Demand},
-    operator::{Chain, Element, chain::Building},
-    watermark::{AlignedWatermark, Watermark},
+    exchange::{event::Signal, subpartition_queue::Demand},
+    operator::{Chain, Element},
+    watermark::{TimeChange, Watermark},
 };
 
 /// A chain ready to run.
 pub struct StreamingTask {
     /// Where its rows come from.
-    pub input: ChainInput,
+    pub input: TaskInput,
     /// Its operators.
     pub chain: Chain,
     /// What its source finds the worker through.
     pub context: Arc<TaskContext>,
+    /// How it takes part in checkpoints.
+    pub checkpointing: Checkpointing,
+    /// Whether its operators know that event time has come to its end.
+    pub at_end: bool,
+}
+
+/// Whether a task goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    GoesOn,
+    Over,
 }
 
 impl StreamingTask {
-    /// Decodes a task's fragment, gives its scan its splits and its edges their gates.
-    pub fn build(
-        descriptor: &TaskDescriptor,
-        context: Arc<TaskContext>,
-        gates: Arc<InputGates>,
-    ) -> Result<Self, Ended> {
-        let rejected = |error: DataFusionError| Ended::rejected(&error);
-        let fragment = StreamFragment::decode(&descriptor.fragment.plan).map_err(|error| {
-            Ended::failed(FailureKind::PlanRejected, format!("cannot decode the task's operators: {error}"))
-        })?;
-        let input = match &fragment.head {
-            Head::Source { plan } => {
-                let plan = codec::decode(plan, &context).map_err(rejected)?;
-                source(descriptor, put_splits(plan, &descriptor.splits).map_err(rejected)?)
-                    .map_err(rejected)?
-            }
-            Head::Edges { edges, columns } => {
-                let schema = codec::decode(columns, &context).map_err(rejected)?.schema();
-                ChainInput::Edges { gates, edges: edges.clone(), schema }
-            }
-        };
-        let watermark_interval: Duration = descriptor
-            .options
-            .get(&options::WATERMARK_INTERVAL)
-            .map_err(|error| Ended::failed(FailureKind::PlanRejected, error.to_string()))?;
-        let building = Building { context: &context, watermark_interval };
-        let chain = Chain::build(&fragment.chain, input.schema(), &building).map_err(rejected)?;
-        Ok(Self { input, chain, context })
-    }
-
-    /// The plan of its source, for its counters.
+    /// The plan of its source, to tell more about errors.
     pub fn source(&self) -> Option<&Arc<dyn ExecutionPlan>> {
         match &self.input {
-            ChainInput::Source { plan, .. } => Some(plan),
-            ChainInput::Edges { .. } => None,
+            TaskInput::Source(source) => source.plan(),
+            TaskInput::Edges(_) => None,
         }
     }
 
-    /// Moves everything from the inputs through the chain into the outputs, until all inputs have ended.
+    /// Moves everything from the inputs through the chain into the outputs, until all inputs have ended or a barrier ends the job.
     pub async fn run(
         &mut self,
         output: &mut StreamOutput,
         buffer_timeout: Duration,
         counters: &TaskCounters,
     ) -> Result<(), Ended> {
-        let (inputs, mut events) = self.input.open(&self.context)?;
-        let mut aligned = AlignedWatermark::new(inputs);
         let mut out = Vec::new();
-        let mut timeout = BufferTimeout::new(buffer_timeout);
-        while let Some(next) = timeout.next(&mut events, output).await? {
-            let start = Instant::now();
-            let taken = next.and_then(|(input, event)| self.take(input, event, &mut aligned, &mut out));
-            counters.busy_ns.add_time(start.elapsed());
-            if let Err(error) = taken {
-                return Err(explained(self.source(), &self.context, error).await);
-            }
-            for element in out.drain(..) {
-                match element {
-                    Element::Rows(batch) => {
-                        if output.write(batch).await? == Demand::Over {
-                            return Ok(());
-                        }
-                    }
-                    Element::Watermark(watermark) => output.watermark(watermark).await?,
+        let mut held_since = None;
+        loop {
+            // A source that never waits must let others run.
+            tokio::task::consume_budget().await;
+            held_since = output.holds_back().then(|| held_since.unwrap_or_else(time::Instant::now));
+            let flush_at = held_since.map(|since| since + buffer_timeout);
+            let wake_at = self.chain.wake_at_ms().map(instant_of);
+            let arrival = tokio::select! {
+                biased;
+                () = until(flush_at) => {
+                    output.flush().await?;
+                    held_since = None;
+                    continue;
                 }
+                () = until(wake_at) => {
+                    let woken = self.chain.wake(now_ms(), &mut out);
+                    self.explain(woken).await?;
+                    if emit(&mut out, output).await? == Flow::Over {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                state = self.checkpointing.completed() => {
+                    self.completed(&state).await?;
+                    continue;
+                }
+                arrival = self.input.next() => arrival?,
+            };
+            let Some(arrival) = arrival else { return self.finish(&mut out, output).await };
+            let start = Instant::now();
+            let taken = match arrival {
+                Arrival::Barrier { barrier, alignment } => {
+                    if self.barrier(barrier, alignment, &mut out, output).await? == Flow::Over {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                arrival => self.take(arrival, &mut out),
+            };
+            counters.busy_ns.add_time(start.elapsed());
+            self.explain(taken).await?;
+            if emit(&mut out, output).await? == Flow::Over {
+                return Ok(());
             }
         }
+    }
+
+    /// Moves what arrived through the chain.
+    fn take(&mut self, arrival: Arrival, out: &mut Vec<Element>) -> Result<(), DataFusionError> {
+        match arrival {
+            Arrival::Rows(side, batch) => self.chain.rows(side, batch, out),
+            Arrival::Time(TimeChange::Advanced(watermark)) => self.advance(watermark, out),
+            Arrival::Time(TimeChange::Idle) => self.chain.idle(out),
+            Arrival::Split(split) => self.chain.split(split, out),
+            Arrival::Barrier { .. } => Ok(()),
+        }
+    }
+
+    fn advance(&mut self, watermark: Watermark, out: &mut Vec<Element>) -> Result<(), DataFusionError> {
+        if watermark == Watermark::END && std::mem::replace(&mut self.at_end, true) {
+            return Ok(());
+        }
+        self.chain.watermark(watermark, out)
+    }
+
+    /// All of the input has come.
+    async fn finish(&mut self, out: &mut Vec<Element>, output: &mut StreamOutput) -> Result<(), Ended> {
+        let stopped = matches!(&self.input, TaskInput::Source(source) if source.is_stopped());
+        if !stopped {
+            let ended = self.advance(Watermark::END, out);
+            self.explain(ended).await?;
+            emit(out, output).await?;
+        }
+        self.checkpointing.stored().await;
+        self.checkpointing.finish(self.source_state()?);
         Ok(())
     }
 
-    /// Moves one event of an input through the chain.
-    fn take(
+    /// Keeps what there is at a barrier and hands the barrier on.
+    async fn barrier(
         &mut self,
-        input: usize,
-        event: Option<Event>,
-        aligned: &mut AlignedWatermark,
+        barrier: Barrier,
+        alignment: Duration,
         out: &mut Vec<Element>,
-    ) -> Result<(), DataFusionError> {
-        let watermark = match event {
-            Some(Event::Rows(batch)) => return self.chain.rows(batch, out),
-            Some(Event::Watermark(watermark)) => watermark,
-            None => Watermark::END,
-        };
-        match aligned.advance(input, watermark) {
-            Some(watermark) => self.chain.watermark(watermark, out),
-            None => Ok(()),
+        output: &mut StreamOutput,
+    ) -> Result<Flow, Ended> {
+        let start = Instant::now();
+        if barrier.then == AfterBarrier::Drain && matches!(self.input, TaskInput::Source(_)) {
+            let ended = self.advance(Watermark::END, out);
+            self.explain(ended).await?;
+        }
+        let handed_on = self.chain.before_barrier(out);
+        self.explain(handed_on).await?;
+        emit(out, output).await?;
+        let source = self.source_state()?;
+        let states = self.chain.snapshot();
+        let states = self.explain(states).await?;
+        let committable = output.barrier(&barrier).await?;
+        let then = barrier.then;
+        let sync_time = start.elapsed();
+        self.checkpointing
+            .store(SyncPart { barrier, source, states, committable, alignment, sync_time })
+            .await;
+        if then == AfterBarrier::GoOn {
+            return Ok(Flow::GoesOn);
+        }
+        // The leader must know what was kept before it learns that the task is over.
+        self.checkpointing.stored().await;
+        self.checkpointing.finish(self.source_state()?);
+        Ok(Flow::Over)
+    }
+
+    fn source_state(&self) -> Result<Option<SourceState>, Ended> {
+        match &self.input {
+            TaskInput::Source(source) => source.state().map(Some),
+            TaskInput::Edges(_) => Ok(None),
+        }
+    }
+
+    async fn completed(&mut self, state: &SourceState) -> Result<(), Ended> {
+        match &mut self.input {
+            TaskInput::Source(source) => source.checkpoint_completed(state).await,
+            TaskInput::Edges(_) => Ok(()),
+        }
+    }
+
+    /// The outcome of operators, its error with what is known of it. The operators themselves are not waited beside.
+    fn explain<T: Send>(
+        &self,
+        outcome: Result<T, DataFusionError>,
+    ) -> impl Future<Output = Result<T, Ended>> + Send + use<T> {
+        let (source, context) = (self.source().cloned(), Arc::clone(&self.context));
+        async move {
+            match outcome {
+                Ok(outcome) => Ok(outcome),
+                Err(error) => Err(explained(source.as_ref(), &context, error).await),
+            }
         }
     }
 }
 
-/// The subtask's own partition of a scan.
-fn source(descriptor: &TaskDescriptor, plan: Arc<dyn ExecutionPlan>) -> Result<ChainInput, DataFusionError> {
-    let partition = descriptor.attempt.subtask.index as usize;
-    let count = plan.output_partitioning().partition_count();
-    if partition >= count {
-        return Err(DataFusionError::Plan(format!(
-            "the scan has {count} partitions and no number {partition}"
-        )));
+/// Sends what has come out of a chain.
+async fn emit(out: &mut Vec<Element>, output: &mut StreamOutput) -> Result<Flow, Ended> {
+    for element in out.drain(..) {
+        match element {
+            Element::Rows(batch) => {
+                if output.write(batch).await? == Demand::Over {
+                    return Ok(Flow::Over);
+                }
+            }
+            Element::Watermark(watermark) => output.signal(Signal::Watermark(watermark)).await?,
+            Element::Idle => output.signal(Signal::Idle).await?,
+        }
     }
-    Ok(match own_partition(&plan, partition)? {
-        Some(plan) => ChainInput::Source { plan, partition: 0 },
-        None => ChainInput::Source { plan, partition },
-    })
+    Ok(Flow::GoesOn)
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+fn instant_of(time_ms: i64) -> time::Instant {
+    let wait = time_ms.saturating_sub(now_ms()).max(0);
+    time::Instant::now() + Duration::from_millis(wait as u64)
+}
+
+async fn until(time: Option<time::Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }

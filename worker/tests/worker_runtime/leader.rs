@@ -190,6 +190,7 @@ pub fn task(attempt: Attempt, fragment: &Fragment, parallelism: u32) -> TaskDesc
         outputs: Vec::new(),
         output: Arc::new(VertexOutput::Result),
         options: Arc::new(Options::default()),
+        checkpoints: None,
     }
 }
 

@@ -40,7 +40,7 @@ async fn each_partition_leaves_a_committable() {
     let options = [("connector", "filesystem"), ("path", path.as_str()), ("format", "csv")];
     let numbers = fragment(&plan(NUMBERS, 1, None).await);
     worker.deploy([into_table(task(attempt(0, 0), &numbers, 1), &options)]).await;
-    let TaskUpdate::Finished { metrics, committables } = worker.end_of(attempt(0, 0)).await else {
+    let TaskUpdate::Finished { metrics, committables, .. } = worker.end_of(attempt(0, 0)).await else {
         panic!("the task did not finish");
     };
     assert_eq!(committables.len(), 2);

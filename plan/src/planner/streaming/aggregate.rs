@@ -15,7 +15,7 @@ use datafusion::{
         aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy},
     },
 };
-use thalweg_graph::{SqlError, exchange::Partitioning};
+use thalweg_graph::SqlError;
 
 use super::{
     stream::{PendingWindows, QualifiedField, Stream, column_of, fields_of},
@@ -86,8 +86,7 @@ impl Translation<'_> {
                 spec(Phase::Local { time }, Vec::new(), &parts.states).map_err(error::from_datafusion)?;
             let display = format!("LocalWindowAggregate: {shape}");
             self.draft.vertices[input.vertex].push("LocalWindowAggregate", display, kind);
-            let (partitioning, parallelism) =
-                by_keys(&parts.keys, parallelism).map_err(error::from_datafusion)?;
+            let (partitioning, parallelism) = self.by_keys(&parts.keys).map_err(error::from_datafusion)?;
             let states = DFSchema::try_from(Arc::clone(&parts.states)).map_err(error::from_datafusion)?;
             let local = Stream { schema: Arc::new(states), times: Vec::new(), pending: None, ..input };
             let vertex = self.draft.exchange(&local, partitioning, parallelism);
@@ -159,16 +158,4 @@ impl Translation<'_> {
 fn state_fields(function: &AggregateFunctionExpr, first: usize) -> Result<Vec<Field>> {
     let fields = function.state_fields()?.into_iter().enumerate();
     Ok(fields.map(|(at, field)| field.as_ref().clone().with_name(format!("state{}", first + at))).collect())
-}
-
-/// Equal keys to the same subtask; without keys all to one.
-fn by_keys(keys: &[Arc<dyn PhysicalExpr>], parallelism: u32) -> Result<(Partitioning, u32)> {
-    if keys.is_empty() || parallelism == 1 {
-        return Ok((Partitioning::Single, 1));
-    }
-    let partitioning = Partitioning::Hash {
-        expressions: keys.iter().map(codec::encode_expr).collect::<Result<_>>()?,
-        display: keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-    };
-    Ok((partitioning, parallelism))
 }

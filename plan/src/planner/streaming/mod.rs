@@ -18,7 +18,7 @@ use thalweg_graph::{
 use self::{
     stream::Stream,
     translate::Translation,
-    vertex::{StreamVertex, VertexHead},
+    vertex::{StreamVertex, Uids, VertexHead},
 };
 use super::{Root, RootOutput, deal::Dealer};
 use crate::error;
@@ -36,11 +36,12 @@ pub(super) async fn plan(
     state: &SessionState,
     dealer: &Dealer<'_>,
     parallelism: u32,
+    key_groups: u16,
 ) -> Result<(Vec<JobVertex>, Vec<JobEdge>), SqlError> {
     let mut draft = Draft::default();
     for root in roots {
         let plan = optimize::optimized(&root.plan, state)?;
-        let mut translation = Translation { state, parallelism, draft: &mut draft };
+        let mut translation = Translation { state, parallelism, key_groups, draft: &mut draft };
         let stream = translation.root(&plan).await?;
         match &root.output {
             RootOutput::Sink(sink) => draft.vertices[stream.vertex].output = VertexOutput::Sink(sink.clone()),
@@ -51,8 +52,9 @@ pub(super) async fn plan(
         }
     }
     let mut vertices = Vec::with_capacity(draft.vertices.len());
+    let mut uids = Uids::default();
     for (position, vertex) in draft.vertices.iter().enumerate() {
-        vertices.push(job_vertex(position, vertex, dealer).await?);
+        vertices.push(job_vertex(position, vertex, &mut uids, dealer).await?);
     }
     Ok((vertices, draft.edges))
 }
@@ -60,6 +62,7 @@ pub(super) async fn plan(
 async fn job_vertex(
     position: usize,
     vertex: &StreamVertex,
+    uids: &mut Uids,
     dealer: &Dealer<'_>,
 ) -> Result<JobVertex, SqlError> {
     let sources = match &vertex.head {
@@ -72,7 +75,7 @@ async fn job_vertex(
         parallelism: vertex.parallelism,
         fragment: Fragment {
             mode: RuntimeMode::Streaming,
-            plan: vertex.fragment().map_err(error::from_datafusion)?.encode(),
+            plan: vertex.fragment(uids).map_err(error::from_datafusion)?.encode(),
             display: vertex.display(),
             partitions: vertex.parallelism,
         },

@@ -44,6 +44,8 @@ pub(super) struct Translation<'a> {
     pub state: &'a SessionState,
     /// Subtasks of a vertex.
     pub parallelism: u32,
+    /// How many key groups the keys of the job are divided into.
+    pub key_groups: u16,
     /// What has come about so far.
     pub draft: &'a mut Draft,
 }
@@ -313,6 +315,22 @@ impl Translation<'_> {
         let context = PhysicalPlanningContext::default();
         create_physical_expr(expr, schema, self.state.execution_props(), &context)
             .map_err(error::from_datafusion)
+    }
+
+    /// Equal keys to the same subtask, which has their key group; without keys all to one.
+    pub(super) fn by_keys(
+        &self,
+        keys: &[Arc<dyn PhysicalExpr>],
+    ) -> datafusion::error::Result<(Partitioning, u32)> {
+        if keys.is_empty() || self.parallelism == 1 {
+            return Ok((Partitioning::Single, 1));
+        }
+        let partitioning = Partitioning::KeyGroups {
+            expressions: keys.iter().map(codec::encode_expr).collect::<datafusion::error::Result<_>>()?,
+            display: keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            groups: self.key_groups,
+        };
+        Ok((partitioning, self.parallelism))
     }
 
     /// The place of a column among those of a stream.

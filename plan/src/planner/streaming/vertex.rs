@@ -1,6 +1,6 @@
 //! The vertices of a streaming job while their chains grow.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use datafusion::{
@@ -63,24 +63,29 @@ impl StreamVertex {
 
     /// Adds an operator.
     pub fn push(&mut self, name: &str, display: String, kind: OperatorKind) {
-        let spec = OperatorSpec { name: name.to_owned(), kind };
+        // Named when the whole job is known.
+        let spec = OperatorSpec { uid: String::new(), name: name.to_owned(), kind };
         self.chain.push(Link::Done { spec, display });
     }
 
     /// What a worker receives.
-    pub fn fragment(&self) -> Result<StreamFragment> {
+    pub fn fragment(&self, uids: &mut Uids) -> Result<StreamFragment> {
         let head = match &self.head {
-            VertexHead::Source { plan, .. } => Head::Source { plan: codec::encode(plan)? },
+            VertexHead::Source { plan, name } => {
+                Head::Source { uid: uids.next(&format!("Source: {name}")), plan: codec::encode(plan)? }
+            }
             VertexHead::Edges { edges, schema } => {
                 Head::Edges { edges: edges.clone(), columns: encode_columns(schema)? }
             }
         };
         let chain = self.chain.iter().map(|link| match link {
+            // It has no state.
             Link::Calc(plan) => Ok(OperatorSpec {
+                uid: String::new(),
                 name: "Calc".to_owned(),
                 kind: OperatorKind::Calc { plan: codec::encode(plan)? },
             }),
-            Link::Done { spec, .. } => Ok(spec.clone()),
+            Link::Done { spec, .. } => Ok(OperatorSpec { uid: uids.next(&spec.name), ..spec.clone() }),
         });
         Ok(StreamFragment { head, chain: chain.collect::<Result<_>>()? })
     }
@@ -121,6 +126,18 @@ impl StreamVertex {
             lines = above;
         }
         lines.iter().enumerate().map(|(depth, line)| format!("{}{line}\n", "  ".repeat(depth))).collect()
+    }
+}
+
+/// Names for the state of a job's operators: each by what it is and how many such stand before it. A query that is edited elsewhere keeps them.
+#[derive(Default)]
+pub(super) struct Uids(BTreeMap<String, u32>);
+
+impl Uids {
+    fn next(&mut self, name: &str) -> String {
+        let count = self.0.entry(name.to_owned()).or_default();
+        *count += 1;
+        format!("{name} {count}")
     }
 }
 

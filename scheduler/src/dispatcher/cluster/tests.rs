@@ -194,7 +194,8 @@ impl World {
     }
 
     fn finish(&mut self, name: &str, attempt: Attempt) {
-        let update = TaskUpdate::Finished { metrics: TaskMetrics::default(), committables: Vec::new() };
+        let update =
+            TaskUpdate::Finished { metrics: TaskMetrics::default(), committables: Vec::new(), last: None };
         self.update(name, attempt, update);
     }
 

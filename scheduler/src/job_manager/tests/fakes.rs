@@ -112,7 +112,11 @@ impl FakeWorker {
 
     pub(super) async fn finish(&self, attempt: Attempt) {
         let committables = vec![Committable(Bytes::from_static(b"file"))];
-        self.update(attempt, TaskUpdate::Finished { metrics: TaskMetrics::default(), committables }).await;
+        self.update(
+            attempt,
+            TaskUpdate::Finished { metrics: TaskMetrics::default(), committables, last: None },
+        )
+        .await;
     }
 
     pub(super) async fn fail(&self, attempt: Attempt, kind: FailureKind) {

@@ -13,6 +13,7 @@ use datafusion::{
     error::{DataFusionError, Result},
     execution::memory_pool::MemoryReservation,
 };
+use serde::{Deserialize, Serialize};
 use thalweg_plan::{panes::Panes, stream::OutputColumn};
 
 use super::{
@@ -26,6 +27,7 @@ use crate::{
         link::{Next, Operator},
         times::times,
     },
+    state::{Restored, Snapshot, check_schema, decode_value, encode_value},
     watermark::Watermark,
 };
 
@@ -46,7 +48,15 @@ pub struct WindowAggregate {
     /// The first end of a window that is not out and has rows.
     next_end_ms: i64,
     late: u64,
+    key_groups: u16,
     memory: MemoryReservation,
+}
+
+/// What it keeps besides panes.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    fired_ms: i64,
+    late: u64,
 }
 
 impl WindowAggregate {
@@ -57,6 +67,7 @@ impl WindowAggregate {
         time: Option<usize>,
         output: Vec<OutputColumn>,
         schema: SchemaRef,
+        key_groups: u16,
         memory: MemoryReservation,
     ) -> Self {
         Self {
@@ -69,6 +80,7 @@ impl WindowAggregate {
             fired_ms: i64::MIN,
             next_end_ms: i64::MAX,
             late: 0,
+            key_groups,
             memory,
         }
     }
@@ -129,12 +141,15 @@ impl WindowAggregate {
             }
         }
         self.fired_ms = self.fired_ms.max(until_ms);
-        let fired = self.fired_ms;
-        let windows = self.windows;
+        let (windows, fired) = (self.windows, self.fired_ms);
         self.panes.retain(|start, _| windows.last_window_end(*start).is_some_and(|end| end > fired));
-        let open = |start: &i64| windows.window_ends(*start).find(|end| *end > fired);
-        self.next_end_ms = self.panes.keys().filter_map(open).min().unwrap_or(i64::MAX);
+        self.find_next_end();
         Ok(())
+    }
+
+    fn find_next_end(&mut self) {
+        let open = |start: &i64| self.windows.window_ends(*start).find(|end| *end > self.fired_ms);
+        self.next_end_ms = self.panes.keys().filter_map(open).min().unwrap_or(i64::MAX);
     }
 
     /// The aggregates of the window that ends here. Panes that no later window needs are used up.
@@ -150,8 +165,8 @@ impl WindowAggregate {
             return pane.into_table(&self.kernel);
         }
         let mut table = Table::new(&self.kernel)?;
-        for (_, pane) in self.panes.range_mut(start..end) {
-            pane.merge_into(&mut table)?;
+        for (start, pane) in self.panes.range_mut(start..end) {
+            pane.merge_into(&mut table, &self.kernel, *start, self.key_groups)?;
         }
         Ok(table)
     }
@@ -193,5 +208,33 @@ impl Operator for WindowAggregate {
             tracing::warn!(rows = self.late, "rows came after their windows were complete and were left out");
         }
         next.watermark(watermark)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        for (start, pane) in &mut self.panes {
+            let parts = pane.freeze(&self.kernel, *start, self.key_groups)?;
+            parts.iter().for_each(|part| snapshot.chunk(part));
+        }
+        let progress = Progress { fired_ms: self.fired_ms, late: self.late };
+        snapshot.value = Some(encode_value(&progress));
+        Ok(snapshot)
+    }
+
+    fn restore(&mut self, restored: Restored) -> Result<()> {
+        for value in &restored.values {
+            let Progress { fired_ms, late } = decode_value(value)?;
+            // All subtasks have seen the same watermarks before the same barrier.
+            self.fired_ms = self.fired_ms.max(fired_ms);
+            self.late += late;
+        }
+        for chunk in restored.chunks {
+            let of_pane =
+                check_schema(&chunk.rows, self.kernel.state_schema())?.column(self.kernel.pane_column());
+            let Some(start) = of_pane.as_primitive::<Int64Type>().values().first().copied() else { continue };
+            self.panes.entry(start).or_default().restore(chunk);
+        }
+        self.find_next_end();
+        self.memory.try_resize(self.panes.values().map(Pane::bytes).sum())
     }
 }

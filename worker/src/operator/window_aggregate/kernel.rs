@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch},
     compute::{filter_record_batch, prep_null_mask_filter},
-    datatypes::{Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
     error::{DataFusionError, Result},
@@ -26,6 +26,8 @@ pub struct Kernel {
     filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
     /// The number of columns that each aggregate's state takes.
     state_widths: Vec<usize>,
+    /// The columns of states: keys, the start of the pane, the states of each aggregate.
+    state_schema: SchemaRef,
 }
 
 /// A batch as a table takes it: evaluated over rows, or taken out of states.
@@ -53,20 +55,33 @@ impl Kernel {
         for (expr, name) in groups.expr() {
             fields.push(Field::new(name, expr.data_type(&rows)?, expr.nullable(&rows)?));
         }
-        let state_widths = functions.iter().map(|function| Ok(function.state_fields()?.len()));
+        let mut states = fields.clone();
+        states.push(Field::new("pane", DataType::Int64, false));
+        let mut state_widths = Vec::with_capacity(functions.len());
+        for function in &functions {
+            let own = function.state_fields()?;
+            state_widths.push(own.len());
+            states.extend(own.iter().map(|field| field.as_ref().clone()));
+        }
         Ok(Self {
             keys: groups.expr().iter().map(|(expr, _)| Arc::clone(expr)).collect(),
             key_schema: Arc::new(Schema::new(fields)),
             arguments: aggregate_expressions(&functions, &AggregateMode::Single, 0)?,
             filters: aggregate.filter_expr().to_vec(),
-            state_widths: state_widths.collect::<Result<_>>()?,
+            state_widths,
             functions,
+            state_schema: Arc::new(Schema::new(states)),
         })
     }
 
     /// The types of the keys.
     pub fn key_schema(&self) -> &SchemaRef {
         &self.key_schema
+    }
+
+    /// The columns of a batch of states.
+    pub fn state_schema(&self) -> &SchemaRef {
+        &self.state_schema
     }
 
     /// Where the start of the pane stands in a batch of states: behind the keys.

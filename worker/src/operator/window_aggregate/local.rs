@@ -1,9 +1,9 @@
 //! Aggregates rows by pane before they are sent to where windows are put together.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use arrow::{
-    array::{Array as _, Int64Array, RecordBatch},
+    array::{Array as _, RecordBatch},
     datatypes::SchemaRef,
 };
 use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
@@ -11,6 +11,7 @@ use thalweg_plan::panes::Panes;
 
 use super::{
     kernel::{Kernel, by_pane},
+    pane::states_of,
     table::{Of, Table},
 };
 use crate::{
@@ -47,11 +48,7 @@ impl LocalWindowAggregate {
     }
 
     fn send(&self, start: i64, table: Table, next: &mut Next<'_>) -> Result<()> {
-        let rows = table.len();
-        let (mut columns, states) = table.into_states()?;
-        columns.push(Arc::new(Int64Array::from(vec![start; rows])));
-        columns.extend(states.into_iter().flatten());
-        next.rows(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+        next.rows(states_of(table, start, &self.schema)?)
     }
 
     fn send_all(&mut self, next: &mut Next<'_>) -> Result<()> {
@@ -93,5 +90,12 @@ impl Operator for LocalWindowAggregate {
             self.send(start, table, next)?;
         }
         next.watermark(watermark)
+    }
+
+    /// What is sent before the barrier is kept where it arrives.
+    fn before_barrier(&mut self, next: &mut Next<'_>) -> Result<()> {
+        self.send_all(next)?;
+        self.memory.free();
+        Ok(())
     }
 }

@@ -62,7 +62,7 @@ fn windows(panes: Panes, time: Option<usize>) -> Box<dyn Operator> {
     let output =
         vec![OutputColumn::Bound(WindowBound::End), OutputColumn::Key(0), OutputColumn::Aggregate(0)];
     let schema = Arc::new(Schema::new(columns));
-    Box::new(WindowAggregate::new(kernel(), panes, time, output, schema, memory()))
+    Box::new(WindowAggregate::new(kernel(), panes, time, output, schema, 128, memory()))
 }
 
 fn local(panes: Panes) -> Box<dyn Operator> {
@@ -107,7 +107,7 @@ fn sums(elements: &[Element]) -> BTreeMap<(i64, i64), i64> {
         .iter()
         .filter_map(|element| match element {
             Element::Rows(batch) => Some(batch),
-            Element::Watermark(_) => None,
+            Element::Watermark(_) | Element::Idle => None,
         })
         .collect();
     let Some(first) = batches.first() else { return BTreeMap::new() };

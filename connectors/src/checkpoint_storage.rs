@@ -1,0 +1,101 @@
+//! Manifests of checkpoints, and the files that they list, on the file systems that tables may name.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use thalweg_graph::checkpoint::Manifest;
+
+use crate::{
+    error::{Error, Result},
+    file_system::{parent, registry::FileSystems},
+};
+
+/// The name of a manifest in its folder, as Flink calls it.
+pub const MANIFEST: &str = "_metadata";
+
+/// Writes a manifest at a URL: it appears whole or not at all. One that is there already is of a try whose answer was lost.
+pub async fn write(file_systems: &FileSystems, url: &str, manifest: &Manifest) -> Result<()> {
+    let location = file_systems.locate(url)?;
+    let text = serde_json::to_vec(manifest).map_err(|error| Error::Internal(error.to_string()))?;
+    location.file_system.create_dirs(parent(&location.path)).await?;
+    match location.file_system.create_atomically(&location.path, Bytes::from(text)).await {
+        Err(Error::AlreadyExists { .. }) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Reads the manifest at a URL: that of the file or of the folder that it names.
+pub async fn read(file_systems: &FileSystems, url: &str) -> Result<Manifest> {
+    let location = file_systems.locate(url)?;
+    let path = match location.file_system.status(&location.path).await? {
+        None => return Err(Error::NotFound { path: location.url() }),
+        Some(status) if status.is_dir => format!("{}/{MANIFEST}", location.path.trim_end_matches('/')),
+        Some(_) => location.path.clone(),
+    };
+    let text = location.file_system.read(&path).await?;
+    let corrupt = |source| Error::Corrupt {
+        path: location.file_system.url(&path),
+        format: "checkpoint",
+        source: Box::new(source),
+    };
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(corrupt)?;
+    if manifest.version > Manifest::VERSION {
+        return Err(Error::Unsupported(format!(
+            "the checkpoint `{}` is of version {} and this build reads versions up to {}; use the build that wrote it, or a later one",
+            location.file_system.url(&path),
+            manifest.version,
+            Manifest::VERSION
+        )));
+    }
+    Ok(manifest)
+}
+
+/// Checks that every file which a manifest lists is there and long enough.
+pub async fn check(file_systems: &FileSystems, manifest: &Manifest) -> Result<()> {
+    let chunks = manifest.subtasks.iter().flat_map(|(_, subtask)| &subtask.operators);
+    let mut needed = std::collections::BTreeMap::<&str, u64>::new();
+    for chunk in chunks.flat_map(|operator| &operator.chunks) {
+        let end = needed.entry(&chunk.file).or_default();
+        *end = (*end).max(chunk.offset + chunk.bytes);
+    }
+    for (file, bytes) in needed {
+        let location = file_systems.locate(file)?;
+        match location.file_system.status(&location.path).await? {
+            None => return Err(Error::NotFound { path: file.to_owned() }),
+            Some(status) if status.bytes < bytes => {
+                return Err(Error::Invalid(format!(
+                    "`{file}` has {} bytes and {bytes} were written",
+                    status.bytes
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes a manifest, and the files that it lists and none of `kept` does.
+pub async fn remove(file_systems: &FileSystems, url: &str, kept: &[String]) -> Result<()> {
+    let old = match read(file_systems, url).await {
+        Err(Error::NotFound { .. }) => return Ok(()),
+        manifest => manifest?,
+    };
+    let mut needed = BTreeSet::new();
+    for url in kept {
+        needed.extend(read(file_systems, url).await?.files().map(str::to_owned));
+    }
+    let location = file_systems.locate(url)?;
+    location.file_system.delete(parent(&location.path)).await?;
+    let unneeded: BTreeSet<&str> = old.files().filter(|file| !needed.contains(*file)).collect();
+    for file in unneeded {
+        let location = file_systems.locate(file)?;
+        location.file_system.delete(&location.path).await?;
+    }
+    Ok(())
+}
+
+/// Removes a folder with all that is in it.
+pub async fn remove_folder(file_systems: &FileSystems, url: &str) -> Result<()> {
+    let location = file_systems.locate(url)?;
+    location.file_system.delete(&location.path).await
+}

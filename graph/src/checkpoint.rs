@@ -1,0 +1,216 @@
+//! Checkpoints: a barrier that passes through a job, what each subtask keeps at it, and the manifest that lists all of it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{CheckpointId, JobId, SubtaskId, table::Committable};
+
+/// What came before it belongs to a checkpoint, what comes after it does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Barrier {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Where a savepoint is written, which belongs to the user; `None` for a checkpoint, which belongs to the job.
+    pub savepoint: Option<String>,
+    /// What becomes of the job behind it.
+    pub then: AfterBarrier,
+}
+
+/// What becomes of a job behind a barrier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterBarrier {
+    /// It goes on.
+    GoOn,
+    /// Its sources stop: nothing follows.
+    Stop,
+    /// The same, and before the barrier event time has come to its end, so that all windows are out.
+    Drain,
+}
+
+/// A part of an operator's state in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredChunk {
+    /// Which of the operator's tables.
+    pub table: u16,
+    /// The file, as a URL.
+    pub file: String,
+    /// Where it begins there.
+    pub offset: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// The lowest and the highest key group of its rows.
+    pub key_groups: (u16, u16),
+}
+
+/// What one operator of one subtask keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorState {
+    /// The operator's name for this.
+    pub uid: String,
+    /// What is not divided by keys.
+    #[serde(with = "hex")]
+    pub value: Bytes,
+    /// The rest, in order.
+    pub chunks: Vec<StoredChunk>,
+}
+
+/// Where the reader of one split is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPosition {
+    /// The split's name.
+    pub split: String,
+    /// As its connector writes it.
+    #[serde(with = "hex")]
+    pub position: Bytes,
+}
+
+/// Where a source is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceState {
+    /// The source's name for this.
+    pub uid: String,
+    /// Its splits.
+    pub positions: Vec<StoredPosition>,
+}
+
+/// What one subtask keeps at a barrier.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SubtaskSnapshot {
+    /// Where its source is, if it has one.
+    pub source: Option<SourceState>,
+    /// Its operators' state.
+    pub operators: Vec<OperatorState>,
+    /// What its sink has prepared: to be committed when the checkpoint is complete.
+    pub committables: Vec<Committable>,
+    /// How it went.
+    pub statistics: SnapshotStatistics,
+}
+
+/// How a subtask's part of a checkpoint went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SnapshotStatistics {
+    /// From the first barrier to the last one.
+    pub alignment_ms: u64,
+    /// While the subtask stood still.
+    pub sync_ms: u64,
+    /// While it went on and its state was stored.
+    pub async_ms: u64,
+    /// Bytes of its state.
+    pub state_bytes: u64,
+    /// Those of them that were stored for this checkpoint.
+    pub stored_bytes: u64,
+}
+
+/// All that a checkpoint keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of this format.
+    pub version: u32,
+    /// The job.
+    pub job: JobId,
+    /// Which checkpoint of it.
+    pub checkpoint: CheckpointId,
+    /// When it was begun, in milliseconds since 1970.
+    pub triggered_ms: i64,
+    /// How many key groups the job's keys are divided into.
+    pub key_groups: u16,
+    /// The statement that the job runs.
+    pub statement: String,
+    /// By subtask.
+    pub subtasks: Vec<(SubtaskId, SubtaskSnapshot)>,
+}
+
+impl Manifest {
+    /// The version that is written.
+    pub const VERSION: u32 = 1;
+
+    /// The files that it needs.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let operators = self.subtasks.iter().flat_map(|(_, subtask)| &subtask.operators);
+        operators.flat_map(|operator| &operator.chunks).map(|chunk| chunk.file.as_str())
+    }
+}
+
+/// A checkpoint that is complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompletedCheckpoint {
+    /// Which.
+    pub checkpoint: CheckpointId,
+    /// Where its manifest is, as a URL.
+    pub manifest: String,
+    /// Whether it belongs to the user.
+    pub savepoint: bool,
+}
+
+/// Bytes as text where people read, as they are elsewhere.
+mod hex {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return bytes.serialize(serializer);
+        }
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&text)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Bytes::deserialize(deserializer);
+        }
+        let text = String::deserialize(deserializer)?;
+        let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2).unwrap_or("?"), 16);
+        let bytes: Result<Vec<u8>, _> = (0..text.len()).step_by(2).map(byte).collect();
+        bytes
+            .map(Bytes::from)
+            .map_err(|_| D::Error::custom("bytes are written as pairs of hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::VertexId;
+
+    #[test]
+    fn a_manifest_survives_both_encodings() {
+        let chunk = StoredChunk {
+            table: 1,
+            file: "file:///c/a".to_owned(),
+            offset: 8,
+            bytes: 9,
+            rows: 2,
+            key_groups: (3, 4),
+        };
+        let operator = OperatorState {
+            uid: "a".to_owned(),
+            value: Bytes::from_static(b"\x00\xff"),
+            chunks: vec![chunk],
+        };
+        let position = StoredPosition { split: "s".to_owned(), position: Bytes::from_static(b"7") };
+        let snapshot = SubtaskSnapshot {
+            source: Some(SourceState { uid: "t".to_owned(), positions: vec![position] }),
+            operators: vec![operator],
+            committables: vec![Committable(Bytes::from_static(b"c"))],
+            statistics: SnapshotStatistics { stored_bytes: 5, ..Default::default() },
+        };
+        let manifest = Manifest {
+            version: Manifest::VERSION,
+            job: JobId(7),
+            checkpoint: CheckpointId(2),
+            triggered_ms: 5,
+            key_groups: 128,
+            statement: "INSERT".to_owned(),
+            subtasks: vec![(SubtaskId { vertex: VertexId(1), index: 0 }, snapshot)],
+        };
+        let text = serde_json::to_string(&manifest).unwrap();
+        assert!(text.contains("00ff"), "{text}");
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+        assert_eq!(manifest.files().collect::<Vec<_>>(), ["file:///c/a"]);
+        assert!(serde_json::from_str::<Manifest>(&text.replace("00ff", "00é")).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! What an operator gives at a barrier and takes back when its job goes on from there.
+
+use std::sync::Arc;
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use bytes::Bytes;
+use datafusion::error::{DataFusionError, Result};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::chunk::StateChunk;
+
+/// An operator's state at a barrier.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Its rows with keys, in the order in which they came about: of two that say something about the same key the later one counts,
+    /// where the operator sees it so.
+    pub chunks: Vec<Arc<StateChunk>>,
+    /// What the subtask keeps besides: small, not divided by keys.
+    pub value: Option<Bytes>,
+}
+
+impl Snapshot {
+    /// Adds a chunk. One that an earlier checkpoint has stored is not stored again.
+    pub fn chunk(&mut self, chunk: &Arc<StateChunk>) {
+        if chunk.rows.num_rows() > 0 {
+            self.chunks.push(Arc::clone(chunk));
+        }
+    }
+}
+
+/// An operator's state as it comes back.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// The rows in this subtask's key groups, of all subtasks that there were, in the order of each.
+    pub chunks: Vec<Arc<StateChunk>>,
+    /// What each subtask that there was kept besides.
+    pub values: Vec<Bytes>,
+}
+
+/// A subtask's own state as bytes.
+pub fn encode_value(value: &impl Serialize) -> Bytes {
+    postcard::to_stdvec(value).expect("a state is plain data").into()
+}
+
+/// A subtask's own state back from bytes.
+pub fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes).map_err(|error| {
+        DataFusionError::Plan(format!("the state of an operator cannot be decoded: {error}"))
+    })
+}
+
+/// The rows of a chunk, if they have the types of the columns that the operator keeps.
+pub fn check_schema<'a>(rows: &'a RecordBatch, expected: &SchemaRef) -> Result<&'a RecordBatch> {
+    let kept = rows.schema();
+    let fits = kept.fields().len() == expected.fields().len()
+        && kept.fields().iter().zip(expected.fields()).all(|(kept, new)| kept.data_type() == new.data_type());
+    if fits {
+        return Ok(rows);
+    }
+    let types = |schema: &SchemaRef| {
+        let types: Vec<String> = schema.fields().iter().map(|field| field.data_type().to_string()).collect();
+        types.join(", ")
+    };
+    Err(DataFusionError::Plan(format!(
+        "the checkpoint's state has columns of the types ({}) and the operator keeps ({}): the query was changed in a way that its \
+         state does not survive",
+        types(&kept),
+        types(expected)
+    )))
+}

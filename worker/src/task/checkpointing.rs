@@ -1,0 +1,125 @@
+//! A task's part in checkpoints: what it keeps at a barrier is stored beside the rows that go on, then the leader is told.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use thalweg_graph::{
+    Attempt, CheckpointId, Failure, FailureKind,
+    checkpoint::{Barrier, SnapshotStatistics, SourceState, SubtaskSnapshot},
+    table::Committable,
+};
+use thalweg_rpc::ToLeader;
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+};
+
+use crate::{
+    leader::Leader,
+    state::{Snapshot, store::SnapshotStore},
+};
+
+/// What a task gives at a barrier, while it stands still.
+pub struct SyncPart {
+    /// The barrier.
+    pub barrier: Barrier,
+    /// Where its source is.
+    pub source: Option<SourceState>,
+    /// Its operators' state, by their names.
+    pub states: Vec<(String, Snapshot)>,
+    /// What its sink has prepared.
+    pub committable: Option<Committable>,
+    /// How long it has waited for the last barrier.
+    pub alignment: Duration,
+    /// How long it stood still.
+    pub sync_time: Duration,
+}
+
+/// How one task takes part in checkpoints.
+pub struct Checkpointing {
+    attempt: Attempt,
+    leader: Arc<Leader>,
+    store: Arc<Mutex<SnapshotStore>>,
+    storing: Option<JoinHandle<()>>,
+    /// Where the source was at checkpoints that the leader has not called complete yet.
+    sources: BTreeMap<CheckpointId, SourceState>,
+    /// Checkpoints that the leader calls complete.
+    completed: mpsc::Receiver<CheckpointId>,
+    /// What the task leaves when it is over.
+    last: Arc<OnceLock<SubtaskSnapshot>>,
+}
+
+impl Checkpointing {
+    /// The part of one attempt; `last` is set when it is over.
+    pub fn new(
+        attempt: Attempt,
+        leader: Arc<Leader>,
+        store: SnapshotStore,
+        completed: mpsc::Receiver<CheckpointId>,
+        last: Arc<OnceLock<SubtaskSnapshot>>,
+    ) -> Self {
+        let (store, sources) = (Arc::new(Mutex::new(store)), BTreeMap::new());
+        Self { attempt, leader, store, storing: None, sources, completed, last }
+    }
+
+    /// Stores what was kept and tells the leader, while the task goes on. Waits only for an older checkpoint that is still being stored.
+    pub async fn store(&mut self, part: SyncPart) {
+        self.stored().await;
+        if let Some(source) = &part.source {
+            self.sources.insert(part.barrier.checkpoint, source.clone());
+        }
+        let (attempt, leader, store) = (self.attempt, Arc::clone(&self.leader), Arc::clone(&self.store));
+        self.storing = Some(tokio::spawn(async move {
+            let checkpoint = part.barrier.checkpoint;
+            let snapshot = stored(part, &mut *store.lock().await).await;
+            leader.tell(ToLeader::Snapshot { attempt, checkpoint, snapshot: snapshot.map(Box::new) }).await;
+        }));
+    }
+
+    /// Waits until what was kept last is stored.
+    pub async fn stored(&mut self) {
+        if let Some(storing) = self.storing.take() {
+            // If it panicked, the leader waits for the answer in vain and gives the checkpoint up.
+            let _ = storing.await;
+        }
+    }
+
+    /// The next checkpoint that is complete, as where the source was at it.
+    pub async fn completed(&mut self) -> SourceState {
+        loop {
+            let Some(checkpoint) = self.completed.recv().await else { return std::future::pending().await };
+            let newer = self.sources.split_off(&CheckpointId(checkpoint.0 + 1));
+            let mut upto = std::mem::replace(&mut self.sources, newer);
+            if let Some(source) = upto.remove(&checkpoint) {
+                return source;
+            }
+        }
+    }
+
+    /// The task is over: its source has come this far.
+    pub fn finish(&self, source: Option<SourceState>) {
+        let _ = self.last.set(SubtaskSnapshot { source, ..SubtaskSnapshot::default() });
+    }
+}
+
+async fn stored(part: SyncPart, store: &mut SnapshotStore) -> Result<SubtaskSnapshot, Failure> {
+    let start = Instant::now();
+    let SyncPart { barrier, source, states, committable, alignment, sync_time } = part;
+    let storing = store.store(barrier.checkpoint, barrier.savepoint.as_deref(), states);
+    let (operators, bytes) = storing.await.map_err(|error| {
+        let why = crate::exchange::partition_store::chain(&error);
+        Failure::new(FailureKind::Io, format!("checkpoint {} could not be stored: {why}", barrier.checkpoint))
+    })?;
+    let ms = |time: Duration| time.as_millis() as u64;
+    let statistics = SnapshotStatistics {
+        alignment_ms: ms(alignment),
+        sync_ms: ms(sync_time),
+        async_ms: ms(start.elapsed()),
+        state_bytes: bytes.all,
+        stored_bytes: bytes.stored,
+    };
+    Ok(SubtaskSnapshot { source, operators, committables: committable.into_iter().collect(), statistics })
+}

@@ -1,0 +1,188 @@
+//! A source's rows, the barriers that the leader orders between them, and which splits are idle.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
+use thalweg_connectors::source::{SourceEvent, SourceReader, SplitPosition};
+use thalweg_graph::checkpoint::{AfterBarrier, Barrier, SourceState, StoredPosition};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+use super::Arrival;
+use crate::{
+    counters::TaskCounters,
+    operator::link::{Side, SplitChange},
+    task::{ended::Ended, explained::explained},
+    watermark::TimeChange,
+};
+
+/// A subtask that has had no split for so long is not waited for: there are fewer splits than subtasks.
+const NO_SPLIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One subtask's share of a source.
+pub struct SourceInput {
+    /// Names its positions in a checkpoint.
+    uid: String,
+    reader: Box<dyn SourceReader>,
+    /// What the leader orders.
+    barriers: mpsc::Receiver<Barrier>,
+    /// After how much silence a split is idle; never where not given.
+    idle_timeout: Option<Duration>,
+    opened: Instant,
+    splits: BTreeMap<u32, Activity>,
+    queued: VecDeque<Arrival>,
+    /// The plan that the reader runs, if it does, to tell more about its errors.
+    plan: Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>,
+    counters: Arc<TaskCounters>,
+    /// A barrier behind which nothing follows is through.
+    stopped: bool,
+}
+
+struct Activity {
+    last: Instant,
+    idle: bool,
+}
+
+impl SourceInput {
+    /// Reads what `reader` gives.
+    pub fn new(
+        uid: String,
+        reader: Box<dyn SourceReader>,
+        barriers: mpsc::Receiver<Barrier>,
+        idle_timeout: Option<Duration>,
+        plan: Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>,
+        counters: Arc<TaskCounters>,
+    ) -> Self {
+        let (splits, queued) = Default::default();
+        let opened = Instant::now();
+        Self { uid, reader, barriers, idle_timeout, opened, splits, queued, plan, counters, stopped: false }
+    }
+
+    /// Whether a barrier is through behind which nothing follows.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// The plan that the reader runs, to tell more about errors.
+    pub fn plan(&self) -> Option<&Arc<dyn ExecutionPlan>> {
+        self.plan.as_ref().map(|(plan, _)| plan)
+    }
+
+    /// A checkpoint with these positions is complete.
+    pub async fn checkpoint_completed(&mut self, state: &SourceState) -> Result<(), Ended> {
+        let positions = state.positions.iter();
+        let positions =
+            positions.map(|at| SplitPosition { split: at.split.clone(), position: at.position.clone() });
+        Ok(self.reader.checkpoint_completed(&positions.collect::<Vec<_>>()).await?)
+    }
+
+    /// Where to go on after all that has come.
+    pub fn state(&self) -> Result<SourceState, Ended> {
+        let positions = self.reader.positions()?.into_iter();
+        let positions =
+            positions.map(|at| StoredPosition { split: at.split, position: at.position }).collect();
+        Ok(SourceState { uid: self.uid.clone(), positions })
+    }
+
+    /// Waits for what comes next.
+    pub async fn next(&mut self) -> Result<Option<Arrival>, Ended> {
+        loop {
+            if let Some(arrival) = self.queued.pop_front() {
+                return Ok(Some(arrival));
+            }
+            if self.stopped {
+                return Ok(None);
+            }
+            let silence = self.next_silence();
+            tokio::select! {
+                biased;
+                Some(barrier) = self.barriers.recv() => return Ok(Some(self.barrier(barrier))),
+                () = until(silence) => self.note_silence(),
+                event = self.reader.next() => match event {
+                    Ok(Some(event)) => self.event(event),
+                    Ok(None) => return Ok(None),
+                    Err(error) => {
+                        let plan = self.plan.clone();
+                        return Err(explain(plan, error).await);
+                    }
+                },
+            }
+        }
+    }
+
+    fn barrier(&mut self, barrier: Barrier) -> Arrival {
+        self.stopped = barrier.then != AfterBarrier::GoOn;
+        Arrival::Barrier { barrier, alignment: Duration::ZERO }
+    }
+
+    fn event(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Begin { split, name } => {
+                tracing::debug!(split = name, "a split begins");
+                self.splits.insert(split, Activity { last: Instant::now(), idle: false });
+                self.queued.push_back(Arrival::Split(SplitChange::Begin(split)));
+            }
+            SourceEvent::Rows { split, batch } => {
+                self.counters.records_in.add(batch.num_rows() as u64);
+                if self.idle_timeout.is_some() {
+                    self.splits.insert(split, Activity { last: Instant::now(), idle: false });
+                }
+                self.queued.push_back(Arrival::Split(SplitChange::Rows(split)));
+                self.queued.push_back(Arrival::Rows(Side::Left, batch));
+            }
+            SourceEvent::End { split } => {
+                self.splits.remove(&split);
+                self.queued.push_back(Arrival::Split(SplitChange::End(split)));
+            }
+        }
+    }
+
+    /// When the next split has been silent for too long.
+    fn next_silence(&self) -> Option<Instant> {
+        if self.splits.is_empty() {
+            return (!self.stopped && self.opened.elapsed() < NO_SPLIT_TIMEOUT)
+                .then(|| self.opened + NO_SPLIT_TIMEOUT);
+        }
+        let timeout = self.idle_timeout?;
+        self.splits.values().filter(|split| !split.idle).map(|split| split.last + timeout).min()
+    }
+
+    fn note_silence(&mut self) {
+        if self.splits.is_empty() {
+            return self.queued.push_back(Arrival::Time(TimeChange::Idle));
+        }
+        let Some(timeout) = self.idle_timeout else { return };
+        let now = Instant::now();
+        for (split, activity) in self.splits.iter_mut().filter(|(_, activity)| !activity.idle) {
+            if activity.last + timeout <= now {
+                activity.idle = true;
+                self.queued.push_back(Arrival::Split(SplitChange::Idle(*split)));
+            }
+        }
+    }
+}
+
+async fn explain(
+    plan: Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>,
+    error: thalweg_connectors::Error,
+) -> Ended {
+    match (error, plan) {
+        (thalweg_connectors::Error::Rows(error), Some((plan, context))) => {
+            explained(Some(&plan), &context, error).await
+        }
+        (error, _) => error.into(),
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
