@@ -99,6 +99,7 @@ impl BuiltinConnectors {
     pub async fn open_reader(&self, request: OpenReader<'_>) -> Result<Option<Box<dyn SourceReader>>> {
         match request.scan.table.connector() {
             "filesystem" | "datagen" => Ok(None),
+            "kafka" | "upsert-kafka" => kafka::open_reader(request).await.map(Some),
             other => Err(unknown_connector(other)),
         }
     }

@@ -36,7 +36,9 @@ impl Kafka {
     /// The Kafka that all tests of this process share, started at the first call.
     pub fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
-        SHARED.get_or_init(|| Kafka::start(&[]).unwrap_or_else(|error| panic!("Kafka did not start: {error:#}")))
+        SHARED.get_or_init(|| {
+            Kafka::start(&[]).unwrap_or_else(|error| panic!("Kafka did not start: {error:#}"))
+        })
     }
 
     /// Starts one with more broker properties (`key=value`), and waits until topics can be made.
@@ -115,7 +117,8 @@ impl Topics {
     /// Makes a topic and waits until it can be used.
     pub async fn create(&self, topic: &str, partitions: i32) -> Result<()> {
         let new = NewTopic::new(topic, partitions, 1)?;
-        let made = self.kafka.admin().create_topics([new], CreateTopicsOptions::default().timeout(TIMEOUT)).await?;
+        let made =
+            self.kafka.admin().create_topics([new], CreateTopicsOptions::default().timeout(TIMEOUT)).await?;
         made.into_values().collect::<Result<Vec<()>, _>>()?;
         let producer = self.kafka.producer().build().await?;
         let deadline = Instant::now() + TIMEOUT;
@@ -149,7 +152,7 @@ impl Topics {
             deliveries.push(producer.enqueue(record_of(topic, record)).await?);
         }
         for delivery in deliveries {
-            delivery.await?;
+            let _written = delivery.await?;
         }
         Ok(producer.close().await?)
     }
@@ -165,7 +168,7 @@ impl Topics {
         let producer = self.kafka.producer().build_transactional(transaction).await?;
         producer.begin()?;
         for record in records {
-            producer.send(record_of(topic, record)).await?;
+            let _written = producer.send(record_of(topic, record)).await?;
         }
         match commit {
             true => producer.commit().await?,
@@ -202,7 +205,8 @@ impl Topics {
         loop {
             let mut is_done = true;
             for (partition, end) in &ends {
-                is_done &= consumer.position(topic, *partition).await.is_some_and(|position| position >= *end);
+                is_done &=
+                    consumer.position(topic, *partition).await.is_some_and(|position| position >= *end);
             }
             if is_done {
                 break;
@@ -229,7 +233,8 @@ impl Topics {
         let listed = self.kafka.admin().list_transactions(ListTransactionsOptions::default()).await?;
         let mut open = Vec::new();
         for transactions in listed.into_values() {
-            let is_open = |state: &str| !matches!(state, "Empty" | "CompleteCommit" | "CompleteAbort" | "Dead");
+            let is_open =
+                |state: &str| !matches!(state, "Empty" | "CompleteCommit" | "CompleteAbort" | "Dead");
             let found = transactions?.into_iter().filter(|found| is_open(&found.state));
             open.extend(found.map(|found| found.transactional_id).filter(|id| id.starts_with(prefix)));
         }

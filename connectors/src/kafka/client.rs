@@ -2,11 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use krafka::{
-    Kafka, KrafkaError,
-    admin::AdminClient,
-    error::ErrorCode,
-};
+use krafka::{Kafka, KrafkaError, admin::AdminClient, error::ErrorCode};
 use tokio::time::sleep;
 
 use super::{options::KafkaOptions, properties::Properties};
@@ -14,6 +10,9 @@ use crate::error::{Error, Result};
 
 /// Pause between two tries of a call that may succeed later.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a question beside the way of the rows may take.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connected client.
 #[derive(Debug, Clone)]
@@ -71,7 +70,9 @@ pub fn failed(action: &'static str, subject: &str, error: KrafkaError) -> Error 
                 | ErrorCode::TransactionalIdAuthorizationFailed
                 | ErrorCode::SaslAuthenticationFailed
         ),
-        KrafkaError::Config { .. } => return Error::InvalidOption(format!("cannot {action} `{subject}`: {error}")),
+        KrafkaError::Config { .. } => {
+            return Error::InvalidOption(format!("cannot {action} `{subject}`: {error}"));
+        }
         _ => false,
     };
     match is_refused {

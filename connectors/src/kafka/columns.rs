@@ -6,10 +6,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use thalweg_graph::table::{Column, TableDescriptor};
 use thalweg_plan::sql_type;
 
-use super::{
-    metadata::Metadata,
-    options::KafkaOptions,
-};
+use super::{metadata::Metadata, options::KafkaOptions};
 use crate::{
     error::{Error, Result},
     format::record,

@@ -38,7 +38,7 @@ impl DeadLetters {
             deliveries.push(self.producer.enqueue(letter(&self.topic, record)).await.map_err(unsent)?);
         }
         for delivery in deliveries {
-            delivery.await.map_err(unsent)?;
+            let _written = delivery.await.map_err(unsent)?;
         }
         self.waiting.clear();
         Ok(())

@@ -11,6 +11,7 @@ mod topics;
 mod offsets;
 mod rows;
 mod dead_letters;
+mod poller;
 mod reader;
 mod table;
 pub mod sink;

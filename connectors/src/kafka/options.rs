@@ -17,7 +17,8 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 const STARTUP_MODES: &[&str] =
     &["earliest-offset", "latest-offset", "group-offsets", "timestamp", "specific-offsets"];
-const BOUNDED_MODES: &[&str] = &["unbounded", "latest-offset", "group-offsets", "timestamp", "specific-offsets"];
+const BOUNDED_MODES: &[&str] =
+    &["unbounded", "latest-offset", "group-offsets", "timestamp", "specific-offsets"];
 
 const COMMON: &[Known] = &[
     known("connector", Takes::Text),
@@ -224,7 +225,10 @@ impl KafkaOptions {
                 text if text.eq_ignore_ascii_case("exactly-once") => Guarantee::ExactlyOnce,
                 _ => Guarantee::AtLeastOnce,
             },
-            transactional_id_prefix: options.text("sink.transactional-id-prefix").unwrap_or_default().to_owned(),
+            transactional_id_prefix: options
+                .text("sink.transactional-id-prefix")
+                .unwrap_or_default()
+                .to_owned(),
             partitioner: match options.text("sink.partitioner").unwrap_or_default() {
                 text if text.eq_ignore_ascii_case("fixed") => SinkPartitioner::Fixed,
                 text if text.eq_ignore_ascii_case("round-robin") => SinkPartitioner::RoundRobin,
@@ -293,11 +297,15 @@ fn check_names(
         };
         let own: BTreeMap<String, String> = rest
             .iter()
-            .filter(|(name, _)| is_of_format(name) && !general.iter().any(|option| option.name == name.as_str()))
+            .filter(|(name, _)| {
+                is_of_format(name) && !general.iter().any(|option| option.name == name.as_str())
+            })
             .map(|(name, value)| (name[prefix.len()..].to_owned(), value.clone()))
             .collect();
         options::check(connector, &own, record::options_of(format))?;
-        rest.retain(|name, _| !is_of_format(name) || general.iter().any(|option| option.name == name.as_str()));
+        rest.retain(|name, _| {
+            !is_of_format(name) || general.iter().any(|option| option.name == name.as_str())
+        });
     }
     options::check(connector, &rest, &general)
 }
@@ -351,7 +359,9 @@ fn key_fields(
     if is_upsert {
         return match key {
             Some(_) => Ok(table.primary_key.clone()),
-            None => Err(Error::InvalidOption("connector `upsert-kafka` needs the option `key.format`".to_owned())),
+            None => {
+                Err(Error::InvalidOption("connector `upsert-kafka` needs the option `key.format`".to_owned()))
+            }
         };
     }
     let list = options.text("key.fields").unwrap_or_default().split(';').map(str::trim);
@@ -379,17 +389,14 @@ fn key_fields(
     }
 }
 
-fn malformed(
-    options: TableOptions<'_>,
-    key: Option<RecordFormat>,
-    value: RecordFormat,
-) -> Result<Malformed> {
+fn malformed(options: TableOptions<'_>, key: Option<RecordFormat>, value: RecordFormat) -> Result<Malformed> {
     let topic = options.text("scan.dead-letter.topic");
     // What formats call it in Flink.
     let ignored = |prefix: &str, format: RecordFormat| {
         options.is_set(&format!("{prefix}{}.ignore-parse-errors", format.name()))
     };
-    let ignores = ignored("", value) || ignored("value.", value) || key.is_some_and(|key| ignored("key.", key));
+    let ignores =
+        ignored("", value) || ignored("value.", value) || key.is_some_and(|key| ignored("key.", key));
     let default = if ignores { "skip" } else { "fail" };
     let mode = options.text("scan.malformed-records").unwrap_or(default).to_ascii_lowercase();
     match (mode.as_str(), topic) {
@@ -439,7 +446,8 @@ fn specific_offsets(text: &str) -> Option<BTreeMap<i32, i64>> {
     for pair in text.split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (partition, offset) = pair.split_once(',')?;
         let partition = partition.trim().strip_prefix("partition:")?.trim().parse().ok()?;
-        let offset = offset.trim().strip_prefix("offset:")?.trim().parse().ok().filter(|offset| *offset >= 0)?;
+        let offset =
+            offset.trim().strip_prefix("offset:")?.trim().parse().ok().filter(|offset| *offset >= 0)?;
         offsets.insert(partition, offset);
     }
     Some(offsets).filter(|offsets| !offsets.is_empty())
@@ -453,8 +461,7 @@ mod tests {
 
     fn of(connector: &str, options: &[(&str, &str)]) -> std::result::Result<KafkaOptions, String> {
         let text = |text: &str| text.to_owned();
-        let column =
-            |name: &str| Column { name: text(name), data_type: text("BIGINT"), nullable: true };
+        let column = |name: &str| Column { name: text(name), data_type: text("BIGINT"), nullable: true };
         let mut all = BTreeMap::from([
             (text("connector"), text(connector)),
             (text("topic"), text("t")),

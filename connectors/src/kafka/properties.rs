@@ -24,8 +24,9 @@ const JVM: Takes = Takes::Refused("it belongs to Kafka's client for the JVM; rem
 const GROUPS: Takes = Takes::Refused(
     "readers own their partitions and join no consumer group; `properties.group.id` names where offsets are committed",
 );
-const STORES: Takes =
-    Takes::Refused("Java key stores are not read; give PEM files by `properties.ssl.ca.location` and its like");
+const STORES: Takes = Takes::Refused(
+    "Java key stores are not read; give PEM files by `properties.ssl.ca.location` and its like",
+);
 
 /// The settings that exist.
 pub const KNOWN: &[Known] = &[
@@ -38,10 +39,7 @@ pub const KNOWN: &[Known] = &[
     known("properties.metadata.max.age.ms", Takes::Number),
     known("properties.connections.max.idle.ms", Takes::Number),
     // Security.
-    known(
-        "properties.security.protocol",
-        Takes::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
-    ),
+    known("properties.security.protocol", Takes::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])),
     known("properties.sasl.mechanism", Takes::OneOf(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])),
     known("properties.sasl.jaas.config", Takes::Text),
     known("properties.sasl.username", Takes::Text),
@@ -49,7 +47,10 @@ pub const KNOWN: &[Known] = &[
     known("properties.ssl.ca.location", Takes::Text),
     known("properties.ssl.certificate.location", Takes::Text),
     known("properties.ssl.key.location", Takes::Text),
-    known("properties.ssl.key.password", Takes::Text),
+    known(
+        "properties.ssl.key.password",
+        Takes::Refused("encrypted keys are not read; give one that only this user may read"),
+    ),
     known("properties.ssl.truststore.location", STORES),
     known("properties.ssl.truststore.password", STORES),
     known("properties.ssl.keystore.location", STORES),
@@ -210,10 +211,7 @@ impl Properties {
         {
             tls = tls.with_client_cert(certificate, key);
         }
-        match self.text("ssl.key.password") {
-            Some(password) => tls.with_client_key_password(password),
-            None => tls,
-        }
+        tls
     }
 
     /// A consumer with these settings, which is told its partitions.
@@ -325,6 +323,8 @@ mod tests {
     #[test]
     fn rows_of_open_transactions_are_not_read_unless_asked_for() {
         assert!(properties(&[]).unwrap().reads_committed());
-        assert!(!properties(&[("properties.isolation.level", "read_uncommitted")]).unwrap().reads_committed());
+        assert!(
+            !properties(&[("properties.isolation.level", "read_uncommitted")]).unwrap().reads_committed()
+        );
     }
 }

@@ -157,8 +157,7 @@ impl RowDecoder {
             let of = positions(records, |record| record.key.is_some());
             let bytes: Vec<&[u8]> =
                 of.iter().filter_map(|position| records[*position as usize].key.as_deref()).collect();
-            let Salvaged { decoded, origins, malformed: failures } =
-                salvage(side.decoder.as_mut(), &bytes)?;
+            let Salvaged { decoded, origins, malformed: failures } = salvage(side.decoder.as_mut(), &bytes)?;
             for failure in &failures {
                 readable[of[failure.record] as usize] = false;
             }
@@ -223,7 +222,8 @@ impl RowDecoder {
                     take(&metadata.column(records, field.data_type())?, &records_of, None).map_err(failed)?
                 }
                 Place::Key(field) => key(*field)?,
-                Place::Value(field) => match self.deleted_keys.iter().find(|(column, _)| *column == position) {
+                Place::Value(field) => match self.deleted_keys.iter().find(|(column, _)| *column == position)
+                {
                     // The key's own columns are the same in key and value, and of a deleted row in the key alone.
                     Some((_, field)) => key(*field)?,
                     None => match values {

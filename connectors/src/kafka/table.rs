@@ -24,6 +24,7 @@ use super::{
     offsets::{self, Range},
     options::KafkaOptions,
     reader::KafkaReader,
+    rows::RowDecoder,
     topics,
 };
 use crate::{
@@ -146,8 +147,8 @@ pub fn open(
         )));
     }
     let decode = |split: &Split| {
-        let part: Part = serde_json::from_slice(&split.descriptor)
-            .map_err(|error| Error::Internal(error.to_string()))?;
+        let part: Part =
+            serde_json::from_slice(&split.descriptor).map_err(|error| Error::Internal(error.to_string()))?;
         let partition = TopicPartition::new(part.topic, part.partition);
         Ok(Range { partition, start: part.start, stop: Some(part.stop) })
     };
@@ -160,10 +161,8 @@ pub fn open(
     let columns = Arc::clone(&schema);
     let opened = async move {
         let client = Client::connect(&options).await?;
-        let projection = scan.projection.as_deref();
-        let mut reader =
-            KafkaReader::new(client, options, &scan.table, projection, &columns, batch_rows).await?;
-        reader.add(ranges).await?;
+        let rows = RowDecoder::new(&scan.table, &options, scan.projection.as_deref(), &columns)?;
+        let reader = KafkaReader::open(client, options, rows, ranges, None, batch_rows).await?;
         let rows = stream::try_unfold(reader, |mut reader| async move {
             loop {
                 match reader.next().await.map_err(DataFusionError::from)? {

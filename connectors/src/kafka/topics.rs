@@ -65,9 +65,10 @@ pub async fn missing(client: &Client, topic: &str) -> Error {
 /// beginning somewhere else for each topic.
 pub fn is_own(partition: &TopicPartition, share: Share) -> bool {
     // The hash of Java's strings, as Flink has it here: not a good one, but it is the offset of a round only.
-    let hash = partition.topic.encode_utf16().fold(0u32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(u32::from(unit))
-    });
+    let hash = partition
+        .topic
+        .encode_utf16()
+        .fold(0u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
     let start = u64::from(hash.wrapping_mul(31) & 0x7fff_ffff);
     let owner = (start + partition.partition.unsigned_abs() as u64) % u64::from(share.parallelism.max(1));
     owner == u64::from(share.subtask)

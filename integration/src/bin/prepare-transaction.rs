@@ -47,8 +47,11 @@ async fn main() -> Result<()> {
     let names: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..rows).map(|id| format!("n{id}"))));
     let batch = RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("name", names, true)])?;
     let connectors = BuiltinConnectors::new(ConnectorsConfig::default())?;
-    let sink =
-        SinkDescriptor { table: table(bootstrap, topic), overwrite: false, static_partition: BTreeMap::new() };
+    let sink = SinkDescriptor {
+        table: table(bootstrap, topic),
+        overwrite: false,
+        static_partition: BTreeMap::new(),
+    };
     let subtask = SubtaskId { vertex: VertexId(3), index: 0 };
     let attempt = Attempt { job: JobId(7), subtask, number: 0 };
     let mut writer = sink::open(&connectors, &sink, batch.schema(), attempt, 0).await?;

@@ -19,7 +19,8 @@ fn table(topic: &str, columns: &[&str], options: &[(&str, &str)]) -> Table {
 
 #[tokio::test]
 async fn keys_and_metadata_are_columns() {
-    let records = [(0, Some("7"), Some("{\"name\":\"a\"}")), (0, None, Some("{\"name\":\"b\"}")), (0, Some("8"), None)];
+    let records =
+        [(0, Some("7"), Some("{\"name\":\"a\"}")), (0, None, Some("{\"name\":\"b\"}")), (0, Some("8"), None)];
     topic("columns", &records).await;
     let columns = [
         "id STRING",
@@ -48,17 +49,23 @@ async fn malformed_records_fail_are_skipped_or_put_aside() {
     let error = table.rows().await.unwrap_err();
     assert_eq!(error.kind(), thalweg_graph::FailureKind::Deterministic);
     let error = error.to_string();
-    assert!(error.starts_with("topic `malformed`, partition 0, offset 1: not a valid json record:"), "{error}");
+    assert!(
+        error.starts_with("topic `malformed`, partition 0, offset 1: not a valid json record:"),
+        "{error}"
+    );
     let skipping = table.clone().with("scan.malformed-records", "skip");
     assert_eq!(skipping.rows().await.unwrap(), ["1", "2"]);
     assert_eq!(table.clone().with("json.ignore-parse-errors", "true").rows().await.unwrap(), ["1", "2"]);
     topics.create("malformed-letters", 1).await.unwrap();
-    let letters = table.with("scan.malformed-records", "dead-letter").with("scan.dead-letter.topic", "malformed-letters");
+    let letters = table
+        .with("scan.malformed-records", "dead-letter")
+        .with("scan.dead-letter.topic", "malformed-letters");
     assert_eq!(letters.rows().await.unwrap(), ["1", "2"]);
     let letters = topics.read("malformed-letters", 2).await.unwrap();
     assert_eq!((letters[0].key_str(), letters[0].value_str()), (Some("k"), Some("{\"n\":\"x\"}")));
-    let headers: Vec<_> =
-        ["thalweg.topic", "thalweg.partition", "thalweg.offset"].map(|name| letters[1].header_str(name).unwrap()).into();
+    let headers: Vec<_> = ["thalweg.topic", "thalweg.partition", "thalweg.offset"]
+        .map(|name| letters[1].header_str(name).unwrap())
+        .into();
     assert_eq!(headers, ["malformed", "0", "3"]);
     assert!(letters[1].header_str("thalweg.reason").unwrap().starts_with("not a valid json record: "));
 }

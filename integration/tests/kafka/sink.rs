@@ -43,7 +43,10 @@ async fn write(table: &Table, topic: &str, partitions: i32, rows: RecordBatch) -
     assert!(outcome.committable.is_none() && (outcome.bytes_written > 0) == (count > 0));
     let text = |text: Option<&str>| text.unwrap_or("(none)").to_owned();
     let records = topics.read_all(topic, Default::default()).await.unwrap();
-    records.iter().map(|record| (record.partition, text(record.key_str()), text(record.value_str()))).collect()
+    records
+        .iter()
+        .map(|record| (record.partition, text(record.key_str()), text(record.value_str())))
+        .collect()
 }
 
 #[tokio::test]
@@ -61,7 +64,8 @@ async fn keys_find_the_partition_that_javas_client_finds() {
     let written = write(&table("hashed", &options), "hashed", 4, rows).await;
     let partition = |key: &str| written.iter().find(|(_, found, _)| found == key).unwrap().0;
     // (murmur2(key) & 0x7fffffff) % 4 of org.apache.kafka.common.utils.Utils.
-    let expected = ["alpha", "beta", "gamma"].map(|key| (java_murmur2(key.as_bytes()) & 0x7fff_ffff) as i32 % 4);
+    let expected =
+        ["alpha", "beta", "gamma"].map(|key| (java_murmur2(key.as_bytes()) & 0x7fff_ffff) as i32 % 4);
     assert_eq!(["alpha", "beta", "gamma"].map(partition), expected);
 }
 
@@ -102,7 +106,10 @@ async fn an_upsert_table_writes_the_last_row_of_each_key_and_tombstones() {
     let rows = batch(&[(1, "new"), (1, "old"), (2, "gone"), (3, "x"), (3, "x")], Some(&[1, -1, -1, 1, -1]));
     let written = write(&table, "upserted", 1, rows).await;
     let record = |key: &str, value: &str| (0, key.to_owned(), value.to_owned());
-    assert_eq!(written, [record("{\"id\":1}", "{\"id\":1,\"name\":\"new\"}"), record("{\"id\":2}", "(none)")]);
+    assert_eq!(
+        written,
+        [record("{\"id\":1}", "{\"id\":1,\"name\":\"new\"}"), record("{\"id\":2}", "(none)")]
+    );
 }
 
 #[tokio::test]
@@ -120,7 +127,8 @@ async fn changes_are_written_where_the_format_has_them_and_refused_elsewhere() {
 async fn a_checkpoint_waits_until_its_rows_are_written() {
     let topics = Kafka::shared().topics().await.unwrap();
     topics.create("waits", 1).await.unwrap();
-    let table = table("waits", &[("properties.linger.ms", "60000"), ("properties.delivery.timeout.ms", "120000")]);
+    let table =
+        table("waits", &[("properties.linger.ms", "60000"), ("properties.delivery.timeout.ms", "120000")]);
     let mut writer = table.writer(schema(), 0).await.unwrap();
     writer.write(batch(&[(1, "a"), (2, "b")], None)).await.unwrap();
     assert_eq!(writer.prepare(CheckpointId(1)).await.unwrap(), None);

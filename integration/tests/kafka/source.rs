@@ -87,8 +87,10 @@ async fn a_restored_job_goes_on_where_it_was_at_any_parallelism() {
     let unrestored = table.rows().await.unwrap();
     assert_eq!(unrestored, texts(0..400));
     for subtask in 0..2 {
-        let mut reader =
-            self::table("restore", &[]).reader(Share { subtask, parallelism: 2 }, Some(&positions)).await.unwrap();
+        let mut reader = self::table("restore", &[])
+            .reader(Share { subtask, parallelism: 2 }, Some(&positions))
+            .await
+            .unwrap();
         let own = reader.positions().unwrap().len();
         let expected = expected_after(&positions, &reader.positions().unwrap(), 400);
         assert!(own < 3);
@@ -141,7 +143,8 @@ async fn reading_begins_where_it_is_told() {
     let timed = bounded(&[("scan.startup.mode", "timestamp")]);
     assert_eq!(timed.clone().with("scan.startup.timestamp-millis", "0").rows().await.unwrap().len(), 20);
     assert_eq!(timed.with("scan.startup.timestamp-millis", &later).rows().await.unwrap().len(), 0);
-    let mut latest = table("startup", &[("scan.startup.mode", "latest-offset")]).reader(ALONE, None).await.unwrap();
+    let mut latest =
+        table("startup", &[("scan.startup.mode", "latest-offset")]).reader(ALONE, None).await.unwrap();
     write_numbers(&topics, "startup", 2, 20..22).await;
     let mut new = take(latest.as_mut(), 2).await.unwrap();
     new.sort();
@@ -163,8 +166,10 @@ async fn a_group_is_told_and_asked() {
     take(reader.as_mut(), 10).await.unwrap();
     let positions = reader.positions().unwrap();
     reader.checkpoint_completed(&positions).await.unwrap();
-    let committed = topics.kafka.admin().list_consumer_group_offsets("readers", Default::default()).await.unwrap();
-    let mut committed: Vec<_> = committed.into_iter().map(|(at, offset)| (at.partition, offset.unwrap().offset)).collect();
+    let committed =
+        topics.kafka.admin().list_consumer_group_offsets("readers", Default::default()).await.unwrap();
+    let mut committed: Vec<_> =
+        committed.into_iter().map(|(at, offset)| (at.partition, offset.unwrap().offset)).collect();
     committed.sort();
     assert_eq!(committed, [(0, Some(5)), (1, Some(5))]);
     write_numbers(&topics, "groups", 2, 10..13).await;
@@ -188,7 +193,8 @@ async fn aborted_rows_are_not_read_and_do_not_keep_a_table_from_ending() {
 #[tokio::test]
 async fn new_partitions_are_found_and_read_from_their_beginning() {
     let topics = numbers("grows", 1, 3).await;
-    let options = [("scan.topic-partition-discovery.interval", "100 ms"), ("scan.startup.mode", "latest-offset")];
+    let options =
+        [("scan.topic-partition-discovery.interval", "100 ms"), ("scan.startup.mode", "latest-offset")];
     let mut reader = table("grows", &options).reader(ALONE, None).await.unwrap();
     topics.grow("grows", 2).await.unwrap();
     let mut begun = Vec::new();
@@ -254,7 +260,10 @@ async fn a_login_is_needed_where_the_cluster_asks_for_one() {
     let table = Table::new(&Kafka::shared().sasl, "login", &["n INT"], &[TO_NOW])
         .with("properties.security.protocol", "SASL_PLAINTEXT")
         .with("properties.sasl.mechanism", "PLAIN");
-    assert_eq!(table.clone().with("properties.sasl.jaas.config", &jaas("alice-secret")).rows().await.unwrap().len(), 3);
+    assert_eq!(
+        table.clone().with("properties.sasl.jaas.config", &jaas("alice-secret")).rows().await.unwrap().len(),
+        3
+    );
     let error = table.with("properties.sasl.jaas.config", &jaas("wrong")).rows().await.unwrap_err();
     assert!(error.to_string().contains("properties.sasl"), "{}", error.chain());
 }

@@ -73,7 +73,10 @@ async fn lost_partitions_are_told_while_reading_and_when_restored() {
     assert!(error.chain().contains("`lost`"), "{}", error.chain());
     topics.create("lost", 1).await.unwrap();
     let mut gone = positions.clone();
-    gone[0].position = String::from_utf8(gone[0].position.to_vec()).unwrap().replace("\"partition\":0", "\"partition\":4").into();
+    gone[0].position = String::from_utf8(gone[0].position.to_vec())
+        .unwrap()
+        .replace("\"partition\":0", "\"partition\":4")
+        .into();
     let error = table.reader(ALONE, Some(&gone)).await.err().unwrap();
     assert!(error.to_string().contains("partition 4 of topic `lost` was read before and is gone"), "{error}");
 }
@@ -85,7 +88,8 @@ async fn a_broker_that_comes_back_is_read_on_and_one_that_does_not_ends_the_task
     let table = table(&kafka, "down", &[]);
     let mut reader = table.reader(ALONE, None).await.unwrap();
     let impatient = table.with("properties.default.api.timeout.ms", "2000");
-    let mut impatient = impatient.with("properties.request.timeout.ms", "1000").reader(ALONE, None).await.unwrap();
+    let mut impatient =
+        impatient.with("properties.request.timeout.ms", "1000").reader(ALONE, None).await.unwrap();
     assert_eq!(take(reader.as_mut(), 1).await.unwrap(), ["1"]);
     assert_eq!(take(impatient.as_mut(), 1).await.unwrap(), ["1"]);
     kafka.kill().unwrap();

@@ -36,7 +36,10 @@ async fn rows_go_into_a_topic_and_come_out_of_it() {
             with(&topic, &exactly_once)
         );
         client.sql(&script).await.unwrap();
-        let rows = client.sql("SELECT count(*), sum(n), min(at), max(price), count(DISTINCT k) FROM t").await.unwrap();
+        let rows = client
+            .sql("SELECT count(*), sum(n), min(at), max(price), count(DISTINCT k) FROM t")
+            .await
+            .unwrap();
         assert_eq!(text(&rows), "10000,50005000,2026-01-01T00:00:00,2500.00,7", "{place}");
         // Each key in one partition, and nothing left open.
         let sql = format!(
@@ -55,14 +58,23 @@ async fn what_cannot_be_done_is_said() {
     topics.create("said", 1).await.unwrap();
     topics.write("said", &[(0, None, Some("{\"n\":1}")), (0, None, Some("{\"n\":}"))]).await.unwrap();
     let mut client = Place::Embedded(2).client().await;
-    let endless = with("said", "").replace("'scan.bounded.mode' = 'latest-offset'", "'scan.bounded.mode' = 'unbounded'");
-    let error = failure(&mut client, &format!("CREATE TABLE endless (n INT) {endless}; SELECT * FROM endless")).await;
+    let endless = with("said", "")
+        .replace("'scan.bounded.mode' = 'latest-offset'", "'scan.bounded.mode' = 'unbounded'");
+    let error =
+        failure(&mut client, &format!("CREATE TABLE endless (n INT) {endless}; SELECT * FROM endless")).await;
     assert!(error.contains("never ends") && error.contains("`scan.bounded.mode`"), "{error}");
-    let error = failure(&mut client, &format!("CREATE TABLE bad (n INT) {}; SELECT * FROM bad", with("said", ""))).await;
+    let error =
+        failure(&mut client, &format!("CREATE TABLE bad (n INT) {}; SELECT * FROM bad", with("said", "")))
+            .await;
     assert!(error.contains("topic `said`, partition 0, offset 1"), "{error}");
     let changes = with("said", "").replace("'json'", "'debezium-json'");
-    let error = failure(&mut client, &format!("CREATE TABLE changes (n INT) {changes}; SELECT * FROM changes")).await;
+    let error =
+        failure(&mut client, &format!("CREATE TABLE changes (n INT) {changes}; SELECT * FROM changes")).await;
     assert!(error.contains("changelog"), "{error}");
-    let error = failure(&mut client, &format!("CREATE TABLE typo (n INT) {}", with("said", ", 'scan.startup.mod' = 'x'"))).await;
+    let error = failure(
+        &mut client,
+        &format!("CREATE TABLE typo (n INT) {}", with("said", ", 'scan.startup.mod' = 'x'")),
+    )
+    .await;
     assert!(error.contains("did you mean `scan.startup.mode`"), "{error}");
 }

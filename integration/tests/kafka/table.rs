@@ -36,9 +36,11 @@ impl Table {
             let (name, data_type) = declared.split_once(' ').unwrap();
             Column { name: text(name), data_type: text(data_type), nullable: true }
         };
-        let physical = columns.iter().filter(|declared| !declared.contains("<-")).map(|declared| column(declared));
+        let physical =
+            columns.iter().filter(|declared| !declared.contains("<-")).map(|declared| column(declared));
         let metadata = columns.iter().filter_map(|declared| declared.split_once(" <- "));
-        let metadata = metadata.map(|(declared, key)| MetadataColumn { column: column(declared), key: text(key) });
+        let metadata =
+            metadata.map(|(declared, key)| MetadataColumn { column: column(declared), key: text(key) });
         let mut all = BTreeMap::from([
             (text("connector"), text("kafka")),
             (text("topic"), text(topic)),
@@ -123,7 +125,9 @@ impl Table {
 
     /// Commits; returns the number of rows.
     pub async fn commit(&self, committables: &[Committable]) -> Result<u64, Error> {
-        commit::commit(&self.connectors, JobId(7), &self.sink(), committables).await.map(|outcome| outcome.rows)
+        commit::commit(&self.connectors, JobId(7), &self.sink(), committables)
+            .await
+            .map(|outcome| outcome.rows)
     }
 
     /// Aborts what the job has left open.

@@ -160,7 +160,11 @@ async fn an_aborted_job_leaves_nothing_open() {
     write(writer.as_mut(), &[2]).await.unwrap();
     assert_eq!(topics.open_transactions("aborted").await.unwrap().len(), 2);
     writer.abort().await;
-    assert_eq!(topics.open_transactions("aborted").await.unwrap().len(), 1, "what is prepared is not the task's to abort");
+    assert_eq!(
+        topics.open_transactions("aborted").await.unwrap().len(),
+        1,
+        "what is prepared is not the task's to abort"
+    );
     table.abort().await.unwrap();
     table.abort().await.unwrap();
     assert_eq!(topics.open_transactions("aborted").await.unwrap(), Vec::<String>::new());
@@ -180,7 +184,10 @@ async fn a_transaction_that_has_expired_is_told_with_what_was_lost() {
     }
     let error = table.commit(&[prepared]).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::CommitFailed);
-    assert!(error.to_string().contains("2 rows") && error.to_string().contains("transaction.timeout.ms"), "{error}");
+    assert!(
+        error.to_string().contains("2 rows") && error.to_string().contains("transaction.timeout.ms"),
+        "{error}"
+    );
     // The writer goes on with the same id.
     write(writer.as_mut(), &[3]).await.unwrap();
     let next = writer.prepare(CheckpointId(2)).await.unwrap().unwrap();

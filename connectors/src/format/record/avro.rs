@@ -49,17 +49,15 @@ impl AvroRecords {
     /// For the columns at `wanted` of data with the columns of `file`.
     pub fn new(file: &SchemaRef, wanted: &[usize]) -> Result<Self> {
         let schema = avro_schema(file)?;
-        let fingerprint = schema
-            .fingerprint(FingerprintAlgorithm::Rabin)
-            .map_err(|error| Error::Internal(plain(error)))?;
+        let fingerprint =
+            schema.fingerprint(FingerprintAlgorithm::Rabin).map_err(|error| Error::Internal(plain(error)))?;
         let Fingerprint::Rabin(number) = fingerprint else {
             return Err(Error::Internal("a fingerprint of another kind than asked for".to_owned()));
         };
         let mut prefix = SINGLE_OBJECT_MAGIC.to_vec();
         prefix.extend_from_slice(&number.to_le_bytes());
         let rows = project(file, wanted)?;
-        let records =
-            Self { schema, prefix, fingerprint, wanted: wanted.to_vec(), rows, buffer: Vec::new() };
+        let records = Self { schema, prefix, fingerprint, wanted: wanted.to_vec(), rows, buffer: Vec::new() };
         records.decoder(1).map_err(Error::Unsupported)?;
         Ok(records)
     }
@@ -105,7 +103,8 @@ impl DecodeRecords for AvroRecords {
         let column = |(position, field): (&usize, &Arc<Field>)| {
             cast_with_options(rows.column(*position), field.data_type(), &strict).map_err(plain)
         };
-        let columns = self.wanted.iter().zip(self.rows.fields()).map(column).collect::<Result<Vec<_>, _>>()?;
+        let columns =
+            self.wanted.iter().zip(self.rows.fields()).map(column).collect::<Result<Vec<_>, _>>()?;
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(records.len()));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.rows), columns, &options);
         Ok(Decoded { rows: rows.map_err(plain)?, changes: None })

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StructArray, UInt32Array},
+    array::{
+        Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+        StructArray, UInt32Array,
+    },
     buffer::NullBuffer,
     compute::{concat, take},
     datatypes::{DataType, Field, Fields, Schema, SchemaRef},
@@ -118,9 +121,8 @@ impl DecodeRecords for DebeziumRecords {
         let picked = pick(before, after, op.as_string::<i32>())?;
         let positions = UInt32Array::from(picked.positions);
         let columns = before.columns().iter().zip(after.columns());
-        let columns = columns.map(|(before, after)| {
-            take(&concat(&[before.as_ref(), after.as_ref()])?, &positions, None)
-        });
+        let columns = columns
+            .map(|(before, after)| take(&concat(&[before.as_ref(), after.as_ref()])?, &positions, None));
         let columns = columns.collect::<Result<Vec<_>, _>>().map_err(plain)?;
         let options = RecordBatchOptions::new().with_row_count(Some(positions.len()));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.rows), columns, &options);
@@ -157,8 +159,7 @@ impl EncodeRecords for DebeziumEncoder {
     fn encode(&mut self, rows: &RecordBatch, weights: Option<&Int64Array>) -> Result<Vec<Bytes>> {
         let failed = |error: arrow::error::ArrowError| Error::Rows(error.into());
         let weight = |row: usize| weights.map_or(1, |weights| weights.value(row));
-        let repeated =
-            |row: usize| std::iter::repeat_n(row as u32, weight(row).unsigned_abs() as usize);
+        let repeated = |row: usize| std::iter::repeat_n(row as u32, weight(row).unsigned_abs() as usize);
         let positions: UInt32Array = (0..rows.num_rows()).flat_map(repeated).collect::<Vec<_>>().into();
         let is_new: Vec<bool> =
             positions.values().iter().map(|position| weight(*position as usize) > 0).collect();

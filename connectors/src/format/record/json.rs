@@ -32,8 +32,7 @@ impl JsonRecords {
     }
 
     fn check_fields(&self, record: &[u8]) -> Result<(), String> {
-        let object: Map<String, Value> =
-            serde_json::from_slice(record).map_err(|error| error.to_string())?;
+        let object: Map<String, Value> = serde_json::from_slice(record).map_err(|error| error.to_string())?;
         match self.schema.fields().iter().find(|field| !object.contains_key(field.name())) {
             Some(field) => Err(format!("the field `{}` is missing", field.name())),
             None => Ok(()),

@@ -6,10 +6,8 @@ use crate::{
     options::{Known, Takes, known},
 };
 
-const AVRO: &[Known] = &[
-    known("avro.encoding", Takes::OneOf(&["binary"])),
-    known("avro.timestamp_mapping.legacy", Takes::Bool),
-];
+const AVRO: &[Known] =
+    &[known("avro.encoding", Takes::OneOf(&["binary"])), known("avro.timestamp_mapping.legacy", Takes::Bool)];
 
 const RAW: &[Known] = &[
     known("raw.charset", Takes::OneOf(&["UTF-8"])),

@@ -223,7 +223,10 @@ mod tests {
         let mut decoder = RawRecords::new(TableOptions(&options), &text, &[0]).unwrap();
         let rows = decoder.decode(&[b"a", b""]).unwrap().rows;
         let expected = StringArray::from(vec!["a", ""]);
-        assert_eq!(arrow::compute::cast(rows.column(0), &DataType::Utf8).unwrap().as_ref(), &expected as &dyn Array);
+        assert_eq!(
+            arrow::compute::cast(rows.column(0), &DataType::Utf8).unwrap().as_ref(),
+            &expected as &dyn Array
+        );
         assert_eq!(decoder.decode(&[b"\xff"]).unwrap_err(), "it is not UTF-8");
         let two = Arc::new(Schema::new(vec![text.field(0).clone(), text.field(0).clone()]));
         assert!(RawRecords::new(TableOptions(&options), &two, &[0]).is_err());

@@ -64,8 +64,7 @@ fn joined(parts: Vec<(std::ops::Range<usize>, Decoded)>, malformed: Vec<Malforme
     let Some(first) = batches.first() else {
         return Ok(Salvaged { decoded: None, origins: None, malformed });
     };
-    let rows =
-        concat_batches(&first.schema(), &batches).map_err(|error| Error::Rows(error.into()))?;
+    let rows = concat_batches(&first.schema(), &batches).map_err(|error| Error::Rows(error.into()))?;
     let is_identity = malformed.is_empty() && !is_changelog;
     let changes = is_changelog.then(|| RowChanges { origins: origins.clone(), weights });
     let origins = (!is_identity).then_some(origins);

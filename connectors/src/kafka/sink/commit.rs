@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use krafka::{
-    Kafka, KrafkaError,
     __private::{
         kafka_metadata, kafka_pool,
         network::BrokerConnection,
         protocol::{ApiKey, EndTxnRequest, EndTxnResponse, FindCoordinatorRequest, FindCoordinatorResponse},
     },
+    Kafka, KrafkaError,
     admin::{DescribeTransactionsOptions, TransactionDescription},
     consumer::{AutoOffsetReset, IsolationLevel},
     error::ErrorCode,
@@ -23,12 +23,12 @@ use tokio::time::sleep;
 
 use super::{
     super::{
-        client::{Client, RETRY_PAUSE, failed},
+        client::{Client, QUESTION_TIMEOUT, RETRY_PAUSE, failed},
         options::{Guarantee, KafkaOptions},
     },
     committable::{Transaction, Witness},
     ids,
-    transactions::{OPEN_STATES, QUESTION_TIMEOUT, list},
+    transactions::{OPEN_STATES, list},
 };
 use crate::{
     error::{Error, Result},

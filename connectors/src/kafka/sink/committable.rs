@@ -44,7 +44,8 @@ impl Transaction {
 
     /// Of a checkpoint's bytes.
     pub fn decode(committable: &Committable) -> Result<Self> {
-        serde_json::from_slice(&committable.0)
-            .map_err(|error| Error::Internal(format!("a transaction in a checkpoint cannot be read: {error}")))
+        serde_json::from_slice(&committable.0).map_err(|error| {
+            Error::Internal(format!("a transaction in a checkpoint cannot be read: {error}"))
+        })
     }
 }

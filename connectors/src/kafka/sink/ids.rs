@@ -30,7 +30,9 @@ impl IdSpace {
 /// Vertex, subtask and number of an id that begins with a prefix, and not with a longer one.
 pub fn numbers(prefix: &str, id: &str) -> Option<[u32; 3]> {
     let rest = id.strip_prefix(prefix)?.strip_prefix('-')?;
-    let mut parts = rest.split('-').map(|part| part.parse().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit())));
+    let mut parts = rest
+        .split('-')
+        .map(|part| part.parse().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit())));
     let numbers = [parts.next()??, parts.next()??, parts.next()??];
     parts.next().is_none().then_some(numbers)
 }

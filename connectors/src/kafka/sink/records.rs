@@ -48,12 +48,14 @@ impl RecordEncoder {
         let key = match &options.key {
             None => None,
             Some(format) => {
-                let columns = options.key_fields.iter().map(|name| column(name)).collect::<Result<Vec<_>>>()?;
+                let columns =
+                    options.key_fields.iter().map(|name| column(name)).collect::<Result<Vec<_>>>()?;
                 let encoder = record::encoder(format.format, TableOptions(&format.options), &sides.key)?;
                 Some((columns, encoder))
             }
         };
-        let in_value = |(position, place): (usize, &Place)| matches!(place, Place::Value(_)).then_some(position);
+        let in_value =
+            |(position, place): (usize, &Place)| matches!(place, Place::Value(_)).then_some(position);
         let columns = sides.physical.iter().enumerate().filter_map(in_value).collect();
         let value = &options.value;
         let encoder = record::encoder(value.format, TableOptions(&value.options), &sides.value)?;
@@ -123,11 +125,7 @@ impl RecordEncoder {
         Ok(self.records(Some(keys), values))
     }
 
-    fn records(
-        &self,
-        keys: Option<Vec<Bytes>>,
-        values: impl Iterator<Item = Option<Bytes>>,
-    ) -> Vec<Record> {
+    fn records(&self, keys: Option<Vec<Bytes>>, values: impl Iterator<Item = Option<Bytes>>) -> Vec<Record> {
         let mut keys = keys.into_iter().flatten();
         let record = |value: Option<Bytes>| {
             let key = keys.next();
@@ -180,7 +178,8 @@ mod tests {
 
     #[test]
     fn an_update_is_one_record_whatever_the_order() {
-        let bytes = |texts: &[&'static str]| -> Vec<Bytes> { texts.iter().map(|text| Bytes::from(*text)).collect() };
+        let bytes =
+            |texts: &[&'static str]| -> Vec<Bytes> { texts.iter().map(|text| Bytes::from(*text)).collect() };
         let keys = bytes(&["a", "b", "a", "c", "c", "d"]);
         let values = bytes(&["a2", "b1", "a1", "c1", "c1", "d1"]);
         let weights = Int64Array::from(vec![1, -1, -1, 1, -1, 1]);

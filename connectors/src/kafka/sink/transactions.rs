@@ -1,7 +1,5 @@
 //! The transactions of one subtask: which is open, which wait to be committed by the leader, and which ids are free again.
 
-use std::time::Duration;
-
 use krafka::{
     KrafkaError,
     admin::{DescribeTransactionsOptions, ListTransactionsOptions},
@@ -10,7 +8,7 @@ use krafka::{
 };
 
 use super::{
-    super::client::{Client, failed},
+    super::client::{Client, QUESTION_TIMEOUT, failed},
     committable::Transaction,
     ids::IdSpace,
 };
@@ -18,8 +16,6 @@ use crate::error::{Error, Result};
 
 /// States in which a transaction holds rows of which nothing is decided.
 pub const OPEN_STATES: [&str; 2] = ["Ongoing", "PrepareEpochFence"];
-/// How long a question about transactions may take.
-pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A producer under one of the subtask's ids.
 pub struct Numbered {
@@ -56,8 +52,7 @@ impl Transactions {
         let mut own: Vec<u32> = known.into_iter().filter_map(|(id, _)| ids.number(&id)).collect();
         own.sort_unstable();
         let next = own.last().map_or(0, |last| last + 1);
-        let mut transactions =
-            Self { client, ids, configure, prepared: Vec::new(), free: Vec::new(), next };
+        let mut transactions = Self { client, ids, configure, prepared: Vec::new(), free: Vec::new(), next };
         for number in own.into_iter().rev() {
             let producer = transactions.producer(number).await?;
             transactions.free.push(Numbered { number, producer });
@@ -123,7 +118,8 @@ impl Transactions {
         let ids: Vec<String> = self.prepared.iter().map(|numbered| self.ids.id(numbered.number)).collect();
         let options = DescribeTransactionsOptions::default().timeout(QUESTION_TIMEOUT);
         let described = self.client.admin().describe_transactions(&ids, options).await;
-        let described = described.map_err(|error| failed("ask for transactions at", &self.client.servers, error))?;
+        let described =
+            described.map_err(|error| failed("ask for transactions at", &self.client.servers, error))?;
         let mut position = 0;
         while let Some(numbered) = self.prepared.get(position) {
             let id = self.ids.id(numbered.number);
