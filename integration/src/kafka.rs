@@ -129,11 +129,19 @@ impl Topics {
         Ok(producer.close().await?)
     }
 
-    /// Gives a topic more partitions.
-    pub async fn grow(&self, topic: &str, partitions: i32) -> Result<()> {
+    /// Gives a topic more partitions; returns a client that knows of them.
+    pub async fn grow(&self, topic: &str, partitions: i32, kafka: &Kafka) -> Result<Topics> {
         let grown = self.kafka.admin().create_partitions([(topic, partitions)], Default::default()).await?;
         grown.into_values().collect::<Result<Vec<()>, _>>()?;
-        Ok(())
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let fresh = kafka.topics().await?;
+            let known = fresh.kafka.producer().build().await?.partitions_for(topic).await?.len();
+            if known == partitions as usize {
+                return Ok(fresh);
+            }
+            ensure!(Instant::now() < deadline, "topic `{topic}` did not grow");
+        }
     }
 
     /// Deletes a topic.

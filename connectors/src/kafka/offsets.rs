@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use krafka::{
+    KrafkaError,
     admin::{ListConsumerGroupOffsetsOptions, ListOffsetsOptions, OffsetSpec},
     consumer::{AutoOffsetReset, TopicPartition},
+    error::ErrorCode,
 };
 
 use super::{
@@ -23,6 +25,44 @@ pub struct Range {
     pub start: i64,
     /// The offset to end before; `None` for never.
     pub stop: Option<i64>,
+}
+
+/// Holds ranges to what there is of their partitions: a beginning that is not there is moved as `auto.offset.reset` says, or an error.
+/// The client would move one that lies behind the end without a word.
+pub async fn within_bounds(client: &Client, mut ranges: Vec<Range>) -> Result<Vec<Range>> {
+    let partitions: Vec<_> = ranges.iter().map(|range| range.partition.clone()).collect();
+    let earliest = listed_up_to(client, &partitions, OffsetSpec::Earliest, false).await?;
+    let latest = listed_up_to(client, &partitions, OffsetSpec::Latest, false).await?;
+    for range in &mut ranges {
+        let of = |offsets: &Offsets| offsets.get(&range.partition).copied();
+        let (Some(first), Some(end)) = (of(&earliest), of(&latest)) else { continue };
+        if (first..=end).contains(&range.start) {
+            continue;
+        }
+        let start = match client.properties.offset_reset() {
+            Some(AutoOffsetReset::Earliest) => first,
+            Some(AutoOffsetReset::Latest) => end,
+            _ => return Err(out_of_range(&range.partition.topic, range.partition.partition, range.start)),
+        };
+        let TopicPartition { topic, partition, .. } = &range.partition;
+        tracing::warn!(
+            topic,
+            partition,
+            wanted = range.start,
+            start,
+            "the wanted offset is not there: reset"
+        );
+        range.start = start;
+    }
+    Ok(ranges)
+}
+
+/// A partition does not have the record that is to be read next.
+pub fn out_of_range(topic: &str, partition: i32, offset: i64) -> Error {
+    Error::Invalid(format!(
+        "partition {partition} of topic `{topic}` does not have offset {offset}: its records were deleted, or the topic was made \
+         anew. Set `properties.auto.offset.reset` to `earliest` or `latest` to go on elsewhere and lose what is between"
+    ))
 }
 
 type Offsets = HashMap<TopicPartition, i64>;
@@ -114,12 +154,21 @@ async fn resolve(
 }
 
 async fn listed(client: &Client, partitions: &[TopicPartition], spec: OffsetSpec) -> Result<Offsets> {
+    listed_up_to(client, partitions, spec, client.properties.reads_committed()).await
+}
+
+/// Offsets of partitions; -1 where there is none, and with `read_committed` up to the first transaction that is open.
+async fn listed_up_to(
+    client: &Client,
+    partitions: &[TopicPartition],
+    spec: OffsetSpec,
+    read_committed: bool,
+) -> Result<Offsets> {
     if partitions.is_empty() {
         return Ok(Offsets::new());
     }
-    let options = ListOffsetsOptions::default()
-        .timeout(client.properties.patience())
-        .read_committed(client.properties.reads_committed());
+    let options =
+        ListOffsetsOptions::default().timeout(client.properties.patience()).read_committed(read_committed);
     let asked = partitions.iter().map(|partition| (partition.clone(), spec));
     let found = client.admin().list_offsets(asked, options).await;
     let found = found.map_err(|error| failed("look for offsets at", &client.servers, error))?;
@@ -127,6 +176,11 @@ async fn listed(client: &Client, partitions: &[TopicPartition], spec: OffsetSpec
     for (partition, offset) in found {
         match offset {
             Ok(offset) => offsets.insert(partition, offset.offset),
+            Err(KrafkaError::Broker { code: ErrorCode::OffsetNotAvailable, .. })
+                if matches!(spec, OffsetSpec::Timestamp(_)) =>
+            {
+                offsets.insert(partition, -1)
+            }
             Err(error) if is_missing(&error) => return Err(topics::missing(client, &partition.topic).await),
             Err(error) => return Err(failed("look for the offsets of", &partition.topic, error)),
         };

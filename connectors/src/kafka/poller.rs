@@ -142,7 +142,7 @@ impl Poller {
                 true => self.probe().await?,
                 false => self.last_heard = Instant::now(),
             }
-            let positions = self.positions(&records).await;
+            let positions = self.positions(&records).await?;
             if records.is_empty() && positions.is_empty() {
                 continue;
             }
@@ -153,7 +153,7 @@ impl Poller {
     }
 
     /// The positions that are news, apart from what the records tell.
-    async fn positions(&mut self, records: &[ConsumerRecord]) -> Vec<(TopicPartition, i64)> {
+    async fn positions(&mut self, records: &[ConsumerRecord]) -> Result<Vec<(TopicPartition, i64)>> {
         for record in records {
             if let Some(progress) = self.partitions.get_mut(&(record.topic.to_string(), record.partition)) {
                 progress.told = record.offset + 1;
@@ -164,12 +164,16 @@ impl Poller {
             self.partitions.iter_mut().filter(|(_, progress)| !progress.done)
         {
             let Some(position) = self.consumer.position(topic, *partition).await else { continue };
+            if position < progress.told && self.client.properties.offset_reset().is_none() {
+                // The client goes back where a log ends earlier than it did.
+                return Err(offsets::out_of_range(topic, *partition, progress.told));
+            }
             if position > progress.told {
                 progress.told = position;
                 news.push((TopicPartition::new(topic.clone(), *partition), position));
             }
         }
-        news
+        Ok(news)
     }
 
     /// Partitions that were read to where they end are not fetched further.
@@ -200,7 +204,13 @@ impl Poller {
             }
         }
         own.retain(|own| !self.partitions.contains_key(&(own.topic.clone(), own.partition)));
+        if own.is_empty() {
+            return Ok(Vec::new());
+        }
         let found = offsets::from_the_beginning(&self.client, own).await?;
+        // What the consumer knows of the topic is older than the partition.
+        let listed = self.client.admin().list_topics(Default::default()).await;
+        listed.map_err(|error| failed("list the topics of", &self.client.servers, error))?;
         self.begin(&found).await?;
         Ok(found)
     }
@@ -211,11 +221,7 @@ impl Poller {
             && let Some((topic, partition)) = partitions.first()
         {
             let next = self.partitions.get(&(topic.clone(), *partition)).map_or(0, |progress| progress.told);
-            return Err(Error::Invalid(format!(
-                "partition {partition} of topic `{topic}` does not have offset {next}: its records were deleted, or the topic \
-                 was made anew. Set `properties.auto.offset.reset` to `earliest` or `latest` to go on elsewhere and lose what \
-                 is between"
-            )));
+            return Err(offsets::out_of_range(topic, *partition, next));
         }
         let may_pass = error.is_retriable() || is_missing(&error);
         if may_pass && self.last_heard.elapsed() < self.client.properties.patience() {

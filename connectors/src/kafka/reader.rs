@@ -106,6 +106,7 @@ pub async fn open_reader(request: OpenReader<'_>) -> Result<Box<dyn SourceReader
         None => offsets::ranges(&client, &options, own).await?,
         Some(positions) => restored(&client, &options, own, positions, request.share).await?,
     };
+    let ranges = offsets::within_bounds(&client, ranges).await?;
     let rows = RowDecoder::new(table, &options, request.scan.projection.as_deref(), &request.schema)?;
     let share = Some(request.share);
     Ok(Box::new(KafkaReader::open(client, options, rows, ranges, share, request.batch_rows).await?))

@@ -61,6 +61,7 @@ impl KafkaTable {
         let client = Client::connect(&self.options).await?;
         let partitions = topics::partitions(&client, &self.options.topics).await?;
         let ranges = offsets::ranges(&client, &self.options, partitions).await?;
+        let ranges = offsets::within_bounds(&client, ranges).await?;
         let part = |range: Range| {
             let Range { partition: TopicPartition { topic, partition, .. }, start, stop } = range;
             Part { topic, partition, start, stop: stop.unwrap_or(i64::MAX) }

@@ -196,13 +196,11 @@ async fn new_partitions_are_found_and_read_from_their_beginning() {
     let options =
         [("scan.topic-partition-discovery.interval", "100 ms"), ("scan.startup.mode", "latest-offset")];
     let mut reader = table("grows", &options).reader(ALONE, None).await.unwrap();
-    topics.grow("grows", 2).await.unwrap();
+    let topics = topics.grow("grows", 2, Kafka::shared()).await.unwrap();
     let mut begun = Vec::new();
     // Written before the reader knows of the partition.
     let record = [(1, None, Some("{\"n\":7}"))];
-    while topics.write("grows", &record).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    topics.write("grows", &record).await.unwrap();
     loop {
         match next(reader.as_mut()).await.unwrap().unwrap() {
             SourceEvent::Begin { split, name } => begun.push((split, name)),

@@ -32,7 +32,7 @@ async fn rows_go_into_a_topic_and_come_out_of_it() {
             "CREATE TABLE numbers (n BIGINT) WITH ('connector' = 'datagen', 'number-of-rows' = '10000',
                'fields.n.kind' = 'sequence', 'fields.n.start' = '1', 'fields.n.end' = '10000');
              CREATE TABLE t (n BIGINT, k STRING, at TIMESTAMP(3), price DECIMAL(10, 2)) {};
-             INSERT INTO t SELECT n, CAST(n % 7 AS STRING), TIMESTAMP '2026-01-01 00:00:00', n / 4.0 FROM numbers",
+             INSERT INTO t SELECT n, CAST(n % 7 AS STRING), TIMESTAMP '2026-01-01 00:00:00', CAST(n / 4.0 AS DECIMAL(10, 2)) FROM numbers",
             with(&topic, &exactly_once)
         );
         client.sql(&script).await.unwrap();

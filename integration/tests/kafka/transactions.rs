@@ -158,7 +158,10 @@ async fn an_aborted_job_leaves_nothing_open() {
     write(writer.as_mut(), &[1]).await.unwrap();
     writer.prepare(CheckpointId(1)).await.unwrap().unwrap();
     write(writer.as_mut(), &[2]).await.unwrap();
-    assert_eq!(topics.open_transactions("aborted").await.unwrap().len(), 2);
+    let deadline = Instant::now() + TIMEOUT;
+    while topics.open_transactions("aborted").await.unwrap().len() < 2 {
+        assert!(Instant::now() < deadline, "the second transaction's rows were not sent");
+    }
     writer.abort().await;
     assert_eq!(
         topics.open_transactions("aborted").await.unwrap().len(),

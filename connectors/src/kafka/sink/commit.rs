@@ -1,6 +1,9 @@
 //! Ending transactions from another process than the one that began them: by transactional id, producer id and epoch.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use krafka::{
@@ -14,7 +17,6 @@ use krafka::{
     consumer::{AutoOffsetReset, IsolationLevel},
     error::ErrorCode,
 };
-use std::sync::Arc;
 use thalweg_graph::{
     JobId,
     table::{Committable, SinkDescriptor},
@@ -35,6 +37,8 @@ use crate::{
     writer::CommitOutcome,
 };
 
+/// Pause between two looks at a transaction that is being ended: that takes milliseconds.
+const ENDING_PAUSE: Duration = Duration::from_millis(10);
 /// Versions of requests: the first that write texts compactly; of EndTxn also that of the second transaction protocol.
 const FIND_COORDINATOR: i16 = 3;
 const END_V1: i16 = 3;
@@ -83,6 +87,9 @@ async fn commit_one(client: &Client, transaction: &Transaction) -> Result<()> {
     loop {
         match try_commit(client, transaction).await {
             Ok(Ended::Committed) => return Ok(()),
+            Ok(Ended::Ending) if started.elapsed() < patience => sleep(ENDING_PAUSE).await,
+            // It is decided: its rows become visible when the brokers come to it.
+            Ok(Ended::Ending) => return Ok(()),
             Ok(Ended::Unknown) => return look_for_witness(client, transaction, patience).await,
             Err(error) if error.is_retriable() && started.elapsed() < patience => {
                 tracing::debug!(transaction = transaction.id, %error, "committing is tried again");
@@ -94,7 +101,10 @@ async fn commit_one(client: &Client, transaction: &Transaction) -> Result<()> {
 }
 
 enum Ended {
+    /// Its rows are visible.
     Committed,
+    /// It is decided, and its partitions are told of it.
+    Ending,
     /// The id has moved on since: to another transaction, or because this one was aborted.
     Unknown,
 }
@@ -109,7 +119,7 @@ async fn try_commit(client: &Client, transaction: &Transaction) -> Result<Ended,
         && Some(description.producer_epoch) == transaction.producer_epoch.checked_add(1);
     match description.state.as_str() {
         "CompleteCommit" if is_this || is_next => Ok(Ended::Committed),
-        "PrepareCommit" if is_this || is_next => Err(concurrent(&transaction.id)),
+        "PrepareCommit" if is_this || is_next => Ok(Ended::Ending),
         "Ongoing" if is_this => end(client, transaction).await,
         "PrepareAbort" | "PrepareEpochFence" => Err(concurrent(&transaction.id)),
         _ => Ok(Ended::Unknown),
@@ -141,7 +151,7 @@ async fn end(client: &Client, transaction: &Transaction) -> Result<Ended, Krafka
         false => EndTxnResponse::decode_v3(&mut answer)?,
     };
     match answer.error_code {
-        ErrorCode::None => Ok(Ended::Committed),
+        ErrorCode::None => Ok(Ended::Ending),
         ErrorCode::InvalidProducerEpoch
         | ErrorCode::ProducerFenced
         | ErrorCode::InvalidTxnState
