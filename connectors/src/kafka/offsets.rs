@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 
 use krafka::{
-    KrafkaError,
     admin::{ListConsumerGroupOffsetsOptions, ListOffsetsOptions, OffsetSpec},
     consumer::{AutoOffsetReset, TopicPartition},
-    error::ErrorCode,
 };
 
 use super::{
@@ -117,7 +115,7 @@ async fn resolve(
         OffsetMode::Earliest => listed(client, partitions, OffsetSpec::Earliest).await,
         OffsetMode::Latest => listed(client, partitions, OffsetSpec::Latest).await,
         OffsetMode::Timestamp(time) => {
-            let mut offsets = listed(client, partitions, OffsetSpec::Timestamp(*time)).await?;
+            let mut offsets = at_time(client, partitions, *time).await?;
             // No record is that new.
             let newer: Vec<_> = partitions
                 .iter()
@@ -157,7 +155,7 @@ async fn listed(client: &Client, partitions: &[TopicPartition], spec: OffsetSpec
     listed_up_to(client, partitions, spec, client.properties.reads_committed()).await
 }
 
-/// Offsets of partitions; -1 where there is none, and with `read_committed` up to the first transaction that is open.
+/// Offsets of partitions; with `read_committed` up to the first transaction that is open.
 async fn listed_up_to(
     client: &Client,
     partitions: &[TopicPartition],
@@ -176,15 +174,25 @@ async fn listed_up_to(
     for (partition, offset) in found {
         match offset {
             Ok(offset) => offsets.insert(partition, offset.offset),
-            Err(KrafkaError::Broker { code: ErrorCode::OffsetNotAvailable, .. })
-                if matches!(spec, OffsetSpec::Timestamp(_)) =>
-            {
-                offsets.insert(partition, -1)
-            }
             Err(error) if is_missing(&error) => return Err(topics::missing(client, &partition.topic).await),
             Err(error) => return Err(failed("look for the offsets of", &partition.topic, error)),
         };
     }
+    Ok(offsets)
+}
+
+/// The first record of this time or later; -1 where no record is that new, which the admin client would ask for again and again.
+async fn at_time(client: &Client, partitions: &[TopicPartition], time: i64) -> Result<Offsets> {
+    let unanswered = |error| failed("look for offsets at", &client.servers, error);
+    let consumer = client.properties.consumer(&client.kafka, 1).build().await.map_err(unanswered)?;
+    let asked: Vec<(&str, i32)> =
+        partitions.iter().map(|partition| (partition.topic.as_str(), partition.partition)).collect();
+    let mut offsets = Offsets::new();
+    for ((topic, partition), offset) in consumer.offsets_for_times(&asked, time).await {
+        let offset = offset.map_err(|error| failed("look for the offsets of", &topic, error))?;
+        offsets.insert(TopicPartition::new(topic, partition), offset);
+    }
+    consumer.close().await.map_err(unanswered)?;
     Ok(offsets)
 }
 
