@@ -150,6 +150,14 @@ async fn a_new_attempt_fences_the_old_one_off() {
     assert!(error.to_string().contains("1 rows of transaction `zombie-3-0-0` are lost"), "{error}");
 }
 
+/// Waits until so many transactions are open: rows are sent, and aborts spread, behind the call.
+async fn until_open(topics: &Topics, prefix: &str, count: usize) {
+    let deadline = Instant::now() + TIMEOUT;
+    while topics.open_transactions(prefix).await.unwrap().len() != count {
+        assert!(Instant::now() < deadline, "there are not {count} transactions open");
+    }
+}
+
 #[tokio::test]
 async fn an_aborted_job_leaves_nothing_open() {
     let topics = topic("aborted").await;
@@ -158,16 +166,10 @@ async fn an_aborted_job_leaves_nothing_open() {
     write(writer.as_mut(), &[1]).await.unwrap();
     writer.prepare(CheckpointId(1)).await.unwrap().unwrap();
     write(writer.as_mut(), &[2]).await.unwrap();
-    let deadline = Instant::now() + TIMEOUT;
-    while topics.open_transactions("aborted").await.unwrap().len() < 2 {
-        assert!(Instant::now() < deadline, "the second transaction's rows were not sent");
-    }
+    until_open(&topics, "aborted", 2).await;
     writer.abort().await;
-    assert_eq!(
-        topics.open_transactions("aborted").await.unwrap().len(),
-        1,
-        "what is prepared is not the task's to abort"
-    );
+    // What is prepared is not the task's to abort.
+    until_open(&topics, "aborted", 1).await;
     table.abort().await.unwrap();
     table.abort().await.unwrap();
     assert_eq!(topics.open_transactions("aborted").await.unwrap(), Vec::<String>::new());
@@ -181,10 +183,7 @@ async fn a_transaction_that_has_expired_is_told_with_what_was_lost() {
     let mut writer = table.writer(schema(), 0).await.unwrap();
     write(writer.as_mut(), &[1, 2]).await.unwrap();
     let prepared = writer.prepare(CheckpointId(1)).await.unwrap().unwrap();
-    let deadline = Instant::now() + TIMEOUT;
-    while !topics.open_transactions("expired").await.unwrap().is_empty() {
-        assert!(Instant::now() < deadline, "Kafka did not abort the transaction");
-    }
+    until_open(&topics, "expired", 0).await;
     let error = table.commit(&[prepared]).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::CommitFailed);
     assert!(
