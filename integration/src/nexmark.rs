@@ -2,14 +2,21 @@
 
 use std::{
     fs,
-    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
 
-/// The numbers of the queries.
-pub const QUERIES: RangeInclusive<u32> = 0..=23;
+/// How many queries there are: `q0` and so on.
+const QUERIES: u32 = 24;
+
+/// What is no query of Nexmark: every event with all of its columns.
+pub const ALL_COLUMNS: &str = "events";
+
+/// The names of the queries.
+pub fn queries() -> impl Iterator<Item = String> {
+    (0..QUERIES).map(|number| format!("q{number}"))
+}
 
 /// Rows of the side table of q13.
 const SIDE_ROWS: u32 = 10_000;
@@ -36,8 +43,8 @@ impl Events {
     }
 
     /// The statements that a query needs before it, and the query.
-    pub fn query(&self, number: u32) -> Result<(String, String)> {
-        let text = self.filled(&format!("q{number}.sql"))?;
+    pub fn query(&self, name: &str) -> Result<(String, String)> {
+        let text = self.filled(&format!("{name}.sql"))?;
         Ok(match text.rsplit_once(";\n") {
             Some((before, query)) => (before.to_owned(), query.trim().to_owned()),
             None => (String::new(), text),

@@ -28,7 +28,7 @@ const PARALLELISM: u32 = 2;
 const JOB_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// What to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct StreamDrill {
     /// Rows that the source gives.
     pub rows: u64,
@@ -38,6 +38,8 @@ pub struct StreamDrill {
     pub kills: u32,
     /// Where the random moments come from.
     pub seed: u64,
+    /// A folder for checkpoints, as a URL that the cluster can reach; one on this machine where none is given.
+    pub checkpoints: Option<String>,
 }
 
 /// One job and what came of it.
@@ -62,10 +64,12 @@ pub async fn run(
     mut report: impl FnMut(&Disturbed),
 ) -> Result<Vec<Disturbed>> {
     let folder = tempfile::Builder::new().prefix("thalweg-stream-drill-").tempdir()?;
-    let checkpoints = folder.path().join("checkpoints");
+    let local = folder.path().join("checkpoints");
+    std::fs::create_dir(&local)?;
+    let checkpoints = drill.checkpoints.clone().unwrap_or_else(|| format!("file://{}", local.display()));
     for (name, value) in [
         ("execution.checkpointing.interval", "100 ms"),
-        ("execution.checkpointing.dir", &format!("file://{}", checkpoints.display())),
+        ("execution.checkpointing.dir", checkpoints.as_str()),
         ("restart-strategy.exponential-delay.initial-backoff", "50 ms"),
     ] {
         config.options.0.insert(name.to_owned(), value.to_owned());
@@ -92,7 +96,7 @@ pub async fn run(
         };
         let ran = target.stream(&format!("disturbed{number}"), &expected, kill).await;
         let (total, job) = ran.with_context(describe).with_context(|| cluster.logs())?;
-        let left: Vec<_> = std::fs::read_dir(&checkpoints)?.collect();
+        let left: Vec<_> = std::fs::read_dir(&local)?.collect();
         ensure!(left.is_empty(), "{} checkpoints were left behind: {left:?}", describe());
         let details = cluster.get(&format!("/v1/jobs/{job}")).await?;
         let outcome = Disturbed {

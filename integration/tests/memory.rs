@@ -34,7 +34,7 @@ async fn compressed_rows(client: &mut Client, folder: &TempDir) {
 
 async fn sorts(client: &mut Client) {
     let sorted =
-        "SELECT k FROM (SELECT k, s, ROW_NUMBER() OVER (ORDER BY s, k DESC) AS n FROM packed) WHERE n <= 3";
+        "SELECT k FROM (SELECT k, s, ROW_NUMBER() OVER (ORDER BY k DESC) AS n FROM packed) WHERE n <= 3";
     assert_eq!(text(&client.sql(sorted).await.unwrap()), "40000\n39999\n39998");
 }
 

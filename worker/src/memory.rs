@@ -18,6 +18,12 @@ use crate::spill_pool::SpillPool;
 /// Consumers named in the error of a pool that is used up.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not zero");
 
+/// A sort that has spilled merges one run more for each of these in the pool. Unbounded it would take all that is free, and a sort
+/// beside it, as that of a join's other side, would find nothing.
+const MERGE_SHARE_BYTES: usize = 16 << 20;
+/// Fewer cannot be merged.
+const MERGED_RUNS_MIN: usize = 2;
+
 /// The pool of a worker that may use `memory_bytes` in all. To be handed to its process's connectors.
 pub fn pool(memory_bytes: u64) -> Arc<dyn MemoryPool> {
     let bytes = usize::try_from(pool_bytes(memory_bytes)).unwrap_or(usize::MAX);
@@ -39,7 +45,13 @@ pub fn runtime_env(
     pool: Arc<dyn MemoryPool>,
     spill_dirs: Vec<PathBuf>,
 ) -> Result<Arc<RuntimeEnv>> {
-    let disk_manager = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(spill_dirs));
+    let merged_runs = match pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => (bytes / MERGE_SHARE_BYTES).max(MERGED_RUNS_MIN),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => 0,
+    };
+    let disk_manager = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::Directories(spill_dirs))
+        .with_max_spill_merge_fan_in(merged_runs);
     RuntimeEnvBuilder::from_runtime_env(base)
         .with_memory_pool(pool)
         .with_disk_manager_builder(disk_manager)

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use datafusion::{
     execution::TaskContext,
     physical_plan::{ExecutionPlan, metrics::Count},
@@ -33,7 +33,7 @@ use super::{report::Report, usage};
 use crate::nexmark::Events;
 
 /// Queries that keep so much or write so much that fewer events tell as much.
-const HEAVY: [u32; 8] = [4, 6, 7, 9, 16, 18, 19, 23];
+const HEAVY: [&str; 8] = ["q4", "q6", "q7", "q9", "q16", "q18", "q19", "q23"];
 
 /// Events of one query.
 const EVENTS: u64 = 10_000_000;
@@ -45,7 +45,7 @@ const RATE: u64 = 10_000_000;
 #[derive(Debug, Clone)]
 pub struct Workload {
     /// The queries, in order.
-    pub queries: Vec<u32>,
+    pub queries: Vec<String>,
     /// Events; by default as many as the query is heavy.
     pub events: Option<u64>,
     /// Subtasks of a vertex, and threads.
@@ -55,8 +55,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn events(&self, number: u32) -> u64 {
-        self.events.unwrap_or(if HEAVY.contains(&number) { EVENTS_HEAVY } else { EVENTS })
+    fn events(&self, query: &str) -> u64 {
+        self.events.unwrap_or(if HEAVY.contains(&query) { EVENTS_HEAVY } else { EVENTS })
     }
 
     fn options(&self) -> Options {
@@ -103,12 +103,11 @@ pub fn run(workload: &Workload) -> Result<Report> {
     ];
     let mut report = Report::new("Nexmark", &method, &columns);
     let mut figures = Vec::new();
-    for &number in &workload.queries {
-        eprintln!("q{number}");
-        let name = format!("q{number}");
-        match run_in_child(number, workload) {
+    for name in &workload.queries {
+        eprintln!("{name}");
+        match run_in_child(name, workload) {
             Ok(cost) => {
-                report.row(row(&name, &cost));
+                report.row(row(name, &cost));
                 figures.push(json!({ "query": name, "cost": cost }));
             }
             Err(error) => {
@@ -139,14 +138,16 @@ fn row(name: &str, cost: &QueryCost) -> Vec<String> {
     ]
 }
 
-fn run_in_child(number: u32, workload: &Workload) -> Result<QueryCost> {
+fn run_in_child(query: &str, workload: &Workload) -> Result<QueryCost> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("nexmark-query").arg("--queries").arg(number.to_string());
-    command.args(["--events", &workload.events(number).to_string()]);
+    command.arg("nexmark-query").arg("--queries").arg(query);
+    command.args(["--events", &workload.events(query).to_string()]);
     command.args(["--parallelism", &workload.parallelism.to_string()]);
     for (key, value) in &workload.options.0 {
         command.arg("-D").arg(format!("{key}={value}"));
     }
+    // What a child says is shown as it is: without where it came from.
+    command.env("RUST_LIB_BACKTRACE", "0");
     let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", errors.trim());
@@ -161,24 +162,22 @@ pub fn run_here(workload: &Workload) -> Result<()> {
         .enable_all()
         .build()?;
     let cost = runtime.block_on(async {
-        for &number in &workload.queries {
-            return measure(number, workload).await;
-        }
-        bail!("no query was given")
+        let query = workload.queries.first().context("no query was given")?;
+        measure(query, workload).await
     })?;
     writeln!(io::stdout(), "{}", serde_json::to_string(&cost)?)?;
     Ok(())
 }
 
-async fn measure(number: u32, workload: &Workload) -> Result<QueryCost> {
+async fn measure(query: &str, workload: &Workload) -> Result<QueryCost> {
     let folder = tempfile::tempdir()?;
     let events =
-        Events { count: workload.events(number), rate: RATE, options: &[], folder: folder.path().to_owned() };
+        Events { count: workload.events(query), rate: RATE, options: &[], folder: folder.path().to_owned() };
     events.write_side_table()?;
-    let (graph, options) = planned(number, &events, workload).await?;
+    let (graph, options) = planned(query, &events, workload).await?;
     let mut client = Client::embedded(options.clone()).await?;
     client.sql(&events.tables()?).await?;
-    let (before, query) = events.query(number)?;
+    let (before, query) = events.query(query)?;
     client.sql(&before).await?;
     let (start, used) = (Instant::now(), usage::own());
     client.sql(&into_nothing(&query)).await?;
@@ -199,15 +198,15 @@ fn into_nothing(query: &str) -> String {
 }
 
 /// The query's job, as a stream if it can be one, and the options under which it is.
-async fn planned(number: u32, events: &Events, workload: &Workload) -> Result<(JobGraph, Options)> {
+async fn planned(query: &str, events: &Events, workload: &Workload) -> Result<(JobGraph, Options)> {
     let streaming: Options = [("execution.runtime-mode", "STREAMING")].into_iter().collect();
     let as_stream = streaming.overridden_by(&workload.options());
-    match job(number, events, &as_stream, workload.parallelism).await {
+    match job(query, events, &as_stream, workload.parallelism).await {
         Ok(graph) => Ok((graph, as_stream)),
         Err(error) if error.code == SqlErrorCode::Unsupported => {
             let batch: Options = [("execution.runtime-mode", "BATCH")].into_iter().collect();
             let as_batch = workload.options().overridden_by(&batch);
-            let graph = job(number, events, &as_batch, workload.parallelism).await;
+            let graph = job(query, events, &as_batch, workload.parallelism).await;
             Ok((graph.with_context(|| format!("as a stream: {error}"))?, as_batch))
         }
         Err(error) => Err(error.into()),
@@ -215,7 +214,7 @@ async fn planned(number: u32, events: &Events, workload: &Workload) -> Result<(J
 }
 
 async fn job(
-    number: u32,
+    query: &str,
     events: &Events,
     options: &Options,
     parallelism: u32,
@@ -225,7 +224,7 @@ async fn job(
     let connectors =
         BuiltinConnectors::new(ConnectorsConfig::default()).map_err(|error| internal(error.into()))?;
     let mut session = Session::new(connectors, options.clone(), Target::Embedded { threads: parallelism });
-    let (before, query) = events.query(number).map_err(internal)?;
+    let (before, query) = events.query(query).map_err(internal)?;
     let script = format!("{};\n{before};\n{}", events.tables().map_err(internal)?, into_nothing(&query));
     for statement in Session::parse(&script)? {
         if let Outcome::Job(graph) = session.execute(&statement, JobId(1)).await? {

@@ -4,6 +4,7 @@ mod cut;
 mod deal;
 mod determinism;
 mod growth;
+mod joins;
 mod name;
 mod read_fields;
 mod recovery;
@@ -84,6 +85,7 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
     for root in &request.roots {
         refuse_recursion(&root.plan)?;
         growth::check(&root.plan)?;
+        joins::check(&root.plan)?;
     }
     let (vertices, edges) = match request.mode {
         RuntimeMode::Batch => batch(&request).await?,

@@ -34,7 +34,7 @@ pub fn holds_build_sides(plan: &Plan) -> bool {
 /// another process runs the others of a part.
 pub fn without_build_sides(plan: Plan, options: &ConfigOptions, whole: bool) -> Result<Plan> {
     if !whole {
-        return plan.transform_up(|node| merged_in_place(node)).data();
+        return plan.transform_up(merged_in_place).data();
     }
     // Partitions that share the memory would each have less of it for their sorts.
     let mut single = options.clone();

@@ -49,6 +49,9 @@ pub(super) async fn plan(
         match &root.output {
             RootOutput::Sink(sink) => {
                 let stream = translation.root(&plan).await?;
+                if sink.overwrite {
+                    return Err(translate::overwrite(sink));
+                }
                 draft.vertices[stream.vertex].updating = stream.updating;
                 result::check_sink(&stream, sink, dealer.connectors)?;
                 draft.vertices[stream.vertex].output = VertexOutput::Sink(sink.clone());

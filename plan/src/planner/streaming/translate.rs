@@ -17,7 +17,9 @@ use datafusion::{
         projection::{ProjectionExec, ProjectionExpr},
     },
 };
-use thalweg_graph::{SqlError, VertexOutput, exchange::Partitioning, sql_error::SqlErrorCode};
+use thalweg_graph::{
+    SqlError, VertexOutput, exchange::Partitioning, sql_error::SqlErrorCode, table::SinkDescriptor,
+};
 
 use super::{
     Draft,
@@ -409,6 +411,15 @@ fn not_yet(plan: &LogicalPlan) -> SqlError {
 /// The refusal of what a stream cannot do yet.
 pub(super) fn unsupported(what: &str) -> SqlError {
     let message = format!("{what} {NOT_YET}; where the input ends, set `execution.runtime-mode` to `BATCH`");
+    SqlError::new(SqlErrorCode::Unsupported, message)
+}
+
+/// The refusal of a stream that replaces what is there: it would do so again with each checkpoint.
+pub(super) fn overwrite(sink: &SinkDescriptor) -> SqlError {
+    let message = format!(
+        "a stream cannot overwrite `{}`: use `INSERT INTO`, or set `execution.runtime-mode` to `BATCH` where the input ends",
+        sink.table.path
+    );
     SqlError::new(SqlErrorCode::Unsupported, message)
 }
 

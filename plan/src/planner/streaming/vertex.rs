@@ -156,6 +156,8 @@ pub(super) struct Uids(BTreeMap<String, u32>);
 
 impl Uids {
     fn next(&mut self, name: &str) -> String {
+        // The second of two phases keeps what one does that does all of the work: the parallelism decides which it is.
+        let name = name.strip_prefix("Global").unwrap_or(name);
         let count = self.0.entry(name.to_owned()).or_default();
         *count += 1;
         format!("{name} {count}")
