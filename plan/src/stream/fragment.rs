@@ -61,7 +61,10 @@ pub struct PairInput {
 
 /// What an operator of two inputs does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PairKind {}
+pub enum PairKind {
+    /// Joins rows of the same window, when it is complete.
+    WindowJoin(Box<WindowJoinSpec>),
+}
 
 /// One operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,8 +101,25 @@ pub enum OperatorKind {
         /// All columns, as an `EmptyExec`.
         columns: Bytes,
     },
+    /// Puts the time at which a row comes into a column, and lets event time follow the clock.
+    ProcessingTime {
+        /// The column.
+        column: u32,
+        /// How often it says how far time has come.
+        every_ms: i64,
+        /// One of the times at which it does.
+        offset_ms: i64,
+    },
+    /// Says how far event time has come as the clocks of the session's zone show it.
+    LocalTime,
     /// Aggregates windows and puts each out once, when it is complete.
     WindowAggregate(Box<WindowAggregateSpec>),
+    /// Aggregates sessions and puts each out once, when it is complete.
+    SessionAggregate(Box<SessionAggregateSpec>),
+    /// Holds rows until their session is complete, and puts them out with its borders.
+    AssignSessions(Box<AssignSessionsSpec>),
+    /// Holds rows until their window is complete, and puts out what a plan makes of those of complete windows.
+    WithinWindows(Box<WithinWindowsSpec>),
 }
 
 /// An aggregation by windows and keys.
@@ -114,6 +134,69 @@ pub struct WindowAggregateSpec {
     /// What each column put out is; not used by `Local`.
     pub output: Vec<OutputColumn>,
     /// The columns put out, as an `EmptyExec`. Those of `Local`: keys, the start of the pane, states.
+    pub columns: Bytes,
+}
+
+/// An aggregation by sessions and their keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionAggregateSpec {
+    /// Keys, which are those of the sessions, aggregates and their filters: an `AggregateExec` over the columns of the rows.
+    pub plan: Bytes,
+    /// The pause that ends a session.
+    pub gap_ms: i64,
+    /// The column with a row's time.
+    pub time: u32,
+    /// What each column put out is.
+    pub output: Vec<OutputColumn>,
+    /// The columns put out, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// The sessions of single rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignSessionsSpec {
+    /// The pause that ends a session.
+    pub gap_ms: i64,
+    /// The column with a row's time.
+    pub time: u32,
+    /// The columns that are the keys of sessions.
+    pub keys: Vec<u32>,
+    /// The columns added.
+    pub bounds: Vec<WindowBound>,
+    /// All columns, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// What is done with the rows of a complete window, all of which are needed for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithinWindowsSpec {
+    /// The plan over an `EmptyExec`, which the rows of complete windows take the place of.
+    pub plan: Bytes,
+    /// The rows.
+    pub rows: WindowedRows,
+    /// The columns put out, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// Rows with the borders of the one window that each is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowedRows {
+    /// The column with the end of the window.
+    pub end: u32,
+    /// Expressions for the keys by which rows are divided among subtasks.
+    pub keys: Vec<Bytes>,
+}
+
+/// A join of rows of the same window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowJoinSpec {
+    /// The join, of two `EmptyExec`s, which the rows of complete windows take the place of.
+    pub plan: Bytes,
+    /// Rows of the left side.
+    pub left: WindowedRows,
+    /// Rows of the right side.
+    pub right: WindowedRows,
+    /// The columns put out, as an `EmptyExec`.
     pub columns: Bytes,
 }
 

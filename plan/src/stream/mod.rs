@@ -8,7 +8,8 @@ mod fragment;
 mod watermark;
 
 pub use fragment::{
-    Head, OperatorKind, OperatorSpec, OutputColumn, PairInput, PairKind, Phase, StreamFragment,
-    WindowAggregateSpec,
+    AssignSessionsSpec, Head, OperatorKind, OperatorSpec, OutputColumn, PairInput, PairKind, Phase,
+    SessionAggregateSpec, StreamFragment, WindowAggregateSpec, WindowJoinSpec, WindowedRows,
+    WithinWindowsSpec,
 };
 pub use watermark::WatermarkNode;

@@ -12,16 +12,26 @@ use datafusion::{
 };
 use thalweg_plan::{
     exec::codec,
-    stream::{OperatorKind, OperatorSpec, PairKind, Phase, WindowAggregateSpec},
+    functions::zone::Zone,
+    stream::{
+        AssignSessionsSpec, OperatorKind, OperatorSpec, PairKind, Phase, SessionAggregateSpec,
+        WindowAggregateSpec, WindowJoinSpec, WindowedRows,
+    },
 };
 
 use super::{
     assign_windows::AssignWindows,
     calc::Calc,
     chain::Chain,
+    clock_time::{LocalTime, ProcessingTime},
+    held_rows::HeldRows,
     link::{Operator, PairOperator},
+    session::{AssignSessions, SessionAggregate, Shape},
+    sub_plan::SubPlan,
     watermarks::Watermarks,
     window_aggregate::{Kernel, LocalWindowAggregate, WindowAggregate},
+    window_join::{self, WindowJoin},
+    within_windows::WithinWindows,
 };
 
 /// What building operators needs.
@@ -71,7 +81,34 @@ impl Building<'_> {
     }
 
     fn pair(&self, pair: &PairSpec<'_>) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
-        match *pair.kind {}
+        match pair.kind {
+            PairKind::WindowJoin(join) => self.window_join(pair, join),
+        }
+    }
+
+    fn window_join(
+        &self,
+        pair: &PairSpec<'_>,
+        join: &WindowJoinSpec,
+    ) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
+        let (plan, schema) = self.sub_plan(&join.plan, &join.columns)?;
+        let [left, right] = &pair.inputs;
+        let left = self.held_rows(&join.left, left, window_join::LEFT)?;
+        let right = self.held_rows(&join.right, right, window_join::RIGHT)?;
+        let join = WindowJoin::new(plan, left, right, pair.inputs.clone(), self.memory(pair.name))?;
+        Ok((Box::new(join), schema))
+    }
+
+    /// A part of a plan, and the columns of what it puts out.
+    fn sub_plan(&self, plan: &[u8], columns: &[u8]) -> Result<(SubPlan, SchemaRef)> {
+        let schema = codec::decode(columns, self.context)?.schema();
+        let plan = SubPlan::new(codec::decode(plan, self.context)?, self.context, Arc::clone(&schema))?;
+        Ok((plan, schema))
+    }
+
+    fn held_rows(&self, rows: &WindowedRows, input: &SchemaRef, table: u16) -> Result<HeldRows> {
+        let keys = rows.keys.iter().map(|key| codec::decode_expr(key, input, self.context));
+        Ok(HeldRows::new(rows.end as usize, keys.collect::<Result<_>>()?, table, self.key_groups))
     }
 
     fn operator(&self, spec: &OperatorSpec, input: &SchemaRef) -> Result<(Box<dyn Operator>, SchemaRef)> {
@@ -84,6 +121,13 @@ impl Building<'_> {
                 let expression = codec::decode_expr(expression, input, self.context)?;
                 (Box::new(Watermarks::new(expression, self.watermark_interval)), Arc::clone(input))
             }
+            OperatorKind::ProcessingTime { column, every_ms, offset_ms } => {
+                let operator = ProcessingTime::new(*column as usize, *every_ms, *offset_ms, self.zone());
+                (Box::new(operator), Arc::clone(input))
+            }
+            OperatorKind::LocalTime => {
+                (Box::new(LocalTime { zone: self.zone(), told: None }), Arc::clone(input))
+            }
             OperatorKind::AssignWindows { time, windows, bounds, columns } => {
                 let schema = codec::decode(columns, self.context)?.schema();
                 let operator = AssignWindows {
@@ -95,7 +139,52 @@ impl Building<'_> {
                 (Box::new(operator), schema)
             }
             OperatorKind::WindowAggregate(aggregate) => self.window_aggregate(&spec.name, aggregate)?,
+            OperatorKind::SessionAggregate(aggregate) => self.session_aggregate(&spec.name, aggregate)?,
+            OperatorKind::AssignSessions(sessions) => self.assign_sessions(&spec.name, sessions, input)?,
+            OperatorKind::WithinWindows(within) => {
+                let (plan, schema) = self.sub_plan(&within.plan, &within.columns)?;
+                let rows = self.held_rows(&within.rows, input, 0)?;
+                let input = Arc::clone(input);
+                (Box::new(WithinWindows::new(plan, rows, input, self.memory(&spec.name))), schema)
+            }
         })
+    }
+
+    fn session_aggregate(
+        &self,
+        name: &str,
+        spec: &SessionAggregateSpec,
+    ) -> Result<(Box<dyn Operator>, SchemaRef)> {
+        let kernel = Kernel::of(&codec::decode(&spec.plan, self.context)?)?;
+        let schema = codec::decode(&spec.columns, self.context)?.schema();
+        let operator = SessionAggregate::new(
+            kernel,
+            spec.gap_ms,
+            spec.time as usize,
+            spec.output.clone(),
+            Arc::clone(&schema),
+            self.key_groups,
+            self.memory(name),
+        )?;
+        Ok((Box::new(operator), schema))
+    }
+
+    fn assign_sessions(
+        &self,
+        name: &str,
+        spec: &AssignSessionsSpec,
+        input: &SchemaRef,
+    ) -> Result<(Box<dyn Operator>, SchemaRef)> {
+        let schema = codec::decode(&spec.columns, self.context)?.schema();
+        let shape = Shape {
+            gap_ms: spec.gap_ms,
+            time: spec.time as usize,
+            keys: spec.keys.iter().map(|key| *key as usize).collect(),
+            bounds: spec.bounds.clone(),
+        };
+        let (input, columns) = (Arc::clone(input), Arc::clone(&schema));
+        let operator = AssignSessions::new(shape, input, columns, self.key_groups, self.memory(name))?;
+        Ok((Box::new(operator), schema))
     }
 
     fn window_aggregate(
@@ -129,6 +218,10 @@ impl Building<'_> {
             }
         };
         Ok((operator, schema))
+    }
+
+    fn zone(&self) -> Zone {
+        Zone::of_session(self.context.session_config().options())
     }
 
     fn memory(&self, name: &str) -> MemoryReservation {

@@ -4,11 +4,22 @@
 //! vertex's operators and [`chain`] links them; one file or folder for each of the others.
 
 pub mod link;
+#[cfg(test)]
+mod testing;
 pub mod calc;
 pub mod watermarks;
 pub mod times;
 pub mod assign_windows;
+pub mod clock_time;
+pub mod progress;
 pub mod window_aggregate;
+pub mod session;
+pub mod held_rows;
+pub mod sub_plan;
+pub mod within_windows;
+pub mod window_join;
+#[cfg(test)]
+mod window_join_tests;
 pub mod chain;
 pub mod build;
 

@@ -4,10 +4,13 @@
 //! where rows change hands) `-> vertex` (chains and what a worker receives of them).
 
 mod aggregate;
+mod join;
 mod optimize;
+mod session;
 mod stream;
 mod translate;
 mod vertex;
+mod within;
 
 use datafusion::execution::SessionState;
 use thalweg_graph::{
@@ -67,7 +70,7 @@ async fn job_vertex(
 ) -> Result<JobVertex, SqlError> {
     let sources = match &vertex.head {
         VertexHead::Source { plan, .. } => dealer.deal(plan).await.map_err(error::from_datafusion)?,
-        VertexHead::Edges { .. } => Vec::new(),
+        VertexHead::Edges { .. } | VertexHead::Pair { .. } => Vec::new(),
     };
     Ok(JobVertex {
         id: VertexId(position as u32),

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use datafusion::{
+    common::{
+        Result,
+        tree_node::{Transformed, TransformedResult as _, TreeNode as _},
+    },
     execution::SessionState,
-    logical_expr::LogicalPlan,
+    logical_expr::{Expr, LogicalPlan, expr_rewriter::NamePreserver},
     optimizer::{Optimizer, OptimizerRule},
 };
 use thalweg_graph::SqlError;
 
-use crate::error;
+use crate::{error, functions::temporal::for_each_batch};
 
 /// Rules that make of one aggregation two, of which the first never ends, or that count on an order or an end.
 const BATCH_ONLY: &[&str] = &["single_distinct_aggregation_to_group_by", "push_down_limit"];
@@ -17,10 +21,28 @@ const BATCH_ONLY: &[&str] = &["single_distinct_aggregation_to_group_by", "push_d
 /// The plan as the translation takes it.
 pub(super) fn optimized(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan, SqlError> {
     let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
-    let analyzed = analyzed.map_err(error::from_datafusion)?;
+    let analyzed = analyzed.and_then(read_clock_for_each_batch).map_err(error::from_datafusion)?;
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Optimizer::new().rules;
     let rules = rules.into_iter().filter(|rule| !BATCH_ONLY.contains(&rule.name())).collect();
     Optimizer::with_rules(rules).optimize(analyzed, state, |_, _| {}).map_err(error::from_datafusion)
+}
+
+/// A stream has no start whose time all of its rows could see.
+fn read_clock_for_each_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let replaced = |expr: Expr| {
+        Ok(match for_each_batch(&expr) {
+            Some(call) => Transformed::yes(call),
+            None => Transformed::no(expr),
+        })
+    };
+    let made = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(expr.transform_up(replaced)?.update_data(|expr| name.restore(expr)))
+        })
+    });
+    made.data()
 }
 
 #[cfg(test)]

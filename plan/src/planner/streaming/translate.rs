@@ -21,7 +21,9 @@ use thalweg_graph::{SqlError, VertexOutput, exchange::Partitioning, sql_error::S
 
 use super::{
     Draft,
-    stream::{PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of, unaliased},
+    stream::{
+        PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of, unaliased,
+    },
     vertex::{StreamVertex, VertexHead, encode_columns},
 };
 use crate::{
@@ -29,12 +31,15 @@ use crate::{
     exec::codec,
     panes::WindowBound,
     stream::{OperatorKind, WatermarkNode},
-    window::{WindowKind, WindowTableFunction},
+    window::{LOCAL_TIME, WindowKind, WindowTableFunction},
     words::NOT_YET,
 };
 
-/// The name of an event time column that only pending windows need.
-const HIDDEN_TIME: &str = "__window_time_of_row";
+/// Begins the names of columns that only pending windows need.
+const HIDDEN: &str = "__of_row_";
+
+/// How often in a session's gap time is told by the clock: a session comes out so much later than it could.
+const CLOCK_TICKS_IN_GAP: i64 = 10;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -81,6 +86,8 @@ impl Translation<'_> {
                     let input = self.node(&aggregate.input).await?;
                     self.aggregate(input, aggregate)
                 }
+                LogicalPlan::Join(join) => self.join(join).await,
+                LogicalPlan::Window(window) => self.within_windows(window).await,
                 other => Err(not_yet(other)),
             }
         })
@@ -97,7 +104,7 @@ impl Translation<'_> {
             chain: Vec::new(),
             output: VertexOutput::Edges,
         });
-        Ok(Stream { vertex, schema: Arc::clone(leaf.schema()), times: Vec::new(), pending: None })
+        Ok(Stream::of(vertex, Arc::clone(leaf.schema())))
     }
 
     async fn extension(&mut self, extension: &Extension) -> Result<Stream, SqlError> {
@@ -128,27 +135,36 @@ impl Translation<'_> {
     /// Windows wait until somebody needs them.
     fn window_function(&mut self, input: Stream, function: &WindowTableFunction) -> Result<Stream, SqlError> {
         let input = self.assigned(input)?;
+        let input = self.timed_for(input, function)?;
         if !input.is_time(&function.time) {
+            let (column, named) = match function.time.name.as_str() {
+                LOCAL_TIME => ("its time column".to_owned(), "..."),
+                name => (format!("`{name}`"), name),
+            };
             let message = format!(
-                "a window function on a stream needs an event time column, and `{}` is none: declare `WATERMARK FOR {0} AS ...` on its table",
-                function.time.name
+                "a window function on a stream needs an event time column, and {column} is none: declare `WATERMARK FOR {named} AS ...` on its table"
             );
             return Err(SqlError::new(SqlErrorCode::Invalid, message));
         }
-        let WindowKind::Fixed(windows) = function.kind else {
-            return Err(unsupported("`SESSION` in streaming mode"));
-        };
         // The function's own columns have other qualifiers than its input's.
         let all = fields_of(&function.schema);
         let (made, added) = all.split_at(all.len() - 3);
         let renamed = |column: &Column| -> Option<Column> {
             made.get(input.schema.maybe_index_of_column(column)?).map(column_of)
         };
-        let time =
-            renamed(&function.time).ok_or_else(|| internal("a window function lost its time column"))?;
+        let needed = |column: &Column| {
+            renamed(column).ok_or_else(|| internal("a window function lost its time column or its keys"))
+        };
+        let windows = match &function.kind {
+            WindowKind::Fixed(panes) => PendingKind::Fixed(*panes),
+            WindowKind::Session { gap_ms, partition_by } => PendingKind::Session {
+                gap_ms: *gap_ms,
+                keys: partition_by.iter().map(needed).collect::<Result<_, _>>()?,
+            },
+        };
         let pending = PendingWindows {
             windows,
-            time,
+            time: needed(&function.time)?,
             columns: added
                 .iter()
                 .cloned()
@@ -157,11 +173,39 @@ impl Translation<'_> {
         };
         let times = input.times.iter().filter_map(renamed).collect();
         let schema = schema_of(made.to_vec()).map_err(error::from_datafusion)?;
-        Ok(Stream { vertex: input.vertex, schema, times, pending: Some(pending) })
+        Ok(Stream { times, pending: Some(pending), ..Stream::of(input.vertex, schema) })
+    }
+
+    /// The stream with event time as the function's windows are closed by it: that of the session's zone, or the clock's.
+    fn timed_for(&mut self, mut input: Stream, function: &WindowTableFunction) -> Result<Stream, SqlError> {
+        let is_clock = input.is_clock(&function.time);
+        if !is_clock && (function.time.name != LOCAL_TIME || !input.is_time(&function.time)) {
+            return Ok(input);
+        }
+        let column = self.position(&input, &function.time)?;
+        let vertex = &mut self.draft.vertices[input.vertex];
+        if is_clock {
+            let (every_ms, offset_ms) = match &function.kind {
+                WindowKind::Fixed(panes) => (panes.pane_ms(), panes.offset_ms),
+                WindowKind::Session { gap_ms, .. } => ((gap_ms / CLOCK_TICKS_IN_GAP).max(1), 0),
+            };
+            let kind = OperatorKind::ProcessingTime { column, every_ms, offset_ms };
+            vertex.push("ProcessingTime", format!("ProcessingTime: every {every_ms} ms"), kind);
+        } else {
+            vertex.push("LocalTime", "LocalTime".to_owned(), OperatorKind::LocalTime);
+        }
+        // Others are not of the same clock.
+        input.times = vec![function.time.clone()];
+        Ok(input)
     }
 
     fn filter(&mut self, input: Stream, filter: &Filter) -> Result<Stream, SqlError> {
         let input = self.assigned_for(input, std::slice::from_ref(&filter.predicate))?;
+        let input = match &input.pending {
+            // Less rows would make other sessions.
+            Some(PendingWindows { windows: PendingKind::Session { .. }, .. }) => self.assigned(input)?,
+            _ => input,
+        };
         let predicate = self.physical(&filter.predicate, &input.schema)?;
         let vertex = &mut self.draft.vertices[input.vertex];
         let added = vertex.calc(&input.schema, |below| Ok(Arc::new(FilterExec::try_new(predicate, below)?)));
@@ -174,7 +218,11 @@ impl Translation<'_> {
     }
 
     /// Computes columns. Borders of pending windows that are only passed on stay pending.
-    fn project(&mut self, input: Stream, exprs: Vec<(Expr, QualifiedField)>) -> Result<Stream, SqlError> {
+    pub(super) fn project(
+        &mut self,
+        input: Stream,
+        exprs: Vec<(Expr, QualifiedField)>,
+    ) -> Result<Stream, SqlError> {
         let computed: Vec<Expr> = match &input.pending {
             Some(pending) => {
                 let exprs = exprs.iter().map(|(expr, _)| expr);
@@ -194,8 +242,8 @@ impl Translation<'_> {
                 }
                 None => true,
             });
-            let time = self.keep_time(&input, &windows.time, &mut made)?;
-            pending = Some(PendingWindows { windows: windows.windows, time, columns });
+            let kept = windows.clone().renamed(|column| self.keep(&input, column, &mut made))?;
+            pending = Some(PendingWindows { columns, ..kept });
         }
         let mut physical = Vec::with_capacity(made.len());
         for (expr, (_, field)) in &made {
@@ -206,33 +254,35 @@ impl Translation<'_> {
         let added =
             vertex.calc(&input.schema, |below| Ok(Arc::new(ProjectionExec::try_new(physical, below)?)));
         added.map_err(error::from_datafusion)?;
-        let times = input.times_through(&made);
+        let (times, borders) = (input.times_through(&made), input.borders_through(&made));
+        let clocks = input.clocks_through(&made);
         let schema = schema_of(made.into_iter().map(|(_, field)| field).collect());
         let schema = schema.map_err(error::from_datafusion)?;
-        Ok(Stream { vertex: input.vertex, schema, times, pending })
+        Ok(Stream { vertex: input.vertex, schema, times, pending, borders, clocks })
     }
 
-    /// The column with the time of pending windows among those made; added, hidden, where it is not there.
-    fn keep_time(
+    /// A column that pending windows need, among those made; added, hidden, where it is not there.
+    fn keep(
         &self,
         input: &Stream,
-        time: &Column,
+        needed: &Column,
         made: &mut Vec<(Expr, QualifiedField)>,
     ) -> Result<Column, SqlError> {
-        let position = input.schema.maybe_index_of_column(time);
-        let is_time = |expr: &Expr| match unaliased(expr) {
+        let position = input.schema.maybe_index_of_column(needed);
+        let is_it = |expr: &Expr| match unaliased(expr) {
             Expr::Column(column) => input.schema.maybe_index_of_column(column) == position,
             _ => false,
         };
-        if let Some((_, field)) = made.iter().find(|(expr, _)| is_time(expr)) {
+        if let Some((_, field)) = made.iter().find(|(expr, _)| is_it(expr)) {
             return Ok(column_of(field));
         }
         let (_, field) = position
             .map(|position| input.schema.qualified_field(position))
-            .ok_or_else(|| internal("pending windows lost their time column"))?;
-        let field = (None, Arc::new(field.as_ref().clone().with_name(HIDDEN_TIME)));
+            .ok_or_else(|| internal("pending windows lost a column"))?;
+        let hidden = format!("{HIDDEN}{}", field.name().trim_start_matches(HIDDEN));
+        let field = (None, Arc::new(field.as_ref().clone().with_name(hidden)));
         let column = column_of(&field);
-        made.push((Expr::Column(time.clone()), field));
+        made.push((Expr::Column(needed.clone()), field));
         Ok(column)
     }
 
@@ -263,7 +313,7 @@ impl Translation<'_> {
             chain: Vec::new(),
             output: VertexOutput::Edges,
         });
-        Ok(Stream { vertex: target, schema, times, pending: None })
+        Ok(Stream { times, ..Stream::of(target, schema) })
     }
 
     /// The stream with its windows assigned if any of these expressions needs a border.
@@ -273,29 +323,36 @@ impl Translation<'_> {
     }
 
     /// The stream with each row once for each of its windows, whose borders are columns behind the row's own.
-    fn assigned(&mut self, input: Stream) -> Result<Stream, SqlError> {
+    pub(super) fn assigned(&mut self, input: Stream) -> Result<Stream, SqlError> {
         let Some(pending) = input.pending.clone() else { return Ok(input) };
-        let time = self.position(&input, &pending.time)?;
         let mut fields = fields_of(&input.schema);
         fields.extend(pending.columns.iter().map(|(field, _)| field.clone()));
         let schema = schema_of(fields).map_err(error::from_datafusion)?;
-        let bounds: Vec<WindowBound> = pending.columns.iter().map(|(_, bound)| *bound).collect();
-        let display = format!("WindowTableFunction: {}", pending.windows);
+        let borders: Vec<(Column, WindowBound)> =
+            pending.columns.iter().map(|(field, bound)| (column_of(field), *bound)).collect();
+        let panes = match pending.windows {
+            PendingKind::Fixed(panes) => panes,
+            PendingKind::Session { gap_ms, ref keys } => {
+                let vertex = self.assign_sessions(&input, &pending, gap_ms, keys, &schema)?;
+                return Ok(Stream { borders, ..Stream::of(vertex, schema) }.timed_by_windows());
+            }
+        };
         let kind = OperatorKind::AssignWindows {
-            time,
-            windows: pending.windows,
-            bounds,
+            time: self.position(&input, &pending.time)?,
+            windows: panes,
+            bounds: borders.iter().map(|(_, bound)| *bound).collect(),
             columns: encode_columns(schema.inner()).map_err(error::from_datafusion)?,
         };
+        let display = format!("WindowTableFunction: {panes}");
         self.draft.vertices[input.vertex].push("WindowTableFunction", display, kind);
         let mut times = input.times;
-        let ends = pending.columns.iter().filter(|(_, bound)| *bound == WindowBound::Time);
-        times.extend(ends.map(|(field, _)| column_of(field)));
-        Ok(Stream { vertex: input.vertex, schema, times, pending: None })
+        let ends = borders.iter().filter(|(_, bound)| *bound == WindowBound::Time);
+        times.extend(ends.map(|(column, _)| column.clone()));
+        Ok(Stream { times, borders, ..Stream::of(input.vertex, schema) })
     }
 
     /// The stream with exactly the columns of a plan, in its order.
-    fn settled(&mut self, stream: Stream, plan: &LogicalPlan) -> Result<Stream, SqlError> {
+    pub(super) fn settled(&mut self, stream: Stream, plan: &LogicalPlan) -> Result<Stream, SqlError> {
         let stream = self.assigned(stream)?;
         let fields = fields_of(plan.schema());
         let in_order = fields.len() == stream.schema.fields().len()
@@ -362,8 +419,6 @@ fn source_name(leaf: &LogicalPlan) -> String {
 
 fn not_yet(plan: &LogicalPlan) -> SqlError {
     unsupported(&match plan {
-        LogicalPlan::Join(_) => "a join in streaming mode".to_owned(),
-        LogicalPlan::Window(_) => "`OVER` in streaming mode".to_owned(),
         LogicalPlan::Sort(_) => "`ORDER BY` in streaming mode".to_owned(),
         LogicalPlan::Limit(_) => "`LIMIT` in streaming mode".to_owned(),
         LogicalPlan::Distinct(_) => "`DISTINCT` in streaming mode".to_owned(),

@@ -12,7 +12,7 @@ use thalweg_graph::{EdgeId, VertexOutput};
 
 use crate::{
     exec::codec,
-    stream::{Head, OperatorKind, OperatorSpec, StreamFragment},
+    stream::{Head, OperatorKind, OperatorSpec, PairInput, PairKind, StreamFragment},
 };
 
 /// A vertex to be.
@@ -33,6 +33,14 @@ pub(super) enum VertexHead {
     Source { plan: Arc<dyn ExecutionPlan>, name: String },
     /// Edges, with the columns that come over them.
     Edges { edges: Vec<EdgeId>, schema: SchemaRef },
+    /// Two edges, with the columns of each, into an operator.
+    Pair {
+        left: (EdgeId, SchemaRef),
+        right: (EdgeId, SchemaRef),
+        name: String,
+        display: String,
+        kind: PairKind,
+    },
 }
 
 /// An operator to be.
@@ -77,6 +85,13 @@ impl StreamVertex {
             VertexHead::Edges { edges, schema } => {
                 Head::Edges { edges: edges.clone(), columns: encode_columns(schema)? }
             }
+            VertexHead::Pair { left, right, name, kind, .. } => Head::Pair {
+                left: pair_input(left)?,
+                right: pair_input(right)?,
+                uid: uids.next(name),
+                name: name.clone(),
+                kind: kind.clone(),
+            },
         };
         let chain = self.chain.iter().map(|link| match link {
             // It has no state.
@@ -93,8 +108,10 @@ impl StreamVertex {
     /// The chain of its operators, as Flink names a vertex.
     pub fn name(&self) -> String {
         let mut names = Vec::new();
-        if let VertexHead::Source { name, .. } = &self.head {
-            names.push(format!("Source: {name}"));
+        match &self.head {
+            VertexHead::Source { name, .. } => names.push(format!("Source: {name}")),
+            VertexHead::Pair { name, .. } => names.push(name.clone()),
+            VertexHead::Edges { .. } => {}
         }
         names.extend(self.chain.iter().map(|link| match link {
             Link::Calc(_) => "Calc".to_owned(),
@@ -116,6 +133,9 @@ impl StreamVertex {
                 let edges: Vec<String> = edges.iter().map(ToString::to_string).collect();
                 vec![format!("Exchange: edges=[{}]", edges.join(", "))]
             }
+            VertexHead::Pair { left, right, display, .. } => {
+                vec![display.clone(), format!("Exchange: edges=[{}, {}]", left.0, right.0)]
+            }
         };
         for link in &self.chain {
             let mut above = match link {
@@ -127,6 +147,10 @@ impl StreamVertex {
         }
         lines.iter().enumerate().map(|(depth, line)| format!("{}{line}\n", "  ".repeat(depth))).collect()
     }
+}
+
+fn pair_input((edge, schema): &(EdgeId, SchemaRef)) -> Result<PairInput> {
+    Ok(PairInput { edges: vec![*edge], columns: encode_columns(schema)? })
 }
 
 /// Names for the state of a job's operators: each by what it is and how many such stand before it. A query that is edited elsewhere keeps them.
