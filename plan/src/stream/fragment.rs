@@ -64,6 +64,8 @@ pub struct PairInput {
 pub enum PairKind {
     /// Joins rows of the same window, when it is complete.
     WindowJoin(Box<WindowJoinSpec>),
+    /// Joins rows whose times are not far apart, as they come.
+    IntervalJoin(Box<IntervalJoinSpec>),
 }
 
 /// One operator.
@@ -101,6 +103,11 @@ pub enum OperatorKind {
         /// All columns, as an `EmptyExec`.
         columns: Bytes,
     },
+    /// Puts each row out several times, each time by another `ProjectionExec`.
+    Expand {
+        /// The projections.
+        plans: Vec<Bytes>,
+    },
     /// Puts the time at which a row comes into a column, and lets event time follow the clock.
     ProcessingTime {
         /// The column.
@@ -118,6 +125,8 @@ pub enum OperatorKind {
     SessionAggregate(Box<SessionAggregateSpec>),
     /// Holds rows until their session is complete, and puts them out with its borders.
     AssignSessions(Box<AssignSessionsSpec>),
+    /// Adds aggregates over the rows before it to each row, in the order of event time.
+    OverAggregate(Box<OverAggregateSpec>),
     /// Holds rows until their window is complete, and puts out what a plan makes of those of complete windows.
     WithinWindows(Box<WithinWindowsSpec>),
 }
@@ -173,16 +182,29 @@ pub struct WithinWindowsSpec {
     /// The plan over an `EmptyExec`, which the rows of complete windows take the place of.
     pub plan: Bytes,
     /// The rows.
-    pub rows: WindowedRows,
+    pub rows: TimedRows,
     /// The columns put out, as an `EmptyExec`.
     pub columns: Bytes,
 }
 
-/// Rows with the borders of the one window that each is in.
+/// Aggregates over the rows before each row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WindowedRows {
-    /// The column with the end of the window.
-    pub end: u32,
+pub struct OverAggregateSpec {
+    /// A window operator over the columns of the rows.
+    pub plan: Bytes,
+    /// The column with a row's time.
+    pub time: u32,
+    /// Expressions for the keys.
+    pub keys: Vec<Bytes>,
+    /// The columns put out, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// Rows that are held until event time has passed a time of theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimedRows {
+    /// The column with the time; the end of a window where it is complete before.
+    pub time: u32,
     /// Expressions for the keys by which rows are divided among subtasks.
     pub keys: Vec<Bytes>,
 }
@@ -193,9 +215,26 @@ pub struct WindowJoinSpec {
     /// The join, of two `EmptyExec`s, which the rows of complete windows take the place of.
     pub plan: Bytes,
     /// Rows of the left side.
-    pub left: WindowedRows,
+    pub left: TimedRows,
     /// Rows of the right side.
-    pub right: WindowedRows,
+    pub right: TimedRows,
+    /// The columns put out, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// A join of rows whose times are not far apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntervalJoinSpec {
+    /// The join, of two `EmptyExec`s, which rows take the place of. Its condition says no less than the bounds do.
+    pub plan: Bytes,
+    /// Rows of the left side.
+    pub left: TimedRows,
+    /// Rows of the right side.
+    pub right: TimedRows,
+    /// A left row's time is at least so much after a right row's.
+    pub lower_ms: i64,
+    /// And at most so much.
+    pub upper_ms: i64,
     /// The columns put out, as an `EmptyExec`.
     pub columns: Bytes,
 }

@@ -8,8 +8,8 @@ mod fragment;
 mod watermark;
 
 pub use fragment::{
-    AssignSessionsSpec, Head, OperatorKind, OperatorSpec, OutputColumn, PairInput, PairKind, Phase,
-    SessionAggregateSpec, StreamFragment, WindowAggregateSpec, WindowJoinSpec, WindowedRows,
-    WithinWindowsSpec,
+    AssignSessionsSpec, Head, IntervalJoinSpec, OperatorKind, OperatorSpec, OutputColumn, OverAggregateSpec,
+    PairInput, PairKind, Phase, SessionAggregateSpec, StreamFragment, TimedRows, WindowAggregateSpec,
+    WindowJoinSpec, WithinWindowsSpec,
 };
 pub use watermark::WatermarkNode;

@@ -14,8 +14,8 @@ use thalweg_plan::{
     exec::codec,
     functions::zone::Zone,
     stream::{
-        AssignSessionsSpec, OperatorKind, OperatorSpec, PairKind, Phase, SessionAggregateSpec,
-        WindowAggregateSpec, WindowJoinSpec, WindowedRows,
+        AssignSessionsSpec, OperatorKind, OperatorSpec, OverAggregateSpec, PairKind, Phase,
+        SessionAggregateSpec, TimedRows, WindowAggregateSpec,
     },
 };
 
@@ -24,13 +24,17 @@ use super::{
     calc::Calc,
     chain::Chain,
     clock_time::{LocalTime, ProcessingTime},
+    expand::Expand,
     held_rows::HeldRows,
+    interval_join::{Bounds, IntervalJoin},
     link::{Operator, PairOperator},
+    over::{self, Over},
     session::{AssignSessions, SessionAggregate, Shape},
     sub_plan::SubPlan,
+    two_sides::{self, JoinPlan, TwoSides},
     watermarks::Watermarks,
     window_aggregate::{Kernel, LocalWindowAggregate, WindowAggregate},
-    window_join::{self, WindowJoin},
+    window_join::WindowJoin,
     within_windows::WithinWindows,
 };
 
@@ -82,21 +86,32 @@ impl Building<'_> {
 
     fn pair(&self, pair: &PairSpec<'_>) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
         match pair.kind {
-            PairKind::WindowJoin(join) => self.window_join(pair, join),
+            PairKind::WindowJoin(join) => {
+                let (plan, schema) = self.join_plan(&join.plan, &join.columns)?;
+                let sides = self.two_sides(&join.left, &join.right, pair)?;
+                Ok((Box::new(WindowJoin::new(plan, sides, self.memory(pair.name))), schema))
+            }
+            PairKind::IntervalJoin(join) => {
+                let (plan, schema) = self.join_plan(&join.plan, &join.columns)?;
+                let sides = self.two_sides(&join.left, &join.right, pair)?;
+                let bounds = Bounds { lower_ms: join.lower_ms, upper_ms: join.upper_ms };
+                Ok((Box::new(IntervalJoin::new(plan, sides, bounds, self.memory(pair.name))), schema))
+            }
         }
     }
 
-    fn window_join(
-        &self,
-        pair: &PairSpec<'_>,
-        join: &WindowJoinSpec,
-    ) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
-        let (plan, schema) = self.sub_plan(&join.plan, &join.columns)?;
-        let [left, right] = &pair.inputs;
-        let left = self.held_rows(&join.left, left, window_join::LEFT)?;
-        let right = self.held_rows(&join.right, right, window_join::RIGHT)?;
-        let join = WindowJoin::new(plan, left, right, pair.inputs.clone(), self.memory(pair.name))?;
-        Ok((Box::new(join), schema))
+    fn join_plan(&self, plan: &[u8], columns: &[u8]) -> Result<(JoinPlan, SchemaRef)> {
+        let (plan, schema) = self.sub_plan(plan, columns)?;
+        Ok((JoinPlan::new(plan)?, schema))
+    }
+
+    fn two_sides(&self, left: &TimedRows, right: &TimedRows, pair: &PairSpec<'_>) -> Result<TwoSides> {
+        let [left_columns, right_columns] = &pair.inputs;
+        Ok(TwoSides {
+            left: self.held_rows(left, left_columns, two_sides::LEFT)?,
+            right: self.held_rows(right, right_columns, two_sides::RIGHT)?,
+            inputs: pair.inputs.clone(),
+        })
     }
 
     /// A part of a plan, and the columns of what it puts out.
@@ -106,9 +121,9 @@ impl Building<'_> {
         Ok((plan, schema))
     }
 
-    fn held_rows(&self, rows: &WindowedRows, input: &SchemaRef, table: u16) -> Result<HeldRows> {
+    fn held_rows(&self, rows: &TimedRows, input: &SchemaRef, table: u16) -> Result<HeldRows> {
         let keys = rows.keys.iter().map(|key| codec::decode_expr(key, input, self.context));
-        Ok(HeldRows::new(rows.end as usize, keys.collect::<Result<_>>()?, table, self.key_groups))
+        Ok(HeldRows::new(rows.time as usize, keys.collect::<Result<_>>()?, table, self.key_groups))
     }
 
     fn operator(&self, spec: &OperatorSpec, input: &SchemaRef) -> Result<(Box<dyn Operator>, SchemaRef)> {
@@ -120,6 +135,13 @@ impl Building<'_> {
             OperatorKind::Watermarks { expression } => {
                 let expression = codec::decode_expr(expression, input, self.context)?;
                 (Box::new(Watermarks::new(expression, self.watermark_interval)), Arc::clone(input))
+            }
+            OperatorKind::Expand { plans } => {
+                let plans = plans.iter().map(|plan| codec::decode(plan, self.context));
+                let plans = plans.collect::<Result<Vec<_>>>()?;
+                let schema = plans.first().map_or_else(|| Arc::clone(input), |plan| plan.schema());
+                let calcs = plans.iter().map(Calc::of).collect::<Result<_>>()?;
+                (Box::new(Expand(calcs)), schema)
             }
             OperatorKind::ProcessingTime { column, every_ms, offset_ms } => {
                 let operator = ProcessingTime::new(*column as usize, *every_ms, *offset_ms, self.zone());
@@ -141,6 +163,7 @@ impl Building<'_> {
             OperatorKind::WindowAggregate(aggregate) => self.window_aggregate(&spec.name, aggregate)?,
             OperatorKind::SessionAggregate(aggregate) => self.session_aggregate(&spec.name, aggregate)?,
             OperatorKind::AssignSessions(sessions) => self.assign_sessions(&spec.name, sessions, input)?,
+            OperatorKind::OverAggregate(over) => self.over(&spec.name, over, input)?,
             OperatorKind::WithinWindows(within) => {
                 let (plan, schema) = self.sub_plan(&within.plan, &within.columns)?;
                 let rows = self.held_rows(&within.rows, input, 0)?;
@@ -218,6 +241,24 @@ impl Building<'_> {
             }
         };
         Ok((operator, schema))
+    }
+
+    fn over(
+        &self,
+        name: &str,
+        spec: &OverAggregateSpec,
+        input: &SchemaRef,
+    ) -> Result<(Box<dyn Operator>, SchemaRef)> {
+        let output = codec::decode(&spec.columns, self.context)?.schema();
+        let keys = spec.keys.iter().map(|key| codec::decode_expr(key, input, self.context));
+        let shape = over::Shape {
+            time: spec.time as usize,
+            keys: keys.collect::<Result<_>>()?,
+            functions: over::functions_of(&codec::decode(&spec.plan, self.context)?)?,
+            input: Arc::clone(input),
+            output: Arc::clone(&output),
+        };
+        Ok((Box::new(Over::new(shape, self.key_groups, self.memory(name))?), output))
     }
 
     fn zone(&self) -> Zone {

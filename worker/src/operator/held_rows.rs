@@ -63,19 +63,22 @@ impl HeldRows {
 
     /// Keeps rows; says how many of them had a time at or before `complete_ms` and were left out.
     pub fn add(&mut self, batch: RecordBatch, complete_ms: i64) -> Result<u64> {
-        let Some(part) = Part::of(batch, self.time)? else { return Ok(0) };
-        if part.first_ms > complete_ms {
+        let (batch, late) = self.in_time(batch, complete_ms)?;
+        if let Some(part) = Part::of(batch, self.time)? {
             self.keep(part);
-            return Ok(0);
         }
-        let times = times(part.rows.column(self.time))?;
+        Ok(late)
+    }
+
+    /// The rows without those that have a time at or before `complete_ms`, and how many those are.
+    pub fn in_time(&self, batch: RecordBatch, complete_ms: i64) -> Result<(RecordBatch, u64)> {
+        let times = times(batch.column(self.time))?;
+        if times.iter().flatten().all(|time| time > complete_ms) {
+            return Ok((batch, 0));
+        }
         let kept: BooleanArray =
             (0..times.len()).map(|row| Some(times.is_null(row) || times.value(row) > complete_ms)).collect();
-        let late = kept.false_count();
-        if let Some(part) = Part::of(filter_record_batch(&part.rows, &kept)?, self.time)? {
-            self.keep(part);
-        }
-        Ok(late as u64)
+        Ok((filter_record_batch(&batch, &kept)?, kept.false_count() as u64))
     }
 
     /// Gives out the rows with a time at or before this.

@@ -7,6 +7,7 @@ pub mod link;
 #[cfg(test)]
 mod testing;
 pub mod calc;
+pub mod expand;
 pub mod watermarks;
 pub mod times;
 pub mod assign_windows;
@@ -15,11 +16,16 @@ pub mod progress;
 pub mod window_aggregate;
 pub mod session;
 pub mod held_rows;
+pub mod over;
 pub mod sub_plan;
 pub mod within_windows;
+pub mod two_sides;
 pub mod window_join;
+pub mod interval_join;
 #[cfg(test)]
 mod window_join_tests;
+#[cfg(test)]
+mod interval_join_tests;
 pub mod chain;
 pub mod build;
 

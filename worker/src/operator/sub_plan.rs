@@ -1,7 +1,7 @@
 //! A part of a plan that is run whenever all of its rows are there: DataFusion's operators over rows in memory, to their end.
 //!
-//! It runs within a call. Its operators must never wait for others: they have one partition, all of a side's rows in one batch, and
-//! no disk to spill to, so that none of them starts a task.
+//! It runs within a call. Its operators must never wait for others: they have one partition, what they sort in one batch, and no disk
+//! to spill to, so that none of them starts a task.
 
 use std::sync::Arc;
 
@@ -19,12 +19,16 @@ use datafusion::{
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         runtime_env::RuntimeEnvBuilder,
     },
-    physical_plan::{ExecutionPlan, collect, empty::EmptyExec, execution_plan::reset_plan_states},
+    physical_plan::{
+        ExecutionPlan, collect, empty::EmptyExec, execution_plan::reset_plan_states, joins::HashJoinExec,
+    },
 };
 
 /// A plan over stand-ins for rows.
 pub struct SubPlan {
     plan: Arc<dyn ExecutionPlan>,
+    /// Whether a side's rows may come in several batches: a join does not sort.
+    takes_parts: bool,
     context: Arc<TaskContext>,
     /// The columns of what it puts out.
     schema: SchemaRef,
@@ -41,7 +45,7 @@ impl SubPlan {
             .with_disk_manager_builder(no_disk)
             .build_arc()?;
         let context = TaskContext::default().with_session_config(config).with_runtime(runtime);
-        Ok(Self { plan, context: Arc::new(context), schema })
+        Ok(Self { takes_parts: plan.is::<HashJoinExec>(), plan, context: Arc::new(context), schema })
     }
 
     /// The plan.
@@ -66,8 +70,8 @@ impl SubPlan {
             })?;
             let batches: Vec<RecordBatch> =
                 batches.into_iter().map(|batch| with_schema(&batch, &schema)).collect::<Result<_>>()?;
-            let whole = concat_batches(&schema, &batches)?;
-            let source = MemorySourceConfig::try_new_exec(&[vec![whole]], schema, None)?;
+            let batches = if self.takes_parts { batches } else { vec![concat_batches(&schema, &batches)?] };
+            let source = MemorySourceConfig::try_new_exec(&[batches], schema, None)?;
             Ok(Transformed::yes(source as Arc<dyn ExecutionPlan>))
         });
         // A join keeps its hash table, also when its inputs are exchanged.

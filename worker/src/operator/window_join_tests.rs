@@ -20,7 +20,8 @@ use super::{
     link::Side,
     sub_plan::SubPlan,
     testing::{Any, Input, KEY_GROUPS, batch, memory, run, run_restored, schema},
-    window_join::{LEFT, RIGHT, WindowJoin},
+    two_sides::{JoinPlan, LEFT, RIGHT, TwoSides},
+    window_join::WindowJoin,
 };
 use crate::state::key_group::key_groups;
 
@@ -49,8 +50,8 @@ fn join() -> Any {
     let plan = SubPlan::new(plan, &TaskContext::default(), columns).unwrap();
     let keys = || -> Vec<Arc<dyn PhysicalExpr>> { vec![column("k"), column("e")] };
     let held = |table| HeldRows::new(2, keys(), table, KEY_GROUPS);
-    let inputs = [rows.clone(), rows.clone()];
-    Any::Two(Box::new(WindowJoin::new(plan, held(LEFT), held(RIGHT), inputs, memory()).unwrap()))
+    let sides = TwoSides { left: held(LEFT), right: held(RIGHT), inputs: [rows.clone(), rows.clone()] };
+    Any::Two(Box::new(WindowJoin::new(JoinPlan::new(plan).unwrap(), sides, memory())))
 }
 
 fn group_of(_: Side, rows: &RecordBatch, row: usize) -> u16 {
@@ -79,6 +80,8 @@ fn by_definition(left: &[Row], right: &[Row]) -> Vec<Vec<Option<i64>>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn batches_watermarks_and_barriers_change_nothing(
         rows in prop::collection::vec((any::<bool>(), 0i64..3, 0i64..9, 1i64..6), 1..30), size in 1usize..8

@@ -91,6 +91,13 @@ pub(super) fn results_of(
 impl Translation<'_> {
     /// An aggregation by windows.
     pub(super) fn aggregate(&mut self, input: Stream, aggregate: &Aggregate) -> Result<Stream, SqlError> {
+        let (input, aggregate) = match &aggregate.group_expr[..] {
+            [Expr::GroupingSet(set)] => {
+                let (input, plain) = self.expanded(input, aggregate, set)?;
+                (input, &plain.clone())
+            }
+            _ => (input, aggregate),
+        };
         let input = match &input.pending {
             Some(pending) if !pending.take(aggregate, &input) => self.assigned(input)?,
             _ => input,
@@ -211,9 +218,6 @@ impl Translation<'_> {
         let mut keys = Vec::new();
         let mut states = Vec::new();
         for (expr, field) in aggregate.group_expr.iter().zip(aggregate.schema.fields()) {
-            if matches!(expr, Expr::GroupingSet(_)) {
-                return Err(unsupported("`GROUPING SETS` in streaming mode"));
-            }
             if let Some(bound) = pending.bound(expr) {
                 output.push(OutputColumn::Bound(bound));
                 continue;

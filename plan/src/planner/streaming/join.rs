@@ -1,15 +1,18 @@
-//! Joins of a stream: of rows in the same window.
+//! Joins of a stream: of rows in the same window, or of rows whose times are not far apart.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::{
     common::JoinType,
     logical_expr::{Expr, Join, LogicalPlan},
+    physical_plan::PhysicalExpr,
 };
 use thalweg_graph::{SqlError, VertexOutput, exchange::Partitioning};
 
 use super::{
     Draft,
+    interval::Interval,
     stream::Stream,
     translate::{Translation, unsupported},
     vertex::{StreamVertex, VertexHead, encode_columns},
@@ -19,7 +22,7 @@ use crate::{
     error,
     exec::codec,
     panes::WindowBound,
-    stream::{PairKind, WindowJoinSpec},
+    stream::{IntervalJoinSpec, PairKind, WindowJoinSpec},
 };
 
 /// Two sides on their way into one vertex.
@@ -31,8 +34,18 @@ pub(super) struct Pair {
     pub parallelism: u32,
 }
 
+/// What the kinds of joins have in common.
+struct Joining {
+    /// The join over stand-ins.
+    plan: Bytes,
+    left_keys: Vec<Arc<dyn PhysicalExpr>>,
+    right_keys: Vec<Arc<dyn PhysicalExpr>>,
+    columns: Bytes,
+    display: String,
+}
+
 impl Translation<'_> {
-    /// A join of rows that are each in one window.
+    /// A join of rows that are each in one window, or whose times are not far apart.
     pub(super) async fn join(&mut self, join: &Join) -> Result<Stream, SqlError> {
         let left = self.root(&join.left).await?;
         let right = self.root(&join.right).await?;
@@ -41,15 +54,21 @@ impl Translation<'_> {
                 |(a, b): &(Expr, Expr)| left.border(a) == Some(wanted) && right.border(b) == Some(wanted);
             join.on.iter().any(is_it)
         };
-        if !equal(WindowBound::Start) || !equal(WindowBound::End) {
-            return Err(unsupported(
-                "a join that does not compare `window_start` and `window_end` of both sides in streaming mode",
-            ));
+        if equal(WindowBound::Start) && equal(WindowBound::End) {
+            return self.window_join(join, left, right).await;
         }
-        self.window_join(join, left, right).await
+        match Interval::of(join, &left, &right) {
+            Some(interval) if join.join_type == JoinType::Inner => {
+                self.interval_join(join, left, right, interval).await
+            }
+            Some(_) => Err(unsupported("an outer join by an interval of time in streaming mode")),
+            None => Err(unsupported(
+                "a join that compares neither `window_start` and `window_end` of both sides nor two event times with bounds on both ends in streaming mode",
+            )),
+        }
     }
 
-    async fn window_join(&mut self, join: &Join, left: Stream, right: Stream) -> Result<Stream, SqlError> {
+    async fn joining(&self, join: &Join, left: &Stream, right: &Stream) -> Result<Joining, SqlError> {
         let all = LogicalPlan::Join(Join {
             left: stand_in(join.left.schema()),
             right: stand_in(join.right.schema()),
@@ -57,16 +76,32 @@ impl Translation<'_> {
         });
         let plan = self.plan_of(&all).await?;
         let (left_on, right_on): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
-        let (left_keys, right_keys) =
-            (self.physical_all(&left_on, &left)?, self.physical_all(&right_on, &right)?);
-        let spec = WindowJoinSpec {
+        let on: Vec<String> = join.on.iter().map(|(left, right)| format!("{left} = {right}")).collect();
+        let filter = join.filter.as_ref().map(|filter| format!(", filter={filter}")).unwrap_or_default();
+        Ok(Joining {
             plan: codec::encode(&plan).map_err(error::from_datafusion)?,
-            left: self.windowed_rows(&left, &left_keys)?,
-            right: self.windowed_rows(&right, &right_keys)?,
+            left_keys: self.physical_all(&left_on, left)?,
+            right_keys: self.physical_all(&right_on, right)?,
             columns: encode_columns(join.schema.inner()).map_err(error::from_datafusion)?,
+            display: format!("{}, on=[{}]{filter}", join.join_type, on.join(", ")),
+        })
+    }
+
+    /// Both sides on their way to where equal keys meet.
+    fn meeting(&self, left: Stream, right: Stream, joining: &Joining) -> Result<Pair, SqlError> {
+        let (left_to, parallelism) = self.by_keys(&joining.left_keys).map_err(error::from_datafusion)?;
+        let (right_to, _) = self.by_keys(&joining.right_keys).map_err(error::from_datafusion)?;
+        Ok(Pair { left, right, partitionings: [left_to, right_to], parallelism })
+    }
+
+    async fn window_join(&mut self, join: &Join, left: Stream, right: Stream) -> Result<Stream, SqlError> {
+        let joining = self.joining(join, &left, &right).await?;
+        let spec = WindowJoinSpec {
+            plan: joining.plan.clone(),
+            left: self.windowed_rows(&left, &joining.left_keys)?,
+            right: self.windowed_rows(&right, &joining.right_keys)?,
+            columns: joining.columns.clone(),
         };
-        let (left_to, parallelism) = self.by_keys(&left_keys).map_err(error::from_datafusion)?;
-        let (right_to, _) = self.by_keys(&right_keys).map_err(error::from_datafusion)?;
         let borders = match join.join_type {
             JoinType::Inner => left.borders.iter().chain(&right.borders).cloned().collect(),
             JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
@@ -78,13 +113,36 @@ impl Translation<'_> {
             // Each side's are NULL where the other has no row.
             JoinType::Full => Vec::new(),
         };
-        let on: Vec<String> = join.on.iter().map(|(left, right)| format!("{left} = {right}")).collect();
-        let filter = join.filter.as_ref().map(|filter| format!(", filter={filter}")).unwrap_or_default();
-        let display = format!("WindowJoin: {}, on=[{}]{filter}", join.join_type, on.join(", "));
-        let pair = Pair { left, right, partitionings: [left_to, right_to], parallelism };
-        let kind = PairKind::WindowJoin(Box::new(spec));
-        let vertex = self.draft.pair(&pair, "WindowJoin", display, kind);
+        let display = format!("WindowJoin: {}", joining.display);
+        let pair = self.meeting(left, right, &joining)?;
+        let vertex = self.draft.pair(&pair, "WindowJoin", display, PairKind::WindowJoin(Box::new(spec)));
         Ok(Stream { borders, ..Stream::of(vertex, Arc::clone(&join.schema)) }.timed_by_windows())
+    }
+
+    async fn interval_join(
+        &mut self,
+        join: &Join,
+        left: Stream,
+        right: Stream,
+        interval: Interval,
+    ) -> Result<Stream, SqlError> {
+        let joining = self.joining(join, &left, &right).await?;
+        let (lower_ms, upper_ms) = (interval.lower_ms, interval.upper_ms);
+        let spec = IntervalJoinSpec {
+            plan: joining.plan.clone(),
+            left: self.timed_rows(&left, &interval.left, &joining.left_keys)?,
+            right: self.timed_rows(&right, &interval.right, &joining.right_keys)?,
+            lower_ms,
+            upper_ms,
+            columns: joining.columns.clone(),
+        };
+        let mut times = Vec::new();
+        times.extend(left.is_time(&interval.left).then(|| interval.left.clone()));
+        times.extend(right.is_time(&interval.right).then(|| interval.right.clone()));
+        let display = format!("IntervalJoin: {lower_ms} to {upper_ms} ms, {}", joining.display);
+        let pair = self.meeting(left, right, &joining)?;
+        let vertex = self.draft.pair(&pair, "IntervalJoin", display, PairKind::IntervalJoin(Box::new(spec)));
+        Ok(Stream { times, ..Stream::of(vertex, Arc::clone(&join.schema)) })
     }
 }
 

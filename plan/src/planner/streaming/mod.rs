@@ -4,8 +4,11 @@
 //! where rows change hands) `-> vertex` (chains and what a worker receives of them).
 
 mod aggregate;
+mod grouping_sets;
+mod interval;
 mod join;
 mod optimize;
+mod over;
 mod session;
 mod stream;
 mod translate;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::DFSchemaRef,
+    common::{Column, DFSchemaRef},
     execution::{SessionState, SessionStateBuilder},
     logical_expr::{EmptyRelation, Expr, LogicalPlan, Window},
     physical_optimizer::optimizer::PhysicalOptimizer,
@@ -17,14 +17,14 @@ use thalweg_graph::SqlError;
 
 use super::{
     stream::{Stream, unaliased},
-    translate::{Translation, internal, unsupported},
+    translate::{Translation, internal},
     vertex::encode_columns,
 };
 use crate::{
     error,
     exec::codec,
     panes::WindowBound,
-    stream::{OperatorKind, WindowedRows, WithinWindowsSpec},
+    stream::{OperatorKind, TimedRows, WithinWindowsSpec},
 };
 
 /// The only physical rule: it puts sorts where operators need an order.
@@ -37,9 +37,7 @@ impl Translation<'_> {
         let partitions: Vec<&[Expr]> = window.window_expr.iter().filter_map(partition_by).collect();
         let all_known = partitions.len() == window.window_expr.len();
         if !all_known || !partitions.iter().all(|keys| input.are_of_one_window(*keys)) {
-            return Err(unsupported(
-                "`OVER` whose `PARTITION BY` lacks `window_start` and `window_end` of a window function in streaming mode",
-            ));
+            return self.over(window, input).await;
         }
         let all = LogicalPlan::Window(Window {
             input: stand_in(window.input.schema()),
@@ -72,11 +70,21 @@ impl Translation<'_> {
         &self,
         input: &Stream,
         keys: &[Arc<dyn PhysicalExpr>],
-    ) -> Result<WindowedRows, SqlError> {
+    ) -> Result<TimedRows, SqlError> {
         let end = input.borders.iter().find(|(_, bound)| *bound == WindowBound::End);
         let (end, _) = end.ok_or_else(|| internal("a window has no end"))?;
+        self.timed_rows(input, end, keys)
+    }
+
+    /// How rows are kept by a time of theirs.
+    pub(super) fn timed_rows(
+        &self,
+        input: &Stream,
+        time: &Column,
+        keys: &[Arc<dyn PhysicalExpr>],
+    ) -> Result<TimedRows, SqlError> {
         let keys = keys.iter().map(codec::encode_expr).collect::<datafusion::error::Result<_>>();
-        Ok(WindowedRows { end: self.position(input, end)?, keys: keys.map_err(error::from_datafusion)? })
+        Ok(TimedRows { time: self.position(input, time)?, keys: keys.map_err(error::from_datafusion)? })
     }
 
     /// Expressions over the columns of a stream.

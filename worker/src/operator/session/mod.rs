@@ -13,6 +13,7 @@ mod tests;
 
 pub use aggregate::SessionAggregate;
 pub use assign::{AssignSessions, Shape};
+pub use keys::Keys;
 
 use crate::watermark::Watermark;
 

@@ -141,6 +141,8 @@ fn inputs(rows: &[Row], size: usize) -> Vec<Input> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn batches_watermarks_and_barriers_change_nothing(
         rows in prop::collection::vec((0i64..3, -9i64..9, 0i64..200), 1..40), size in 1usize..20
