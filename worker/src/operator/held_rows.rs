@@ -32,6 +32,7 @@ pub struct HeldRows {
 
 struct Part {
     rows: RecordBatch,
+    bytes: usize,
     first_ms: i64,
     last_ms: i64,
     /// The same rows as a checkpoint has stored them.
@@ -47,8 +48,17 @@ impl Part {
             Some((first, last)) => Some((first.min(time), last.max(time))),
             None => Some((time, time)),
         });
-        Ok(range.map(|(first_ms, last_ms)| Self { rows, first_ms, last_ms, chunk: None }))
+        let bytes = bytes_of(&rows);
+        Ok(range.map(|(first_ms, last_ms)| Self { rows, bytes, first_ms, last_ms, chunk: None }))
     }
+}
+
+/// The bytes of rows that may share their buffers with others: their own.
+pub fn bytes_of(rows: &RecordBatch) -> usize {
+    let own = |column: &ArrayRef| {
+        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    rows.columns().iter().map(own).sum()
 }
 
 fn time_of(times: &TimestampMillisecondArray, row: usize) -> i64 {
@@ -102,7 +112,7 @@ impl HeldRows {
             }
         }
         self.first_ms = self.parts.iter().map(|part| part.first_ms).min().unwrap_or(i64::MAX);
-        self.bytes = self.parts.iter().map(|part| part.rows.get_array_memory_size()).sum();
+        self.bytes = self.parts.iter().map(|part| part.bytes).sum();
         Ok(taken)
     }
 
@@ -146,7 +156,7 @@ impl HeldRows {
 
     fn keep(&mut self, part: Part) {
         self.first_ms = self.first_ms.min(part.first_ms);
-        self.bytes += part.rows.get_array_memory_size();
+        self.bytes += part.bytes;
         self.parts.push(part);
     }
 }

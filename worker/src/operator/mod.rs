@@ -14,11 +14,13 @@ pub mod assign_windows;
 pub mod clock_time;
 pub mod progress;
 pub mod window_aggregate;
-pub mod session;
 pub mod held_rows;
+pub mod session;
 pub mod over;
 pub mod sub_plan;
 pub mod within_windows;
+#[cfg(test)]
+mod within_windows_tests;
 pub mod two_sides;
 pub mod window_join;
 pub mod interval_join;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     operator::{
-        held_rows::HeldRows,
+        held_rows::{HeldRows, bytes_of},
         link::{Next, Operator},
         progress::Progress,
         session::Keys,
@@ -44,6 +44,8 @@ pub struct Over {
     numbers: Keys,
     /// By number; `None` where nothing is kept of a key any more.
     keys: Vec<Option<Key>>,
+    /// What is kept of all keys.
+    kept_bytes: usize,
     /// So many keys are looked through for those that are needed no more.
     forget_at: usize,
     progress: Progress,
@@ -103,6 +105,7 @@ impl Over {
             held: HeldRows::new(shape.time, shape.keys.clone(), HELD, groups),
             numbers: Keys::new(key_schema)?,
             keys: Vec::new(),
+            kept_bytes: 0,
             forget_at: KEYS_MIN,
             progress: Progress::default(),
             key_groups: groups,
@@ -135,7 +138,7 @@ impl Over {
         let needed = self.needed(&sorted)?;
         let width = self.shape.keys.len();
         let numbers = self.numbers.number(&needed.columns()[..width], needed.num_rows())?;
-        self.keys.resize_with(self.numbers.len().max(self.keys.len()), || None);
+        self.keys.resize_with(self.numbers.count().max(self.keys.len()), || None);
         let mut order: Vec<u32> = (0..numbers.len() as u32).collect();
         order.sort_by_key(|row| numbers[*row as usize]);
         let mut results: Vec<Vec<ScalarValue>> = Vec::new();
@@ -147,12 +150,14 @@ impl Over {
             let of_key = take_record_batch(&needed, &UInt32Array::from(rows.to_vec()))?;
             let number = numbers[rows[0] as usize];
             let mut key = self.key(number)?;
+            self.kept_bytes -= bytes_of(&key.kept);
             let made = key.take(&self.shape.functions, &self.columns, &of_key);
             for (function, values) in made?.into_iter().enumerate() {
                 for (row, value) in rows.iter().zip(values) {
                     results[function][*row as usize] = value;
                 }
             }
+            self.kept_bytes += bytes_of(&key.kept);
             self.keys[number] = Some(key);
         }
         let mut columns = sorted.columns().to_vec();
@@ -176,23 +181,27 @@ impl Over {
     }
 
     fn account(&mut self) -> Result<()> {
-        let kept: usize = self.keys.iter().flatten().map(|key| key.kept.get_array_memory_size()).sum();
-        self.memory.try_resize(self.held.bytes() + self.numbers.bytes() + kept)
+        self.memory.try_resize(self.held.bytes() + self.numbers.bytes() + self.kept_bytes)
     }
 
     /// Forgets keys of which no row is in a frame of those to come, when there are many.
     fn forget(&mut self, time_ms: i64) -> Result<()> {
-        if self.numbers.len() < self.forget_at {
+        if self.numbers.count() < self.forget_at {
             return Ok(());
         }
         let (functions, columns) = (&self.shape.functions, &self.columns);
         self.keys.retain(|key| key.as_ref().is_some_and(|key| !key.is_over(functions, columns, time_ms)));
+        self.count_bytes();
         self.forget_at = KEYS_MIN.max(2 * self.keys.len());
         self.numbers.clear()?;
         let last = self.last_rows()?;
         // Their numbers are their places: each is new.
         self.numbers.number(&last.columns()[..self.shape.keys.len()], last.num_rows())?;
         Ok(())
+    }
+
+    fn count_bytes(&mut self) {
+        self.kept_bytes = self.keys.iter().flatten().map(|key| bytes_of(&key.kept)).sum();
     }
 
     /// The last row of each key.
@@ -240,7 +249,7 @@ impl Over {
     fn numbered(&mut self, rows: &RecordBatch) -> Result<BTreeMap<usize, Vec<u32>>> {
         let keys = &rows.columns()[..self.shape.keys.len()];
         let numbers = self.numbers.number(keys, rows.num_rows())?;
-        self.keys.resize_with(self.numbers.len().max(self.keys.len()), || None);
+        self.keys.resize_with(self.numbers.count().max(self.keys.len()), || None);
         let mut of_key: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         for (row, number) in numbers.into_iter().enumerate() {
             of_key.entry(number).or_default().push(row as u32);
@@ -316,6 +325,7 @@ impl Operator for Over {
                 }
             }
         }
+        self.count_bytes();
         self.account()
     }
 }

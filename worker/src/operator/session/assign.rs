@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     operator::{
+        held_rows::bytes_of,
         link::{Next, Operator},
         progress::Progress,
         times::times,
@@ -49,6 +50,8 @@ pub struct AssignSessions {
     sessions: Sessions<Rows>,
     batches: BTreeMap<u32, Held>,
     next_batch: u32,
+    /// What the batches hold.
+    bytes: usize,
     progress: Progress,
     key_groups: u16,
     memory: MemoryReservation,
@@ -67,6 +70,7 @@ impl Kept for Rows {
 /// A batch, of which some rows are in open sessions.
 struct Held {
     rows: RecordBatch,
+    bytes: usize,
     open: usize,
     chunk: Option<Arc<StateChunk>>,
 }
@@ -107,6 +111,7 @@ impl AssignSessions {
             sessions: Sessions::new(shape.gap_ms),
             batches: BTreeMap::new(),
             next_batch: 0,
+            bytes: 0,
             progress: Progress::default(),
             key_groups,
             memory,
@@ -127,12 +132,13 @@ impl AssignSessions {
                 None => self.progress.late += 1,
             }
         }
-        self.hold(Held { rows, open, chunk: None });
+        self.hold(Held { bytes: bytes_of(&rows), rows, open, chunk: None });
         Ok(())
     }
 
     fn hold(&mut self, held: Held) {
         if held.open > 0 {
+            self.bytes += held.bytes;
             self.batches.insert(self.next_batch, held);
             self.next_batch = self.next_batch.wrapping_add(1);
         }
@@ -154,11 +160,12 @@ impl AssignSessions {
             if let Some(held) = self.batches.get_mut(&batch) {
                 held.open -= 1;
                 if held.open == 0 {
+                    self.bytes -= held.bytes;
                     self.batches.remove(&batch);
                 }
             }
         }
-        if self.keys.len() > 2 * self.sessions.len() + BATCH_ROWS {
+        if self.keys.count() > 2 * self.sessions.len() + BATCH_ROWS {
             self.forget_keys()?;
         }
         Ok(())
@@ -209,8 +216,7 @@ impl AssignSessions {
     }
 
     fn account(&mut self) -> Result<()> {
-        let rows: usize = self.batches.values().map(|held| held.rows.get_array_memory_size()).sum();
-        self.memory.try_resize(rows + self.keys.bytes() + self.sessions.bytes())
+        self.memory.try_resize(self.bytes + self.keys.bytes() + self.sessions.bytes())
     }
 }
 
@@ -282,7 +288,7 @@ impl Operator for AssignSessions {
                     open += 1;
                 }
             }
-            self.hold(Held { rows: rows.clone(), open, chunk: Some(chunk) });
+            self.hold(Held { bytes: bytes_of(&rows), rows: rows.clone(), open, chunk: Some(chunk) });
         }
         self.account()
     }

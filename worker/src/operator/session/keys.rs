@@ -36,7 +36,7 @@ impl Keys {
     }
 
     /// How many keys there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.values.as_ref().map_or(1, |values| values.len())
     }
 
