@@ -75,8 +75,14 @@ BENCH := $(CARGO_TARGET_DIR)/release/bench
 bench: ## Prints every benchmark (ROUNDS=3); JSON goes to the cache folder.
 	cargo build $(CARGO_FLAGS) --release --bins
 	mkdir -p "$(THALWEG_CACHE)/bench"
-	for name in tpch cluster latency startup scheduling; do $(BENCH) $$name --json "$(THALWEG_CACHE)/bench/$$name.json"; done
+	for name in tpch cluster latency startup scheduling nexmark; do $(BENCH) $$name --json "$(THALWEG_CACHE)/bench/$$name.json"; done
 	cargo bench $(CARGO_FLAGS) --bench exchange
+
+.PHONY: bench-nexmark
+bench-nexmark: ## Prints Nexmark's queries (ARGS="--queries q0,q5 --events 3000000 -D execution.checkpointing.interval=1s").
+	cargo build $(CARGO_FLAGS) --release --bins
+	mkdir -p "$(THALWEG_CACHE)/bench"
+	$(BENCH) nexmark --json "$(THALWEG_CACHE)/bench/nexmark.json" $(ARGS)
 
 .PHONY: duckdb
 duckdb: ## Installs DuckDB for comparison into the cache folder.
@@ -85,10 +91,18 @@ duckdb: ## Installs DuckDB for comparison into the cache folder.
 	"$(THALWEG_CACHE)/duckdb/bin/pip" install --quiet duckdb
 
 .PHONY: test-tpch-long
-test-tpch-long: ## Checks all 22 answers at scale factor 1, embedded and on two worker processes.
+test-tpch-long: ## Checks all 22 answers at scale factor 1 at parallelism 1, 2 and 4: embedded, on two workers, pipelined, blocking.
 	cargo build $(CARGO_FLAGS) --release --bins
-	$(BENCH) tpch --engines thalweg --rounds 1
-	$(BENCH) cluster --rounds 1
+	for threads in 1 2 4; do \
+	  for mode in PIPELINED BLOCKING; do \
+	    $(BENCH) cluster --rounds 1 --threads $$threads -D execution.batch-shuffle-mode=ALL_EXCHANGES_$$mode; \
+	  done; \
+	done
+
+.PHONY: drill-stream
+drill-stream: ## Kills workers at 60 random moments of 20 streams with checkpoints (SEED=... repeats one).
+	cargo build $(CARGO_FLAGS) --release --bins
+	$(BENCH) stream-kill --jobs 20 --kills 3 $(if $(SEED),--seed $(SEED))
 
 .PHONY: drill
 drill: ## Kills a worker at 20 random moments of running jobs (SEED=... repeats one).

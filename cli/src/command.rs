@@ -17,8 +17,8 @@ mod cancel;
 mod info;
 mod jobmanager;
 mod list;
-mod not_yet;
 mod run;
+mod savepoint;
 mod sql;
 mod worker;
 
@@ -42,8 +42,9 @@ enum Command {
     Jobmanager(jobmanager::Args),
     #[command(alias = "taskmanager")]
     Worker(worker::Args),
-    #[command(flatten)]
-    NotYet(not_yet::Command),
+    Stop(savepoint::StopArgs),
+    Savepoint(savepoint::SavepointArgs),
+    Checkpoint(savepoint::CheckpointArgs),
 }
 
 impl Cli {
@@ -75,7 +76,9 @@ impl Cli {
             Command::Cancel(args) => runtime.block_on(cancel::run(args)),
             Command::Jobmanager(args) => runtime.block_on(jobmanager::run(args)),
             Command::Worker(args) => runtime.block_on(worker::run(args)),
-            Command::NotYet(command) => command.refuse(),
+            Command::Stop(args) => runtime.block_on(savepoint::stop(args)),
+            Command::Savepoint(args) => runtime.block_on(savepoint::savepoint(args)),
+            Command::Checkpoint(args) => runtime.block_on(savepoint::checkpoint(args)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The whole engine in one process: the dispatcher and one worker, joined by a pair of channels. No ports.
 
-use std::{sync::Arc, thread};
+use std::{path::PathBuf, sync::Arc, thread};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use tokio_stream::wrappers::WatchStream;
 
 use crate::{
     backend::{Backend, JobLine, Jobs, ProgressStream},
+    checkpoint_files::CheckpointFiles,
     connectors, job_id, memory,
     rows::Rows,
     script_planner::ScriptPlanner,
@@ -33,6 +34,8 @@ pub struct Embedded {
     worker: Worker,
     connectors: Arc<BuiltinConnectors>,
     threads: u32,
+    /// The first of the temporary folders.
+    tmp_dir: PathBuf,
 }
 
 impl Embedded {
@@ -52,18 +55,25 @@ impl Embedded {
         let connectors = connectors::open_for(options, &config)?;
         let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
         let committer = Arc::new(TableCommitter::new(connectors.clone()));
-        let job_manager =
-            JobManager::start(JobManagerConfig { options: options.clone() }, planner, committer)
-                .await
-                .context("cannot start the JobManager")?;
+        let storage = Arc::new(CheckpointFiles::new(connectors.clone()));
+        let manager_config = JobManagerConfig { options: options.clone() };
+        let job_manager = JobManager::start(manager_config, planner, committer, storage)
+            .await
+            .context("cannot start the JobManager")?;
         let (to_worker, to_leader) = RpcSession::pair();
         job_manager.attach_worker(to_worker);
         let worker = Worker::start(config, connectors.clone(), LeaderLink::InProcess(to_leader)).await?;
-        Ok(Embedded { job_manager, worker, connectors, threads })
+        let tmp_dir = options.tmp_dirs()?.into_iter().next().unwrap_or_else(std::env::temp_dir);
+        Ok(Embedded { job_manager, worker, connectors, threads, tmp_dir })
     }
 
     /// A SQL session whose jobs run here.
-    pub fn session(&self, options: Options) -> Session {
+    pub fn session(&self, mut options: Options) -> Session {
+        // Workers elsewhere would not find it; here there is none.
+        let folder = options.0.entry(options::CHECKPOINT_DIR.name.to_owned()).or_default();
+        if folder.is_empty() {
+            *folder = format!("file://{}/thalweg-checkpoints", self.tmp_dir.display());
+        }
         Session::new(self.connectors.clone(), options, Target::Embedded { threads: self.threads })
     }
 }

@@ -22,6 +22,7 @@ pub mod connectors;
 pub mod rows;
 pub mod backend;
 pub mod table_committer;
+pub mod checkpoint_files;
 pub mod script_planner;
 pub mod embedded;
 pub mod remote;

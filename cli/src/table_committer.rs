@@ -1,6 +1,6 @@
 //! Commits and aborts the output of jobs through the connectors, for the control plane, which knows no file systems.
 
-use std::{error::Error as _, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use thalweg_connectors::{BuiltinConnectors, commit};
@@ -38,6 +38,20 @@ impl Committer for TableCommitter {
         Ok(())
     }
 
+    async fn commit_checkpoint(
+        &self,
+        job: JobId,
+        sink: &SinkDescriptor,
+        committables: &[Committable],
+    ) -> Result<(), Failure> {
+        let outcome = commit::commit_checkpoint(&self.connectors, sink, committables)
+            .await
+            .map_err(|error| failure("cannot make the output visible", sink, &error))?;
+        let (files, rows, bytes) = (outcome.files, outcome.rows, outcome.bytes);
+        tracing::debug!(%job, table = %sink.table.path, files, rows, bytes, "committed with a checkpoint");
+        Ok(())
+    }
+
     async fn abort(&self, job: JobId, sink: &SinkDescriptor) -> Result<(), Failure> {
         let aborted = commit::abort(&self.connectors, job, sink).await;
         aborted.map_err(|error| failure("cannot remove the staged output", sink, &error))
@@ -49,11 +63,5 @@ fn failure(what: &str, sink: &SinkDescriptor, error: &thalweg_connectors::Error)
         kind @ (FailureKind::Io | FailureKind::Unreachable) => kind,
         _ => FailureKind::CommitFailed,
     };
-    let mut message = format!("{what} of `{}`: {error}", sink.table.path);
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        message.push_str(&format!(": {source}"));
-        cause = source.source();
-    }
-    Failure::new(kind, message)
+    Failure::new(kind, format!("{what} of `{}`: {}", sink.table.path, error.chain()))
 }

@@ -17,26 +17,29 @@ use datafusion::{
         memory_pool::MemoryPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
+    physical_plan::metrics::Count,
 };
 use futures::{StreamExt, stream};
 use thalweg_graph::{
     SqlError,
+    checkpoint::Manifest,
     source::Split,
     table::{Column, SinkDescriptor, TableDescriptor, nearest},
 };
 use thalweg_plan::{
-    connect::{Connectors, FileRange},
+    connect::{Connectors, FileRange, SinkChanges},
     exec::{ConnectorScan, OpenSource},
     sql_type,
 };
 use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
-    blackhole,
+    blackhole, checkpoint_storage,
     datagen::{self, Datagen, DatagenTable},
     error::{Error, Result},
     file_system::{block_locations::hosts_of_range, registry::FileSystems, retry::Patience},
     filesystem::{self, options::FilesystemOptions, sink::target::Target, table::FilesystemTable},
+    nexmark::{self, NexmarkOptions, NexmarkTable},
     options, print,
     source::{OpenReader, SourceReader},
 };
@@ -68,7 +71,7 @@ pub struct BuiltinConnectors {
     runtime_env: Arc<RuntimeEnv>,
 }
 
-const CONNECTORS: &[&str] = &["filesystem", "datagen", "print", "blackhole"];
+const CONNECTORS: &[&str] = &["filesystem", "datagen", "nexmark", "print", "blackhole"];
 
 impl BuiltinConnectors {
     /// Opens nothing yet: file systems are reached when a table first names them.
@@ -96,7 +99,9 @@ impl BuiltinConnectors {
     /// A stream's reader of a table, where its connector has one. Any other is read through its plan.
     pub async fn open_reader(&self, request: OpenReader<'_>) -> Result<Option<Box<dyn SourceReader>>> {
         match request.scan.table.connector() {
-            "filesystem" | "datagen" => Ok(None),
+            "datagen" => datagen::open_reader(request).map(Some),
+            "nexmark" => nexmark::open_reader(request).map(Some),
+            "filesystem" => Ok(None),
             other => Err(unknown_connector(other)),
         }
     }
@@ -115,6 +120,7 @@ impl BuiltinConnectors {
         match table.connector() {
             "filesystem" => FilesystemOptions::of(table).map(|_| ()),
             "datagen" => Datagen::of(table).map(|_| ()),
+            "nexmark" => nexmark::check(table),
             "print" => options::check("print", &table.options, print::OPTIONS),
             "blackhole" => options::check("blackhole", &table.options, blackhole::OPTIONS),
             other => Err(unknown_connector(other)),
@@ -135,6 +141,25 @@ pub(crate) fn unknown_connector(name: &str) -> Error {
 impl Connectors for BuiltinConnectors {
     fn validate(&self, table: &TableDescriptor) -> Result<(), SqlError> {
         Ok(self.check(table)?)
+    }
+
+    fn is_bounded(&self, table: &TableDescriptor) -> bool {
+        match table.connector() {
+            "datagen" => Datagen::of(table).is_ok_and(|datagen| datagen.numbering.end.is_some()),
+            "nexmark" => NexmarkOptions::of(table).is_ok_and(|options| options.is_bounded()),
+            _ => true,
+        }
+    }
+
+    fn steady_columns(&self, table: &TableDescriptor) -> &'static [&'static str] {
+        match table.connector() {
+            "nexmark" => &[nexmark::EVENT_TYPE],
+            _ => &[],
+        }
+    }
+
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError> {
+        Ok(checkpoint_storage::read(&self.file_systems, url).await?)
     }
 
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError> {
@@ -165,6 +190,7 @@ impl Connectors for BuiltinConnectors {
                 Ok(Arc::new(FilesystemTable::new(table.clone(), options, location, schema)?))
             }
             "datagen" => Ok(Arc::new(DatagenTable::new(table.clone(), schema)?)),
+            "nexmark" => Ok(Arc::new(NexmarkTable::new(table.clone(), schema)?)),
             "print" | "blackhole" => {
                 let connector = table.connector();
                 Err(Error::Unsupported(format!("connector `{connector}` can be written and not be read"))
@@ -178,8 +204,8 @@ impl Connectors for BuiltinConnectors {
         self.check(&sink.table)?;
         match sink.table.connector() {
             "filesystem" => Ok(Target::of(&self.file_systems, sink, schema).map(|_| ())?),
-            "datagen" => {
-                Err(Error::Unsupported("connector `datagen` can be read and not be written".to_owned())
+            connector @ ("datagen" | "nexmark") => {
+                Err(Error::Unsupported(format!("connector `{connector}` can be read and not be written"))
                     .into())
             }
             connector if sink.overwrite => Err(Error::Unsupported(format!(
@@ -188,6 +214,13 @@ impl Connectors for BuiltinConnectors {
             .into()),
             _ => Ok(()),
         }
+    }
+
+    fn sink_changes(&self, sink: &SinkDescriptor) -> Result<SinkChanges, SqlError> {
+        Ok(match sink.table.connector() {
+            "print" | "blackhole" => SinkChanges::All,
+            _ => SinkChanges::Inserts,
+        })
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {
@@ -227,10 +260,16 @@ impl OpenSource for BuiltinConnectors {
         splits: &[Split],
         schema: SchemaRef,
         context: Arc<TaskContext>,
+        skipped: Count,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         match scan.table.connector() {
-            "filesystem" => Ok(filesystem::reader::open(&self.file_systems, scan, splits, schema, &context)?),
+            "filesystem" => {
+                let rows =
+                    filesystem::reader::open(&self.file_systems, scan, splits, schema, &context, skipped);
+                Ok(rows?)
+            }
             "datagen" => Ok(datagen::open(scan, splits, schema, &context)?),
+            "nexmark" => Ok(nexmark::open(scan, splits, schema, &context)?),
             other => Err(unknown_connector(other).into()),
         }
     }

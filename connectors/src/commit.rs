@@ -23,6 +23,20 @@ pub async fn commit(
     }
 }
 
+/// Makes visible what writers have prepared for a checkpoint. They go on, and what else they have staged stays.
+pub async fn commit_checkpoint(
+    connectors: &BuiltinConnectors,
+    sink: &SinkDescriptor,
+    committables: &[Committable],
+) -> Result<CommitOutcome> {
+    match sink.table.connector() {
+        "filesystem" => {
+            filesystem::sink::commit::commit_checkpoint(connectors.file_systems(), sink, committables).await
+        }
+        _ => Ok(CommitOutcome::default()),
+    }
+}
+
 /// Removes all that the job's attempts have written to the sink and that is not visible.
 pub async fn abort(connectors: &BuiltinConnectors, job: JobId, sink: &SinkDescriptor) -> Result<()> {
     match sink.table.connector() {

@@ -7,20 +7,23 @@
 //! Modules are listed lowest first; a module uses only those above it.
 
 pub mod error;
+mod random;
 pub mod options;
 pub mod file_system;
 pub mod format;
+pub mod checkpoint_storage;
 pub mod source;
 pub mod writer;
 pub mod filesystem;
+pub mod numbered;
 pub mod datagen;
+pub mod nexmark;
 pub mod print;
 pub mod blackhole;
 pub mod builtin;
 mod not_null;
 pub mod sink;
 pub mod commit;
-pub mod checkpoint_storage;
 
 pub use builtin::{BuiltinConnectors, ConnectorsConfig};
 pub use error::Error;

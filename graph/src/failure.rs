@@ -18,6 +18,8 @@ pub enum FailureKind {
     Unreachable,
     /// Memory or disk ran out on one worker.
     ResourceExhausted,
+    /// Memory ran out on a worker that holds sides of the job's joins: it runs again with joins that spill.
+    OutOfMemory,
     /// The task panicked. Twice the same panic counts as deterministic.
     Panic,
     /// A producer's output could not be read; the producer must run again.
@@ -59,6 +61,7 @@ impl FailureKind {
             FailureKind::Io => "io",
             FailureKind::Unreachable => "unreachable",
             FailureKind::ResourceExhausted => "resource-exhausted",
+            FailureKind::OutOfMemory => "out-of-memory",
             FailureKind::Panic => "panic",
             FailureKind::FetchFailed { .. } => "fetch-failed",
             FailureKind::WorkerLost => "worker-lost",

@@ -33,6 +33,8 @@ pub struct TaskDescriptor {
     pub outputs: Vec<ResultPartitionDescriptor>,
     /// Where rows leave the job.
     pub output: Arc<VertexOutput>,
+    /// Whether joins are to hold no side in memory, since that has run out before.
+    pub spills_joins: bool,
     /// The job's options.
     pub options: Arc<Options>,
     /// Of a stream: where its state is kept.
@@ -62,6 +64,8 @@ pub struct TaskSplits {
 pub struct TaskMetrics {
     /// Rows read from other tasks, or by the fragment's scans where it has no inputs.
     pub records_in: u64,
+    /// Rows that the scans left out because they could not be read.
+    pub records_skipped: u64,
     /// Rows written to other tasks, sinks or the client.
     pub records_out: u64,
     /// Bytes read from other tasks, or of the splits.
@@ -80,6 +84,7 @@ impl TaskMetrics {
     /// Adds another task's counters to these.
     pub fn add(&mut self, other: &TaskMetrics) {
         self.records_in += other.records_in;
+        self.records_skipped += other.records_skipped;
         self.records_out += other.records_out;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;

@@ -1,5 +1,5 @@
 //! Kills workers at random moments of running jobs and checks that nobody could tell from the outcome: a query gives the right
-//! answer, an `INSERT` leaves exactly the right files.
+//! answer, an `INSERT` leaves exactly the right files, and rows that are other ones each time they are made are each counted once.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use arrow::array::RecordBatch;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use thalweg::{Client, Execution};
 use thalweg_graph::Options;
@@ -27,6 +28,8 @@ const PARALLELISM: u32 = 4;
 /// Queries that run long enough to be hit: joins of six tables, a vertex that two others read, a large aggregate, a triple read of
 /// `lineitem`.
 const QUERIES: [u32; 4] = [9, 15, 18, 21];
+/// Kinds of jobs, in turn.
+const JOBS: usize = 3;
 /// Time for a job to recover and end.
 const JOB_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -44,7 +47,7 @@ pub struct Drill {
 /// One kill and what came of it.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Kill {
-    /// What ran: `q9` or `insert`.
+    /// What ran: `q9`, `insert` or `random`.
     pub job: String,
     /// How its vertices exchanged data.
     pub exchange: String,
@@ -65,15 +68,16 @@ pub async fn run(config: ClusterConfig, drill: Drill, mut report: impl FnMut(&Ki
     let mut random = StdRng::seed_from_u64(drill.seed);
     let mut kills = Vec::new();
     for number in 0..drill.kills {
-        let exchange = ["ALL_EXCHANGES_PIPELINED", "ALL_EXCHANGES_BLOCKING"][number as usize / 2 % 2];
+        let exchange = ["ALL_EXCHANGES_PIPELINED", "ALL_EXCHANGES_BLOCKING"][number as usize / JOBS % 2];
         let mut target = Target {
             client: client(&cluster, drill.scale, exchange).await?,
             scale: drill.scale,
             outputs: outputs.path().to_owned(),
         };
-        let job = match number % 2 {
-            0 => Job::Query(QUERIES[number as usize / 2 % QUERIES.len()]),
-            _ => Job::Insert,
+        let job = match number as usize % JOBS {
+            0 => Job::Query(QUERIES[number as usize / JOBS % QUERIES.len()]),
+            1 => Job::Insert,
+            _ => Job::Random,
         };
         let before =
             target.undisturbed(job, number).await.with_context(|| format!("{job:?}, undisturbed"))?;
@@ -121,6 +125,8 @@ async fn client(cluster: &Cluster, scale: Scale, exchange: &str) -> Result<Clien
 enum Job {
     Query(u32),
     Insert,
+    /// A producer that deals its rows otherwise each time it runs: whoever read its older output would count some twice, some never.
+    Random,
 }
 
 impl Job {
@@ -128,6 +134,7 @@ impl Job {
         match self {
             Job::Query(number) => format!("q{number}"),
             Job::Insert => "insert".to_owned(),
+            Job::Random => "random".to_owned(),
         }
     }
 }
@@ -149,9 +156,9 @@ impl Target {
     async fn undisturbed(&mut self, job: Job, number: u32) -> Result<Undisturbed> {
         let table = format!("undisturbed{number}");
         let start = Instant::now();
-        self.start_and_wait(job, &table, std::future::ready(())).await?;
+        let counted = self.start_and_wait(job, &table, std::future::ready(())).await?;
         let duration = start.elapsed();
-        let (files, sums) = self.outcome(job, &table).await?;
+        let (files, sums) = self.outcome(job, &table, counted).await?;
         Ok(Undisturbed { duration, files, sums })
     }
 
@@ -170,21 +177,21 @@ impl Target {
             tokio::time::sleep(after).await;
             cluster.kill_worker(worker);
         };
-        self.start_and_wait(job, &table, kill).await?;
+        let counted = self.start_and_wait(job, &table, kill).await?;
         let total = start.elapsed();
-        let (files, sums) = self.outcome(job, &table).await?;
+        let (files, sums) = self.outcome(job, &table, counted).await?;
         ensure!(files == before.files, "{files} files instead of {}", before.files);
-        ensure!(sums == before.sums, "the table holds {sums} instead of {}", before.sums);
+        ensure!(sums == before.sums, "there are {sums} instead of {}", before.sums);
         Ok(total)
     }
 
-    /// Starts a job, does something meanwhile, and waits for the job; checks the rows of a query.
+    /// Starts a job, does something meanwhile, and waits for the job; checks the rows of a query of TPC-H and returns those of others.
     async fn start_and_wait(
         &mut self,
         job: Job,
         table: &str,
         meanwhile: impl Future<Output = ()>,
-    ) -> Result<()> {
+    ) -> Result<String> {
         let sql = match job {
             Job::Query(number) => crate::tpch::query(number, self.scale)?,
             Job::Insert => {
@@ -192,6 +199,7 @@ impl Target {
                 self.client.sql(&create_output(table, &path)).await?;
                 format!("INSERT INTO {table} {INSERTED}")
             }
+            Job::Random => COUNTED.to_owned(),
         };
         let statement = Session::parse(&sql)?.into_iter().next().context("the script is empty")?;
         let Execution::Job { job: id, .. } = self.client.execute(&statement).await? else {
@@ -201,9 +209,11 @@ impl Target {
             self.client.wait(id).await?;
             match job {
                 Job::Query(number) => {
-                    check_rows(&self.client.rows(id).await?.collect().await?, number, self.scale)
+                    check_rows(&self.client.rows(id).await?.collect().await?, number, self.scale)?;
+                    Ok(String::new())
                 }
-                Job::Insert => Ok(()),
+                Job::Insert => Ok(String::new()),
+                Job::Random => Ok(values(&self.client.rows(id).await?.collect().await?)),
             }
         };
         let timed = tokio::time::timeout(JOB_TIMEOUT, finished);
@@ -212,20 +222,27 @@ impl Target {
     }
 
     /// The number of files and a summary of the rows that an `INSERT` left.
-    async fn outcome(&mut self, job: Job, table: &str) -> Result<(usize, String)> {
-        let Job::Insert = job else { return Ok((0, String::new())) };
+    async fn outcome(&mut self, job: Job, table: &str, counted: String) -> Result<(usize, String)> {
+        let Job::Insert = job else { return Ok((0, counted)) };
         let mut files = Vec::new();
         list(&self.outputs.join(table), &mut files)?;
         let leftover =
             files.iter().find(|file| file.extension().is_none_or(|extension| extension != "parquet"));
         ensure!(leftover.is_none(), "`{leftover:?}` was left behind");
         let batches = self.client.sql(&format!("SELECT {SUMS} FROM {table}")).await?;
-        Ok((files.len(), format!("{:?}", batches.first().map(|batch| batch.columns().to_vec()))))
+        Ok((files.len(), values(&batches)))
     }
+}
+
+/// The values of a result of one row.
+fn values(batches: &[RecordBatch]) -> String {
+    format!("{:?}", batches.first().map(|batch| batch.columns().to_vec()))
 }
 
 const INSERTED: &str = "SELECT o_orderkey, o_custkey, sum(l_quantity) AS quantity, count(*) AS items \
                         FROM orders, lineitem WHERE l_orderkey = o_orderkey GROUP BY o_orderkey, o_custkey";
+const COUNTED: &str = "SELECT SUM(items), SUM(ids) FROM (SELECT bucket, COUNT(*) AS items, COUNT(DISTINCT id) AS ids FROM \
+                       (SELECT FLOOR(RAND() * 1000) AS bucket, UUID() AS id FROM lineitem) GROUP BY bucket)";
 const SUMS: &str =
     "count(*), count(DISTINCT o_orderkey), sum(o_orderkey), sum(o_custkey), sum(quantity), sum(items)";
 

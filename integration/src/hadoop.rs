@@ -1,4 +1,4 @@
-//! A real HDFS (one NameNode, two DataNodes), started from `integration/services/hadoop` and gone with this process.
+//! A real HDFS (one NameNode, or two behind a name service, and DataNodes), started from `integration/services/hadoop` and gone with this process.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -21,8 +21,10 @@ const SUPERUSER_VARIABLE: &str = "USER";
 pub struct Hdfs {
     /// `hdfs://host:port`.
     pub url: String,
-    /// The NameNode's web address.
+    /// The NameNode's web address; of two, that of `namenode1`, which is active at first.
     pub web: String,
+    /// The web address of `namenode2`, where there are two.
+    standby: Option<String>,
     folder: PathBuf,
     guard: Child,
 }
@@ -34,9 +36,19 @@ impl Hdfs {
         SHARED.get_or_init(|| Hdfs::start().unwrap_or_else(|error| panic!("HDFS did not start: {error:#}")))
     }
 
-    /// Starts one and waits until files can be written.
+    /// Starts one with two DataNodes and waits until files can be written.
     pub fn start() -> Result<Self> {
+        Self::run(&["2"])
+    }
+
+    /// Starts one with two NameNodes behind a name service, `namenode1` active and `namenode2` on standby, and one DataNode.
+    pub fn start_with_standby() -> Result<Self> {
+        Self::run(&["1", "ha"])
+    }
+
+    fn run(arguments: &[&str]) -> Result<Self> {
         let mut guard = Command::new(script("run.sh"))
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Ctrl-C in the terminal ends the tests; the guard then sees its input close and cleans up.
@@ -44,19 +56,20 @@ impl Hdfs {
             .spawn()
             .context("run.sh")?;
         let output = guard.stdout.take().expect("standard output is piped");
-        let (mut url, mut web, mut folder) = (None, None, None);
+        let (mut url, mut web, mut standby, mut folder) = (None, None, None, None);
         for line in BufReader::new(output).lines() {
             let line = line?;
             match line.split_once('=') {
                 Some(("namenode", value)) => url = Some(value.to_owned()),
                 Some(("web", value)) => web = Some(value.to_owned()),
+                Some(("standby", value)) => standby = Some(value.to_owned()),
                 Some(("data", value)) => folder = Some(PathBuf::from(value)),
                 _ if line == "ready" => break,
                 _ => bail!("run.sh printed `{line}`"),
             }
         }
         match (url, web, folder) {
-            (Some(url), Some(web), Some(folder)) => Ok(Self { url, web, folder, guard }),
+            (Some(url), Some(web), Some(folder)) => Ok(Self { url, web, standby, folder, guard }),
             _ => bail!("HDFS ended while it started ({})", guard.wait()?),
         }
     }
@@ -84,6 +97,13 @@ impl Hdfs {
     /// Kills a node: `namenode`, `datanode1`, `datanode2`.
     pub fn kill(&self, role: &str) -> Result<()> {
         run(Command::new(script("stop.sh")).arg(&self.folder).arg(role))
+    }
+
+    /// Makes `namenode2` the active one, after `namenode1` was killed; returns a client of it as superuser.
+    pub fn fail_over(&self) -> Result<WebHdfs> {
+        let standby = self.standby.as_ref().context("there is one NameNode only")?;
+        run(Command::new(script("activate.sh")).arg(&self.folder).arg("nn2"))?;
+        WebHdfs::new(standby, &superuser())
     }
 
     /// Brings back what was killed, on its old ports, and waits until all is ready.

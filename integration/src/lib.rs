@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod comparison;
+pub mod nexmark;
 pub mod tpch;
 pub mod tpch_check;
 pub mod tpch_data;
@@ -11,4 +12,5 @@ pub mod web_hdfs;
 pub mod hadoop;
 pub mod processes;
 pub mod drill;
+pub mod stream_drill;
 pub mod bench;

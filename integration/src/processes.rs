@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     net::TcpListener,
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -126,6 +126,8 @@ impl Drop for Node {
 pub struct ClusterConfig {
     /// How `thalweg` is run.
     pub binary: Binary,
+    /// How it is run as a worker, where another user runs those.
+    pub worker_binary: Option<Binary>,
     /// Slots of each worker.
     pub slots: u32,
     /// Host names of the workers, one worker each.
@@ -140,7 +142,14 @@ impl ClusterConfig {
     /// `workers` workers of `slots` slots each, with defaults else.
     pub fn new(binary: Binary, workers: usize, slots: u32) -> Self {
         let hosts = vec!["127.0.0.1".to_owned(); workers];
-        Self { binary, slots, hosts, options: Options::default(), environment: Vec::new() }
+        Self {
+            binary,
+            worker_binary: None,
+            slots,
+            hosts,
+            options: Options::default(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -169,6 +178,10 @@ impl Cluster {
         let tmp_dirs = || folder.path().join("tmp").display().to_string();
         options.0.entry("io.tmp.dirs".to_owned()).or_insert_with(tmp_dirs);
         fs::create_dir(folder.path().join("tmp"))?;
+        if config.worker_binary.is_some() {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+            fs::set_permissions(folder.path().join("tmp"), fs::Permissions::from_mode(0o777))?;
+        }
         fs::write(folder.path().join("config.yaml"), config_text(&options))?;
         let mut command = config.binary.command();
         command.arg("jobmanager").arg("--config").arg(folder.path().join("config.yaml"));
@@ -193,7 +206,8 @@ impl Cluster {
             *started += 1;
             *started
         };
-        let mut command = self.config.binary.command();
+        let binary = self.config.worker_binary.as_ref().unwrap_or(&self.config.binary);
+        let mut command = binary.command();
         command.arg("worker").arg("--config").arg(self.folder.path().join("config.yaml"));
         command.arg("--jobmanager").arg(&self.address).arg("--slots").arg(self.config.slots.to_string());
         command.arg("-D").arg(format!("taskmanager.host={host}"));

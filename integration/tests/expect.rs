@@ -1,6 +1,6 @@
 //! What tests say about results and failures.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use arrow::array::RecordBatch;
 use thalweg::Client;
@@ -8,6 +8,25 @@ use thalweg_integration::comparison::Rows;
 
 /// Time in which every failure must have been told.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Time in which what follows the end of a job must have come.
+const AFTERMATH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two looks at what is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Waits until something is as it must be.
+pub async fn becomes<T: PartialEq + Debug>(what: &str, mut look: impl FnMut() -> T, expected: &T) {
+    let deadline = tokio::time::Instant::now() + AFTERMATH_TIMEOUT;
+    loop {
+        let seen = look();
+        if seen == *expected {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what}: {seen:?} has not become {expected:?}");
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
 
 /// Rows as lines of cells joined by commas.
 pub fn text(batches: &[RecordBatch]) -> String {

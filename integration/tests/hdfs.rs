@@ -1,5 +1,6 @@
-//! Against a real NameNode and two real DataNodes.
+//! Against real NameNodes and DataNodes.
 
+mod name_service;
 mod sql;
 mod table;
 

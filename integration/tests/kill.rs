@@ -7,8 +7,9 @@ use thalweg_integration::{
 
 use crate::place::cluster_config;
 
-/// A query and an `INSERT` each with pipelined and with blocking exchange; the second query's shared vertex is read twice.
-const KILLS: u32 = 4;
+/// A query, an `INSERT` and a producer of random rows each with pipelined and with blocking exchange; the second query's shared vertex
+/// is read twice.
+const KILLS: u32 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_worker_changes_no_outcome() {

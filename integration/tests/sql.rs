@@ -1,5 +1,5 @@
 //! Runs `integration/sql/**/*.slt`: each file embedded at parallelism 1 and 4, and on worker processes with pipelined and with
-//! blocking exchange. One expected answer, four ways to be wrong. Those below `window` run as bounded streams as well.
+//! blocking exchange. One expected answer, four ways to be wrong. Those below `window` and `updating` run as bounded streams as well.
 //!
 //! `$__TEST_DIR__` in a file is a folder of its own. Strings print as they are, NULL as `NULL`, an empty string as `(empty)`.
 
@@ -84,17 +84,17 @@ fn rows(batches: &[arrow::array::RecordBatch]) -> anyhow::Result<DBOutput<Defaul
 }
 
 async fn run_all(place: Place) {
-    run_folder(place, "sql", "BATCH").await;
+    run_folders(place, &["sql"], "BATCH").await;
 }
 
 /// The files that hold for streams too.
 async fn run_streams(place: Place) {
-    run_folder(place, "sql/window", "STREAMING").await;
+    run_folders(place, &["sql/window", "sql/updating"], "STREAMING").await;
 }
 
-async fn run_folder(place: Place, folder: &str, mode: &str) {
+async fn run_folders(place: Place, folders: &[&str], mode: &str) {
     let mut files = Vec::new();
-    find(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+    folders.iter().for_each(|folder| find(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files));
     files.sort();
     assert!(!files.is_empty(), "there are no .slt files");
     let mut failures = Vec::new();

@@ -12,6 +12,7 @@ use datafusion::{
 };
 use thalweg_graph::{
     SqlError,
+    checkpoint::Manifest,
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 
@@ -26,14 +27,37 @@ pub struct FileRange {
     pub end: u64,
 }
 
+/// Which changes a table takes from a stream whose rows change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkChanges {
+    /// New rows only.
+    Inserts,
+    /// The newest row of each value of these columns, or that there is none any more.
+    Upserts(Vec<String>),
+    /// Every change: rows come with their weights ([`crate::stream::changelog`]).
+    All,
+}
+
 /// The world as planning sees it.
 #[async_trait]
 pub trait Connectors: Debug + Send + Sync {
     /// Checks a table's `WITH` options: connector and format exist, options are known (else names the nearest) and have legal values.
     fn validate(&self, table: &TableDescriptor) -> Result<(), SqlError>;
 
+    /// Whether the rows of a table come to an end; a table without an end is read as a stream.
+    fn is_bounded(&self, table: &TableDescriptor) -> bool;
+
+    /// Columns of which every value keeps coming in all parts of a table. A stream may leave out rows by them before it reads off
+    /// the others how far event time has come; with other filters it would stand still while no row passes.
+    fn steady_columns(&self, _table: &TableDescriptor) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Returns the columns of a table that was declared without columns, partition columns included, from its files.
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError>;
+
+    /// Reads the manifest of a checkpoint or savepoint, by the URL of it or of its folder.
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError>;
 
     /// Returns what DataFusion reads the table through. `schema` has the table's physical columns in declared order.
     async fn table_provider(
@@ -45,6 +69,9 @@ pub trait Connectors: Debug + Send + Sync {
 
     /// Checks that rows of `schema` can be written to the table in the way that is asked.
     fn validate_sink(&self, sink: &SinkDescriptor, schema: &Schema) -> Result<(), SqlError>;
+
+    /// Says which changes a table takes.
+    fn sink_changes(&self, sink: &SinkDescriptor) -> Result<SinkChanges, SqlError>;
 
     /// Returns the hosts that hold each range on their own disks, one answer for each range; empty where that means nothing.
     /// Never fails a plan.

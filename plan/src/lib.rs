@@ -8,6 +8,7 @@
 
 pub mod target;
 pub mod panes;
+pub mod memory;
 mod words;
 mod deep_stack;
 pub mod sql_type;

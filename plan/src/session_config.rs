@@ -17,6 +17,7 @@ use thalweg_graph::{
 
 use crate::{
     functions::{self, zone::Zone},
+    memory::{batch_rows, pool_bytes},
     rules::{self, SpillableJoins},
     target::Target,
 };
@@ -43,6 +44,7 @@ pub fn planning_state(options: &Options, runtime: Arc<RuntimeEnv>, target: Targe
         .with_config(session_config(options, target, memory_bytes))
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(rules::logical_rules())
         .with_expr_planners(functions::expr_planners())
         .with_analyzer_rule(Arc::new(functions::aggregate::LowerAggregates));
     let rules = match target {
@@ -63,7 +65,10 @@ pub fn planning_state(options: &Options, runtime: Arc<RuntimeEnv>, target: Targe
 }
 
 fn session_config(options: &Options, target: Target, memory_bytes: u64) -> SessionConfig {
-    let mut config = SessionConfig::new().with_target_partitions(target.partitions());
+    let partitions = target.partitions();
+    let mut config = SessionConfig::new()
+        .with_target_partitions(partitions)
+        .with_batch_size(batch_rows(memory_bytes, partitions as u64));
     let settings = config.options_mut();
     settings.sql_parser.enable_ident_normalization = false;
     settings.sql_parser.parse_float_as_decimal = true;
@@ -94,13 +99,13 @@ pub fn session_zone(options: &Options) -> Zone {
     local_time_zone(options).as_deref().and_then(Zone::named).unwrap_or(Zone::UTC)
 }
 
-/// The memory of a process that runs the plan: that of the pool here, or of a worker on a cluster.
+/// The pool of a process that runs the plan: the one here, or that of a worker on a cluster.
 fn memory_bytes(options: &Options, runtime: &RuntimeEnv, target: Target) -> u64 {
     match (target, runtime.memory_pool.memory_limit()) {
         (Target::Embedded { .. }, MemoryLimit::Finite(bytes)) => bytes as u64,
         (Target::Embedded { .. }, _) => u64::MAX,
         (Target::Cluster { .. }, _) => {
-            options.get(&options::PROCESS_MEMORY).map_or(u64::MAX, |MemorySize(bytes)| bytes)
+            options.get(&options::PROCESS_MEMORY).map_or(u64::MAX, |MemorySize(bytes)| pool_bytes(bytes))
         }
     }
 }

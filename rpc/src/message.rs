@@ -224,6 +224,7 @@ mod tests {
                 subpartitions: 4,
             }],
             output: Arc::new(output),
+            spills_joins: false,
             options: Arc::new([("a", "b")].into_iter().collect::<Options>()),
             checkpoints: Some(CheckpointFolder { folder: "file:///c".to_owned(), restored: None }),
         })

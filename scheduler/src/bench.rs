@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use thalweg_graph::{
     BUILD_ID, EdgeId, Failure, Fragment, JobEdge, JobGraph, JobId, JobStatus, JobVertex, Options,
     RuntimeMode, SqlError, TaskMetrics, VertexId, VertexOutput, WorkerId,
+    checkpoint::Manifest,
     exchange::{ExchangeKind, Partitioning},
     sql_error::SqlErrorCode,
     table::{Committable, SinkDescriptor},
@@ -16,7 +17,7 @@ use thalweg_graph::{
 use thalweg_rpc::{Registration, Session, TaskUpdate, ToLeader, ToWorker};
 use tokio::sync::mpsc;
 
-use crate::{Committer, JobManager, JobManagerConfig, Planner, Script};
+use crate::{CheckpointStorage, Committer, JobManager, JobManagerConfig, Planner, Script};
 
 /// Vertices of the job.
 const VERTICES: u32 = 4;
@@ -59,7 +60,8 @@ pub enum Error {
 pub async fn measure(tasks: u32, kind: ExchangeKind) -> Result<Measurement, Error> {
     let parallelism = (tasks / VERTICES).max(1);
     let config = JobManagerConfig::default();
-    let manager = JobManager::start(config, Arc::new(NoPlanner), Arc::new(NoCommitter)).await?;
+    let manager =
+        JobManager::start(config, Arc::new(NoPlanner), Arc::new(NoCommitter), Arc::new(NoStorage)).await?;
     let dispatcher = manager.dispatcher();
     for number in 0..WORKERS {
         let (worker, leader) = Session::<ToLeader, ToWorker>::pair();
@@ -185,7 +187,33 @@ impl Committer for NoCommitter {
         Ok(())
     }
 
+    async fn commit_checkpoint(
+        &self,
+        _: JobId,
+        _: &SinkDescriptor,
+        _: &[Committable],
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn abort(&self, _: JobId, _: &SinkDescriptor) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+struct NoStorage;
+
+#[async_trait]
+impl CheckpointStorage for NoStorage {
+    async fn write(&self, _: &str, _: &Manifest) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: &str, _: &[String]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn remove_folder(&self, _: &str) -> Result<(), Failure> {
         Ok(())
     }
 }

@@ -18,6 +18,14 @@ pub trait Committer: Send + Sync {
         committables: &[Committable],
     ) -> Result<(), Failure>;
 
+    /// Makes visible what one sink has prepared for a checkpoint. The job goes on: what else it has staged stays.
+    async fn commit_checkpoint(
+        &self,
+        job: JobId,
+        sink: &SinkDescriptor,
+        committables: &[Committable],
+    ) -> Result<(), Failure>;
+
     /// Removes everything that the job has staged for one sink.
     async fn abort(&self, job: JobId, sink: &SinkDescriptor) -> Result<(), Failure>;
 }

@@ -17,6 +17,7 @@ use axum::serve::ListenerExt as _;
 use thalweg_deploy::{Container, Deployment};
 
 use crate::{
+    checkpoint_storage::CheckpointStorage,
     clock::Clock,
     committer::Committer,
     dispatcher::{
@@ -66,6 +67,7 @@ impl JobManager {
         config: JobManagerConfig,
         planner: Arc<dyn Planner>,
         committer: Arc<dyn Committer>,
+        storage: Arc<dyn CheckpointStorage>,
     ) -> Result<JobManager, Error> {
         let JobManagerConfig { options } = config;
         let workers = WorkerSettings {
@@ -80,8 +82,16 @@ impl JobManager {
         let (inputs, inbox) = mpsc::channel(INBOX);
         let cluster = Cluster::new(workers, ended_max);
         let to_itself = inputs.downgrade();
-        let driver =
-            Driver::new(cluster, clock, options.clone(), planner, committer, results.clone(), to_itself);
+        let driver = Driver::new(
+            cluster,
+            clock,
+            options.clone(),
+            planner,
+            committer,
+            storage,
+            results.clone(),
+            to_itself,
+        );
         tokio::spawn(driver.run(inbox));
         let gateway = WorkerGateway::new(inputs.clone(), results.clone());
         let dispatcher = DispatcherHandle { inputs, results };

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod view;
 pub mod planner;
 pub mod committer;
+pub mod checkpoint_storage;
 pub mod resource_manager;
 pub mod job_master;
 pub mod quorum;
@@ -20,8 +21,10 @@ pub mod rest;
 pub mod job_manager;
 pub mod bench;
 
+pub use checkpoint_storage::CheckpointStorage;
 pub use committer::Committer;
 pub use dispatcher::{DispatcherHandle, ResultStream, ScriptAccepted, ScriptJob, ScriptRequest};
 pub use job_manager::{JobManager, JobManagerConfig};
+pub use job_master::SavepointOrder;
 pub use planner::{Planner, Script, ScriptStatement, StatementOutcome};
 pub use view::{JobDetails, JobEnd, JobProgress, JobSummary};

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::Index, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{
-    Attempt, Failure, JobId, JobStatus, Options, RuntimeMode, TaskMetrics, TaskState, VertexId, WorkerId,
-    table::Column,
+    Attempt, CheckpointId, Failure, JobId, JobStatus, Options, RuntimeMode, TaskMetrics, TaskState, VertexId,
+    WorkerId, table::Column,
 };
 
 use crate::clock::Timestamp;
@@ -95,6 +95,8 @@ pub struct JobDetails {
     pub options: Arc<Options>,
     /// The columns of its result, for a query.
     pub result_columns: Option<Arc<[Column]>>,
+    /// The newest of its checkpoints and savepoints, oldest first.
+    pub checkpoints: Vec<CheckpointRecord>,
 }
 
 /// One vertex.
@@ -255,4 +257,57 @@ pub struct Overview {
     pub jobs_canceled: u32,
     /// Jobs that failed.
     pub jobs_failed: u32,
+}
+
+/// A checkpoint or savepoint of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckpointRecord {
+    /// Its number.
+    pub checkpoint: CheckpointId,
+    /// What has become of it.
+    pub status: CheckpointStatus,
+    /// Whether it belongs to the user.
+    pub savepoint: bool,
+    /// Its folder, as a URL.
+    pub path: String,
+    /// When it was begun.
+    pub triggered: Timestamp,
+    /// When it was complete or given up.
+    pub ended: Option<Timestamp>,
+    /// Bytes of the state that it keeps.
+    pub state_bytes: u64,
+    /// Those of them that were stored for it.
+    pub stored_bytes: u64,
+    /// The longest wait of a subtask for its last barrier.
+    pub alignment_ms_max: u64,
+    /// The longest time that a subtask stood still.
+    pub sync_ms_max: u64,
+    /// The longest time that storing a subtask's part took.
+    pub async_ms_max: u64,
+    /// How many subtasks take part.
+    pub subtasks: u32,
+    /// How many have answered.
+    pub acknowledged: u32,
+}
+
+/// What has become of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointStatus {
+    /// It is under way.
+    InProgress,
+    /// It is complete, and its output is visible.
+    Completed,
+    /// It was given up: why.
+    Failed(String),
+}
+
+/// How a savepoint that was asked for stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SavepointStatus {
+    /// It is under way, or waits for its turn.
+    InProgress,
+    /// It is complete: its folder, as a URL.
+    Completed(String),
+    /// It came to nothing: why.
+    Failed(String),
 }

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod tmp_dir;
 pub mod runtime;
+mod spill_pool;
 pub mod memory;
 pub mod counters;
 pub mod watermark;

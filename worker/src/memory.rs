@@ -7,23 +7,27 @@ use datafusion::{
     error::Result,
     execution::{
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::{FairSpillPool, MemoryLimit, MemoryPool, TrackConsumersPool},
+        memory_pool::{MemoryLimit, MemoryPool, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
 };
+use thalweg_plan::memory::pool_bytes;
 
-/// Code, stacks, metadata, decoders' buffers: what lives outside the pool.
-const BASE_BYTES: u64 = 128 << 20;
-/// A pool smaller than this runs nothing useful.
-const POOL_BYTES_MIN: u64 = 32 << 20;
+use crate::spill_pool::SpillPool;
+
 /// Consumers named in the error of a pool that is used up.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not zero");
 
+/// A sort that has spilled merges one run more for each of these in the pool. Unbounded it would take all that is free, and a sort
+/// beside it, as that of a join's other side, would find nothing.
+const MERGE_SHARE_BYTES: usize = 16 << 20;
+/// Fewer cannot be merged.
+const MERGED_RUNS_MIN: usize = 2;
+
 /// The pool of a worker that may use `memory_bytes` in all. To be handed to its process's connectors.
 pub fn pool(memory_bytes: u64) -> Arc<dyn MemoryPool> {
-    let bytes = memory_bytes.saturating_sub(BASE_BYTES).max(POOL_BYTES_MIN);
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED))
+    let bytes = usize::try_from(pool_bytes(memory_bytes)).unwrap_or(usize::MAX);
+    Arc::new(TrackConsumersPool::new(SpillPool::new(bytes), CONSUMERS_NAMED))
 }
 
 /// The pool that the connectors were given, so that sinks draw from the same one; a pool of its own for a worker whose connectors
@@ -41,7 +45,13 @@ pub fn runtime_env(
     pool: Arc<dyn MemoryPool>,
     spill_dirs: Vec<PathBuf>,
 ) -> Result<Arc<RuntimeEnv>> {
-    let disk_manager = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(spill_dirs));
+    let merged_runs = match pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => (bytes / MERGE_SHARE_BYTES).max(MERGED_RUNS_MIN),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => 0,
+    };
+    let disk_manager = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::Directories(spill_dirs))
+        .with_max_spill_merge_fan_in(merged_runs);
     RuntimeEnvBuilder::from_runtime_env(base)
         .with_memory_pool(pool)
         .with_disk_manager_builder(disk_manager)

@@ -172,19 +172,34 @@ impl TaskTable {
             }
             Err(Ended::Canceled) => TaskUpdate::Canceled,
             Err(Ended::Failed { kind, message }) => {
+                let kind = match kind {
+                    FailureKind::OutOfMemory if !self.holds_build_sides(attempt.job) => {
+                        &FailureKind::ResourceExhausted
+                    }
+                    kind => kind,
+                };
                 tracing::info!(%attempt, task = %task.descriptor.name, kind = kind.code(), %message, "task failed");
                 let failure = Failure::new(kind.clone(), message).of(attempt, self.exchange.worker.clone());
                 TaskUpdate::Failed { failure, metrics: task.metrics() }
             }
         };
+        if result.is_err() {
+            self.exchange.store.release_attempt(attempt);
+        }
         self.ended(&task, update).await;
         let why = match result {
             Ok(_) => return,
             Err(Ended::Canceled) => "its task was cancelled".to_owned(),
             Err(Ended::Failed { message, .. }) => format!("its task failed: {message}"),
         };
-        self.exchange.store.release_attempt(attempt);
         given_up.iter().for_each(|output| output.fail(&why));
+    }
+
+    /// Whether tasks of a job that run here would need less memory with joins that spill.
+    fn holds_build_sides(&self, job: JobId) -> bool {
+        let state = self.state.lock();
+        let mut known = state.jobs.get(&job).into_iter().flat_map(|job| job.attempts.values());
+        known.any(|known| known.task().is_some_and(|task| task.holds_build_sides()))
     }
 
     async fn begun(&self, attempt: Attempt) {

@@ -15,7 +15,7 @@ pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
 
-    /// Savepoint to make first (not supported yet)
+    /// Flink's old way to a savepoint
     #[arg(short = 's', long = "withSavepoint", value_name = "PATH", hide = true)]
     with_savepoint: Option<String>,
 
@@ -26,7 +26,7 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: Args) -> Result<()> {
     if args.with_savepoint.is_some() {
-        bail!("`--withSavepoint` is not supported yet: jobs are batch jobs, which keep no state");
+        bail!("`--withSavepoint` is deprecated in Flink and not there: use `thalweg stop -p <folder> <job>`");
     }
     let (_, address) = args.cluster.load()?;
     let rest = Rest::new(&address)?;

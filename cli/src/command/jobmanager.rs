@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use super::warn;
 use crate::{
+    checkpoint_files::CheckpointFiles,
     config::{self, ConfigArgs},
     connectors,
     interrupt::Shutdown,
@@ -47,11 +48,12 @@ pub async fn run(args: Args) -> Result<()> {
         .with_context(|| format!("cannot bind the control port {address}"))?;
     let connectors = connectors::open(&config.options)?;
     let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
-    let committer = Arc::new(TableCommitter::new(connectors));
+    let committer = Arc::new(TableCommitter::new(connectors.clone()));
+    let storage = Arc::new(CheckpointFiles::new(connectors));
     let worker_options: Vec<String> =
         config.options.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let job_manager =
-        JobManager::start(JobManagerConfig { options: config.options }, planner, committer).await?;
+    let manager_config = JobManagerConfig { options: config.options };
+    let job_manager = JobManager::start(manager_config, planner, committer, storage).await?;
     let bound = listener.local_addr()?;
     if args.workers > 0 {
         let workers = Process::new(ProcessConfig::this_binary(worker_options)?);

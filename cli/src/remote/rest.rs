@@ -24,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence of the JobManager after which a call is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Pause between two questions about a savepoint.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
 /// A JobManager.
 #[derive(Clone)]
 pub struct Rest {
@@ -111,6 +114,25 @@ impl Rest {
         }
         let response = self.send(Method::POST, "/sql/jobs", Some(&body)).await?;
         Ok(self.body::<Accepted>(response).await?.jobs)
+    }
+
+    /// Asks for a savepoint or the like and waits until it is complete; its folder.
+    pub async fn trigger(&self, job: JobId, what: &str, body: &Value) -> Result<String> {
+        let response = self.send(Method::POST, &format!("/jobs/{job}/{what}"), Some(body)).await?;
+        let asked: Value = self.body(response).await?;
+        let trigger = asked["request-id"].as_str().context("the JobManager gave no `request-id`")?;
+        loop {
+            let status: Value = self.get(&format!("/jobs/{job}/savepoints/{trigger}")).await?;
+            if status["status"]["id"] == "COMPLETED" {
+                let operation = &status["operation"];
+                if let Some(folder) = operation["location"].as_str() {
+                    return Ok(folder.to_owned());
+                }
+                let why = operation["failure-cause"]["stack-trace"].as_str().unwrap_or("it was given up");
+                return Err(anyhow!("{why}"));
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// A stream that ends when there is no more to tell.

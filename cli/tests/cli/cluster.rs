@@ -166,7 +166,12 @@ fn mistakes_are_told_in_one_line() {
     assert!(malformed.stderr.starts_with("error: invalid value '12' for '<JOB>': "), "{}", malformed.stderr);
     let savepoint = cluster.run(&["cancel", "-s", "/savepoints", job]);
     assert_eq!(savepoint.code, 1);
-    assert!(savepoint.stderr.contains("`--withSavepoint` is not supported yet"), "{}", savepoint.stderr);
+    assert!(savepoint.stderr.contains("use `thalweg stop -p"), "{}", savepoint.stderr);
+    for verb in [vec!["stop", "-p", "/savepoints"], vec!["savepoint"], vec!["checkpoint"]] {
+        let said = cluster.run(&[verb, vec![job]].concat());
+        assert_eq!(said.code, 1);
+        assert!(said.stderr.contains(&format!("there is no job `{job}`")), "{}", said.stderr);
+    }
     let missing = cluster.run(&["run", "/no/such/script.sql"]);
     assert_eq!(missing.code, 1);
     assert!(missing.stderr.contains("cannot read the script `/no/such/script.sql`"), "{}", missing.stderr);

@@ -104,15 +104,6 @@ fn options_are_checked() {
 }
 
 #[test]
-fn what_does_not_exist_yet_says_so() {
-    for verb in ["stop", "savepoint", "checkpoint"] {
-        let said = thalweg(&[verb, "--drain", "00000000000000000000000000000000"]);
-        assert_eq!(said.code, 1);
-        assert!(said.stderr.contains("is not supported yet"), "{}", said.stderr);
-    }
-}
-
-#[test]
 fn the_sessions_zone_and_parallelism_hold_for_what_follows() {
     let script = "SET 'table.local-time-zone' = 'GMT+2';
          SELECT TO_TIMESTAMP_LTZ(0, 3) AS t;

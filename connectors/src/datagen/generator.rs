@@ -1,7 +1,7 @@
 //! One column of made-up values. A value depends on the column's seed and the row's number alone, so that a table has the
 //! same rows however it is split and however often it is read.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray},
@@ -13,6 +13,7 @@ use thalweg_graph::options::Value as _;
 use crate::{
     error::{Error, Result},
     options::{Known, TableOptions, Takes, known},
+    random::{Sequence, fraction, mix},
 };
 
 /// What can be said of a column: `fields.<column>.<name>`.
@@ -37,7 +38,7 @@ const BASE_MS: i64 = 1_704_067_200_000;
 
 #[derive(Debug, Clone)]
 pub(super) struct Generator {
-    seed: u64,
+    random: Sequence,
     null_rate: f64,
     values: Values,
 }
@@ -85,7 +86,7 @@ impl Generator {
             return Err(column.invalid("null-rate", "a number from 0 to 1"));
         }
         let seed = column.text("seed").and_then(u64::parse).unwrap_or(0);
-        Ok(Self { seed: mix(seed ^ hash(field.name())), null_rate, values })
+        Ok(Self { random: Sequence::named(seed, field.name()), null_rate, values })
     }
 
     /// The rows after which a sequence is at its end.
@@ -98,13 +99,13 @@ impl Generator {
         }
     }
 
-    pub(super) fn column(&self, field: &Field, start: u64, end: u64) -> Result<ArrayRef> {
-        let random = |row: u64| mix(self.seed.wrapping_add(row.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let fraction = |row: u64| (random(row) >> 11) as f64 / (1u64 << 53) as f64;
-        let is_null = |row: u64| {
-            self.null_rate > 0.0 && (mix(random(row)) >> 11) as f64 / ((1u64 << 53) as f64) < self.null_rate
-        };
-        let rows = || (start..end).map(|row| (!is_null(row)).then_some(row));
+    /// The values of the rows with these numbers.
+    pub(super) fn column(&self, field: &Field, numbers: &[Range<u64>]) -> Result<ArrayRef> {
+        let random = |row: u64| self.random.at(row);
+        let fraction = |row: u64| fraction(random(row));
+        let is_null =
+            |row: u64| self.null_rate > 0.0 && crate::random::fraction(mix(random(row))) < self.null_rate;
+        let rows = || numbers.iter().cloned().flatten().map(|row| (!is_null(row)).then_some(row));
         let plain: ArrayRef = match &self.values {
             Values::Sequence { start, .. } => Arc::new(
                 rows().map(|row| row.map(|row| start.wrapping_add(row as i64))).collect::<Int64Array>(),
@@ -169,19 +170,6 @@ fn text(mut random: u64, length: u64, varies: bool) -> String {
         char::from(LETTERS[(random >> (position % 16 * 4)) as usize & 15])
     };
     (0..length).map(letter).collect()
-}
-
-/// The finaliser of SplitMix64.
-fn mix(mut value: u64) -> u64 {
-    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
-/// FNV-1a.
-fn hash(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The options of one column.

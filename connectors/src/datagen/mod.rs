@@ -1,25 +1,22 @@
-//! The `datagen` connector: a source of made-up rows, bounded here by `number-of-rows`.
+//! The `datagen` connector: a source of made-up rows, which ends with `number-of-rows` or with a sequence.
 
 mod generator;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{RecordBatch, RecordBatchOptions},
-    datatypes::{Schema, SchemaRef},
+    datatypes::SchemaRef,
 };
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{ColumnStatistics, Statistics, project_schema, stats::Precision},
     datasource::TableType,
-    error::DataFusionError,
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::Expr,
-    physical_plan::{ExecutionPlan, stream::RecordBatchStreamAdapter},
+    physical_plan::ExecutionPlan,
 };
-use futures::stream;
-use serde::{Deserialize, Serialize};
 use thalweg_graph::{source::Split, table::TableDescriptor};
 use thalweg_plan::{
     exec::{ConnectorScan, ConnectorSourceExec},
@@ -29,16 +26,21 @@ use thalweg_plan::{
 use self::generator::Generator;
 use crate::{
     error::{Error, Result},
+    numbered::{self, MakeRows, NumberedReader, Numbering},
     options::{self, Known, TableOptions, Takes, known},
+    source::{OpenReader, SourceReader},
 };
 
 const CONNECTOR: &str = "datagen";
 
+/// Rows a second of a stream that does not end, where nothing is said.
+const ROWS_PER_SECOND: u64 = 10_000;
+
 /// A table of made-up rows.
 #[derive(Debug, Clone)]
 pub struct Datagen {
-    /// Rows in all.
-    pub rows: u64,
+    /// How many rows, and how fast they come in a stream.
+    pub numbering: Numbering,
     /// One for each column.
     generators: Vec<Generator>,
 }
@@ -52,19 +54,12 @@ impl Datagen {
         let generators = schema.fields().iter().map(|field| Generator::of(field, options));
         let generators = generators.collect::<Result<Vec<_>>>()?;
         let sequence = generators.iter().filter_map(Generator::rows).min();
-        let rows = match (options.value::<u64>("number-of-rows"), sequence) {
-            (Some(rows), Some(sequence)) => rows.min(sequence),
-            (Some(rows), None) => rows,
-            (None, Some(sequence)) => sequence,
-            (None, None) => {
-                return Err(Error::InvalidOption(
-                    "connector `datagen` without `number-of-rows` never ends; set `number-of-rows`, or give a column \
-                     `fields.<column>.kind` = `sequence`"
-                        .to_owned(),
-                ));
-            }
-        };
-        Ok(Self { rows, generators })
+        let end = options.value::<u64>("number-of-rows").into_iter().chain(sequence).min();
+        let rate = options.value("rows-per-second").or(end.is_none().then_some(ROWS_PER_SECOND));
+        if rate == Some(0) {
+            return Err(Error::InvalidOption("option `rows-per-second` cannot be 0".to_owned()));
+        }
+        Ok(Self { numbering: Numbering { end, rate, stays: false }, generators })
     }
 }
 
@@ -97,29 +92,19 @@ fn check_names(table: &TableDescriptor) -> Result<()> {
     options::check(CONNECTOR, &general, GENERAL)
 }
 
-/// The rows of one split.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct RowRange {
-    start: u64,
-    end: u64,
-}
-
 /// The table for reading.
 #[derive(Debug)]
 pub struct DatagenTable {
     descriptor: TableDescriptor,
     schema: SchemaRef,
-    rows: u64,
+    numbering: Numbering,
 }
 
 impl DatagenTable {
     /// Of a table with its physical columns.
     pub fn new(descriptor: TableDescriptor, schema: SchemaRef) -> Result<Self> {
-        let rows = Datagen::of(&descriptor)?.rows;
-        if descriptor.options.contains_key("rows-per-second") {
-            tracing::info!(table = %descriptor.path, "`rows-per-second` has no meaning in batch mode");
-        }
-        Ok(Self { descriptor, schema, rows })
+        let numbering = Datagen::of(&descriptor)?.numbering;
+        Ok(Self { descriptor, schema, numbering })
     }
 }
 
@@ -140,63 +125,63 @@ impl TableProvider for DatagenTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        let partitions = session.config().target_partitions().max(1) as u64;
-        let split = |partition: u64| {
-            let (start, end) = (self.rows * partition / partitions, self.rows * (partition + 1) / partitions);
-            let descriptor = serde_json::to_vec(&RowRange { start, end });
-            let descriptor = descriptor.map_err(|error| DataFusionError::External(Box::new(error)))?.into();
-            let display = format!("rows {start}..{end}");
-            Ok(vec![Split { display, descriptor, size_bytes: end - start, hosts: Vec::new() }])
-        };
-        let splits = (0..partitions).map(split).collect::<datafusion::error::Result<Vec<_>>>()?;
         let schema = project_schema(&self.schema, projection)?;
         let statistics = Statistics {
-            num_rows: Precision::Exact(self.rows as usize),
+            num_rows: self.numbering.end.map_or(Precision::Absent, |rows| Precision::Exact(rows as usize)),
             total_byte_size: Precision::Absent,
             column_statistics: vec![ColumnStatistics::new_unknown(); schema.fields().len()],
         };
-        let scan = ConnectorScan { table: self.descriptor.clone(), projection: projection.cloned(), limit };
+        let scan = ConnectorScan::new(self.descriptor.clone(), projection.cloned(), limit);
+        let splits = self.numbering.deal(session.config().target_partitions());
         Ok(Arc::new(ConnectorSourceExec::new(scan, schema, splits).with_statistics(statistics)))
     }
 }
 
-/// Opens the rows of some splits of a scan; they will have `schema`.
+/// Opens the rows of some splits of a scan for a batch; they will have `schema`.
 pub fn open(
     scan: &ConnectorScan,
     splits: &[Split],
     schema: SchemaRef,
     context: &TaskContext,
 ) -> Result<SendableRecordBatchStream> {
-    let datagen = Datagen::of(&scan.table)?;
-    let positions: Vec<usize> = match &scan.projection {
-        Some(positions) => positions.clone(),
-        None => (0..datagen.generators.len()).collect(),
-    };
-    let generator = |position: &usize| datagen.generators.get(*position).cloned();
-    let generators: Vec<Generator> = positions.iter().filter_map(generator).collect();
-    let decode = |split: &Split| {
-        serde_json::from_slice::<RowRange>(&split.descriptor)
-            .map_err(|error| Error::Internal(error.to_string()))
-    };
-    let ranges = splits.iter().map(decode).collect::<Result<Vec<_>>>()?;
-    let step = context.session_config().batch_size().max(1);
-    let limit = scan.limit.map_or(u64::MAX, |limit| limit as u64);
-    let batches = ranges.into_iter().flat_map(move |RowRange { start, end }| {
-        let end = end.min(start.saturating_add(limit));
-        (start..end).step_by(step).map(move |first| (first, end.min(first + step as u64)))
-    });
-    let out = Arc::clone(&schema);
-    let rows = batches.map(move |(start, end)| Ok(generate(&generators, &out, start, end)?));
-    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(rows))))
+    let (numbering, rows) = rows(scan, &schema)?;
+    numbered::batches(scan, splits, schema, context, numbering, rows)
 }
 
-fn generate(generators: &[Generator], schema: &Arc<Schema>, start: u64, end: u64) -> Result<RecordBatch> {
-    let columns = generators.iter().zip(schema.fields());
-    let columns =
-        columns.map(|(generator, field)| generator.column(field, start, end)).collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some((end - start) as usize));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-        .map_err(|error| Error::Rows(error.into()))
+/// Opens a subtask's share of the rows of a stream.
+pub fn open_reader(request: OpenReader<'_>) -> Result<Box<dyn SourceReader>> {
+    let (numbering, rows) = rows(request.scan, &request.schema)?;
+    Ok(Box::new(NumberedReader::open(&request, numbering, rows)?))
+}
+
+/// What makes the rows of a scan.
+fn rows(scan: &ConnectorScan, schema: &SchemaRef) -> Result<(Numbering, DatagenRows)> {
+    let Datagen { numbering, generators } = Datagen::of(&scan.table)?;
+    let generators = match &scan.projection {
+        Some(positions) => {
+            positions.iter().filter_map(|position| generators.get(*position).cloned()).collect()
+        }
+        None => generators,
+    };
+    Ok((numbering, DatagenRows { generators, schema: Arc::clone(schema) }))
+}
+
+/// Makes rows, one generator for each column.
+struct DatagenRows {
+    generators: Vec<Generator>,
+    schema: SchemaRef,
+}
+
+impl MakeRows for DatagenRows {
+    fn rows(&mut self, numbers: &[Range<u64>]) -> Result<RecordBatch> {
+        let columns = self.generators.iter().zip(self.schema.fields());
+        let columns =
+            columns.map(|(generator, field)| generator.column(field, numbers)).collect::<Result<Vec<_>>>()?;
+        let rows: u64 = numbers.iter().map(|range| range.end - range.start).sum();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows as usize));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map_err(|error| Error::Rows(error.into()))
+    }
 }
 
 #[cfg(test)]
@@ -224,7 +209,8 @@ mod tests {
     fn rows(options: &[(&str, &str)], start: u64, end: u64) -> RecordBatch {
         let table = table(options);
         let schema = Arc::new(sql_type::schema(&table.columns).unwrap());
-        generate(&Datagen::of(&table).unwrap().generators, &schema, start, end).unwrap()
+        let mut rows = DatagenRows { generators: Datagen::of(&table).unwrap().generators, schema };
+        rows.rows(&[start..end]).unwrap()
     }
 
     #[test]
@@ -237,7 +223,7 @@ mod tests {
         ];
         let all = rows(&options, 0, 100);
         assert_eq!(all.slice(40, 20), rows(&options, 40, 60));
-        assert_eq!(Datagen::of(&table(&options)).unwrap().rows, 100);
+        assert_eq!(Datagen::of(&table(&options)).unwrap().numbering.end, Some(100));
     }
 
     #[test]
@@ -260,8 +246,17 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_table_and_unknown_columns_are_refused() {
-        assert!(Datagen::of(&table(&[])).unwrap_err().to_string().contains("number-of-rows"));
+    fn a_table_without_an_end_has_a_rate() {
+        let rate = |options: &[(&str, &str)]| Datagen::of(&table(options)).unwrap().numbering.rate;
+        assert_eq!(rate(&[]), Some(ROWS_PER_SECOND));
+        assert_eq!(rate(&[("number-of-rows", "5")]), None);
+        assert_eq!(rate(&[("number-of-rows", "5"), ("rows-per-second", "2")]), Some(2));
+        let error = Datagen::of(&table(&[("rows-per-second", "0")])).unwrap_err();
+        assert!(error.to_string().contains("rows-per-second"), "{error}");
+    }
+
+    #[test]
+    fn unknown_columns_and_options_are_refused() {
         let error = Datagen::of(&table(&[("number-of-rows", "1"), ("fields.nme.length", "1")])).unwrap_err();
         assert!(error.to_string().contains("did you mean `name`"), "{error}");
         let error = Datagen::of(&table(&[("number-of-rows", "1"), ("fields.name.lenght", "1")])).unwrap_err();

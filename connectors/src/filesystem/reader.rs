@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
     datatypes::{Schema, SchemaRef},
 };
 use datafusion::{
     error::DataFusionError,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_plan::stream::RecordBatchStreamAdapter,
+    physical_plan::{metrics::Count, stream::RecordBatchStreamAdapter},
 };
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::path::Path;
@@ -45,15 +45,18 @@ struct Scan {
     /// What goes out.
     schema: SchemaRef,
     batch_size: usize,
+    /// Rows that were left out.
+    skipped: Count,
 }
 
-/// Opens the rows of some splits of a scan; they will have `schema`.
+/// Opens the rows of some splits of a scan; they will have `schema`. Those that are left out are counted.
 pub fn open(
     file_systems: &Arc<FileSystems>,
     scan: &ConnectorScan,
     splits: &[Split],
     schema: SchemaRef,
     context: &TaskContext,
+    skipped: Count,
 ) -> Result<SendableRecordBatchStream> {
     let table_schema = metadata::scan_schema(&scan.table)?;
     let constant_columns = metadata::constant_columns(&scan.table);
@@ -74,6 +77,7 @@ pub fn open(
         constant_columns,
         schema: Arc::clone(&schema),
         batch_size: context.session_config().batch_size(),
+        skipped,
     });
     let splits = splits.iter().map(FileSplit::decode).collect::<Result<Vec<_>>>()?;
     let rows = stream::iter(splits).flat_map(move |split| scan_parts.read(split));
@@ -102,6 +106,19 @@ fn limited(
     .boxed()
 }
 
+/// Some rows of a batch with their own texts only: whoever counts memory would count those of the whole batch for each part.
+fn part(batch: &RecordBatch, start: usize, rows: usize) -> RecordBatch {
+    let slice = batch.slice(start, rows);
+    let own = |column: &ArrayRef| match column.as_string_view_opt() {
+        Some(texts) => Arc::new(texts.gc()) as ArrayRef,
+        None => Arc::clone(column),
+    };
+    let columns = slice.columns().iter().map(own).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(slice.schema(), columns, &options)
+        .expect("the columns are those of a batch")
+}
+
 impl Scan {
     fn read(self: &Arc<Self>, split: FileSplit) -> BoxStream<'static, Result<RecordBatch>> {
         let scan = Arc::clone(self);
@@ -111,7 +128,7 @@ impl Scan {
         };
         batches
             .and_then(move |batch| {
-                std::future::ready(scan.complete(&split, &batch).map(|batch| scan.sliced(&batch)))
+                std::future::ready(scan.complete(&split, &batch).map(|batch| scan.sliced(batch)))
             })
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
@@ -135,7 +152,7 @@ impl Scan {
             }
             _ => Box::new(JsonDecoder::new(JsonOptions::of(options), Arc::clone(&self.wanted_schema))),
         };
-        Ok(text::read(TextRange { store, location, url, range, file_bytes }, decoder))
+        Ok(text::read(TextRange { store, location, url, range, file_bytes }, decoder, self.skipped.clone()))
     }
 
     /// The wanted columns in their order, with the values that all rows of the split have.
@@ -159,8 +176,11 @@ impl Scan {
             .map_err(|error| Error::Rows(error.into()))
     }
 
-    fn sliced(&self, batch: &RecordBatch) -> Vec<RecordBatch> {
+    fn sliced(&self, batch: RecordBatch) -> Vec<RecordBatch> {
+        if batch.num_rows() <= self.batch_size {
+            return vec![batch];
+        }
         let starts = (0..batch.num_rows()).step_by(self.batch_size.max(1));
-        starts.map(|start| batch.slice(start, self.batch_size.min(batch.num_rows() - start))).collect()
+        starts.map(|start| part(&batch, start, self.batch_size.min(batch.num_rows() - start))).collect()
     }
 }

@@ -10,7 +10,7 @@ use super::{files::TableFile, options::FilesystemOptions};
 use crate::{
     error::{Error, Result},
     file_system::{Location, block_locations::hosts_of_range},
-    format::{FileFormat, csv, text::Compression},
+    format::{FileFormat, compression::Compression, csv},
     options::TableOptions,
 };
 

@@ -219,7 +219,7 @@ impl FilesystemTable {
         let statistics = splits::estimate(&self.schema, &files, projection);
         let partitions = session.config().target_partitions();
         let splits = splits::deal(&self.location, &self.options, &self.descriptor, files, partitions).await?;
-        let scan = ConnectorScan { table: self.descriptor.clone(), projection: projection.cloned(), limit };
+        let scan = ConnectorScan::new(self.descriptor.clone(), projection.cloned(), limit);
         let schema = project_schema(&self.schema, projection)?;
         Ok(Arc::new(ConnectorSourceExec::new(scan, schema, splits).with_statistics(statistics)))
     }

@@ -3,6 +3,9 @@
 pub mod schema;
 pub mod options;
 pub mod records;
+pub mod compression;
+pub mod hadoop_snappy;
+pub mod decompress;
 pub mod text;
 pub mod csv;
 pub mod json;
@@ -11,6 +14,7 @@ pub mod parquet;
 pub mod parquet_damage;
 pub mod infer;
 pub mod encode;
+pub mod compress;
 
 use thalweg_graph::table::nearest;
 

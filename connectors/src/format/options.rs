@@ -1,6 +1,6 @@
 //! The options of each format, by Flink's names where Flink has them.
 
-use super::FileFormat;
+use super::{FileFormat, compression::COMPRESSIONS};
 use crate::options::{Known, Takes, known};
 
 /// How Parquet columns are compressed.
@@ -17,6 +17,7 @@ const CSV: &[Known] = &[
     known("csv.null-literal", Takes::Text),
     known("csv.header", Takes::Bool),
     known("csv.multi-line", Takes::Bool),
+    known("csv.compression", Takes::OneOf(COMPRESSIONS)),
     known("csv.array-element-delimiter", Takes::Refused("columns of CSV files have simple types")),
     known("csv.write-bigdecimal-in-scientific-notation", Takes::Refused("decimals are written in full")),
 ];
@@ -26,6 +27,7 @@ const JSON: &[Known] = &[
     known("json.ignore-parse-errors", Takes::Bool),
     known("json.timestamp-format.standard", Takes::OneOf(&["SQL", "ISO-8601"])),
     known("json.encode.ignore-null-fields", Takes::Bool),
+    known("json.compression", Takes::OneOf(COMPRESSIONS)),
     known("json.encode.decimal-as-plain-number", Takes::Bool),
     known("json.map-null-key.mode", Takes::Refused("keys of maps cannot be NULL")),
     known("json.map-null-key.literal", Takes::Refused("keys of maps cannot be NULL")),

@@ -5,13 +5,15 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::{array::RecordBatch, compute::concat_batches};
 use bytes::{Buf, Bytes, BytesMut};
-use datafusion::{
-    datasource::file_format::file_compression_type::FileCompressionType, error::DataFusionError,
-};
+use datafusion::physical_plan::metrics::Count;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 
-use super::records::{Quoting, Scanner};
+use super::{
+    compression::Compression,
+    decompress,
+    records::{Quoting, Scanner},
+};
 use crate::error::{Error, Result};
 
 /// Bytes that are fetched at once; the next piece is under way while one is decoded.
@@ -19,44 +21,6 @@ const PIECE_BYTES: u64 = 2 << 20;
 /// A record longer than this is taken for a file of another format.
 const RECORD_BYTES_MAX: usize = 64 << 20;
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
-
-/// How a file is compressed, by the end of its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// `.gz`
-    Gzip,
-    /// `.bz2`
-    Bzip2,
-    /// `.zst`
-    Zstd,
-    /// `.xz`
-    Xz,
-}
-
-impl Compression {
-    /// Of a file.
-    pub fn of(path: &str) -> Self {
-        match path.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("gz" | "gzip") => Compression::Gzip,
-            Some("bz2") => Compression::Bzip2,
-            Some("zst" | "zstd") => Compression::Zstd,
-            Some("xz") => Compression::Xz,
-            _ => Compression::None,
-        }
-    }
-
-    fn file_type(self) -> FileCompressionType {
-        match self {
-            Compression::None => FileCompressionType::UNCOMPRESSED,
-            Compression::Gzip => FileCompressionType::GZIP,
-            Compression::Bzip2 => FileCompressionType::BZIP2,
-            Compression::Zstd => FileCompressionType::ZSTD,
-            Compression::Xz => FileCompressionType::XZ,
-        }
-    }
-}
 
 /// Turns records into rows.
 pub trait DecodeRecords: Send {
@@ -100,20 +64,7 @@ impl TextRange {
         let url = self.url.clone();
         let pieces =
             pieces.buffered(2).map_err(move |error| vanished(Error::from_store("read", &url, error)));
-        let compression = Compression::of(&self.url);
-        if compression == Compression::None {
-            return Ok(pieces.boxed());
-        }
-        let plain = compression.file_type().convert_stream(pieces.map_err(DataFusionError::from).boxed())?;
-        let url = self.url.clone();
-        Ok(plain
-            .map_err(move |error| match Error::from(error) {
-                Error::Rows(source) => {
-                    Error::Corrupt { path: url.clone(), format: "compressed", source: Box::new(source) }
-                }
-                own => own,
-            })
-            .boxed())
+        decompress::plain(Compression::of(&self.url), &self.url, pieces.boxed())
     }
 }
 
@@ -125,8 +76,12 @@ pub fn vanished(error: Error) -> Error {
     }
 }
 
-/// The rows of the records that begin in a range.
-pub fn read(range: TextRange, decoder: Box<dyn DecodeRecords>) -> BoxStream<'static, Result<RecordBatch>> {
+/// The rows of the records that begin in a range. Records that are left out are counted in `skipped`.
+pub fn read(
+    range: TextRange,
+    decoder: Box<dyn DecodeRecords>,
+    skipped: Count,
+) -> BoxStream<'static, Result<RecordBatch>> {
     let pieces = match range.bytes() {
         Ok(pieces) => pieces,
         Err(error) => return stream::iter([Err(error)]).boxed(),
@@ -139,7 +94,8 @@ pub fn read(range: TextRange, decoder: Box<dyn DecodeRecords>) -> BoxStream<'sta
         in_first_record: range.range.start > 0,
         header_records,
         line: 1,
-        skipped: 0,
+        skipped_here: 0,
+        skipped,
         done: range.range.is_empty(),
         range,
         pieces,
@@ -167,7 +123,9 @@ struct Reader {
     header_records: usize,
     /// The number of the next line, counted from the start of the range.
     line: u64,
-    skipped: u64,
+    /// Of this range; and of the whole scan.
+    skipped_here: usize,
+    skipped: Count,
     done: bool,
 }
 
@@ -181,14 +139,14 @@ impl Reader {
                 return Ok(Some(batch));
             }
         }
-        if self.skipped > 0 {
+        if self.skipped_here > 0 {
             tracing::warn!(
                 file = self.range.url,
-                rows = self.skipped,
+                rows = self.skipped_here,
                 "skipped malformed rows, as `{}.ignore-parse-errors` says",
                 self.decoder.format()
             );
-            self.skipped = 0;
+            self.skipped_here = 0;
         }
         Ok(None)
     }
@@ -289,7 +247,10 @@ impl Reader {
             start = end;
             match self.decoder.decode(record) {
                 Ok(batch) => batches.push(batch),
-                Err(_) if self.decoder.skips_malformed() => self.skipped += 1,
+                Err(_) if self.decoder.skips_malformed() => {
+                    self.skipped_here += 1;
+                    self.skipped.add(1);
+                }
                 Err(reason) => return Err(self.malformed(line, reason)),
             }
             line += newlines(record);

@@ -1,14 +1,17 @@
 //! The `print` connector: a sink that writes each row to the standard output of the process it runs in, as Flink does:
-//! `+I[a, b]`, or `name:1> +I[a, b]` with an identifier and several subtasks.
+//! `+I[a, b]`, or `name:1> +I[a, b]` with an identifier and several subtasks. Of rows that change, one that is taken back is `-D[..]`,
+//! and one that is replaced by the next is `-U[..]`, followed by `+U[..]`.
 
 use std::io::{self, Write};
 
 use arrow::{
-    array::RecordBatch,
+    array::{AsArray as _, RecordBatch},
+    datatypes::Int64Type,
     util::display::{ArrayFormatter, DurationFormat, FormatOptions},
 };
 use async_trait::async_trait;
 use thalweg_graph::{CheckpointId, table::Committable};
+use thalweg_plan::stream::changelog::is_updating;
 
 use crate::{
     error::{Error, Result},
@@ -53,24 +56,51 @@ impl Print {
 /// The rows of a batch as text, a line each.
 fn lines(prefix: &str, batch: &RecordBatch) -> Result<String> {
     let failed = |error: arrow::error::ArrowError| Error::Rows(error.into());
-    let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &FORMAT));
+    let weights = match is_updating(batch.schema_ref()) {
+        true => batch.columns().last().and_then(|weights| weights.as_primitive_opt::<Int64Type>()),
+        false => None,
+    };
+    let shown = batch.num_columns() - usize::from(weights.is_some());
+    let columns =
+        batch.columns()[..shown].iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &FORMAT));
     let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
     let mut text = String::new();
+    let weight = |row: usize| weights.map_or(1, |weights| weights.value(row));
+    let mut replaces = false;
     for row in 0..batch.num_rows() {
-        text.push_str(prefix);
-        text.push_str("+I[");
-        for (position, column) in columns.iter().enumerate() {
-            if position > 0 {
-                text.push_str(", ");
-            }
-            column
-                .value(row)
-                .write(&mut text)
-                .map_err(|_| Error::Internal("a value has no text".to_owned()))?;
+        let is_replaced = weight(row) == -1 && row + 1 < batch.num_rows() && weight(row + 1) == 1;
+        let kind = match (weight(row) > 0, replaces, is_replaced) {
+            (true, true, _) => "+U",
+            (true, false, _) => "+I",
+            (false, _, true) => "-U",
+            (false, _, false) => "-D",
+        };
+        replaces = is_replaced;
+        for _ in 0..weight(row).unsigned_abs() {
+            line(prefix, kind, &columns, row, &mut text)?;
         }
-        text.push_str("]\n");
     }
     Ok(text)
+}
+
+fn line(
+    prefix: &str,
+    kind: &str,
+    columns: &[ArrayFormatter<'_>],
+    row: usize,
+    text: &mut String,
+) -> Result<()> {
+    text.push_str(prefix);
+    text.push_str(kind);
+    text.push('[');
+    for (position, column) in columns.iter().enumerate() {
+        if position > 0 {
+            text.push_str(", ");
+        }
+        column.value(row).write(text).map_err(|_| Error::Internal("a value has no text".to_owned()))?;
+    }
+    text.push_str("]\n");
+    Ok(())
 }
 
 #[async_trait]
@@ -102,7 +132,8 @@ impl SinkWriter for Print {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int32Array, StringArray, TimestampMillisecondArray};
+    use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, TimestampMillisecondArray};
+    use thalweg_plan::stream::changelog::WEIGHT;
 
     use super::*;
 
@@ -120,5 +151,15 @@ mod tests {
             lines("p:1> ", &batch).unwrap(),
             "p:1> +I[1, x, y, 1970-01-01T00:00:00]\np:1> +I[null, , 1970-01-01T00:00:01.500]\n"
         );
+    }
+
+    #[test]
+    fn changes_look_like_flinks() {
+        let columns: [(&str, ArrayRef); 2] = [
+            ("a", Arc::new(Int32Array::from(vec![1, 1, 2, 3]))),
+            (WEIGHT, Arc::new(Int64Array::from(vec![-1, 1, 2, -1]))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        assert_eq!(lines("", &batch).unwrap(), "-U[1]\n+U[1]\n+I[2]\n+I[2]\n-D[3]\n");
     }
 }

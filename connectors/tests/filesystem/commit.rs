@@ -9,7 +9,7 @@ use crate::{
 
 /// The name of a file of job 1.
 fn part(n: u32) -> String {
-    format!("part-{}-0-0-{n}.json", &job(1).to_string()[..16])
+    format!("part-{}-0-0-0-{n}.json", &job(1).to_string()[..16])
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod commit;
+mod compression;
 mod harness;
 mod metadata;
 mod overwrite;

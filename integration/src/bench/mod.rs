@@ -8,3 +8,4 @@ pub mod cluster;
 pub mod latency;
 pub mod startup;
 pub mod scheduling;
+pub mod nexmark;

@@ -17,7 +17,9 @@ use thalweg_integration::{
         report::Report,
     },
     drill::{self, Drill},
+    nexmark,
     processes::{Binary, ClusterConfig},
+    stream_drill::{self, StreamDrill},
     tpch::{QUERIES, Scale},
     tpch_data,
 };
@@ -49,7 +51,7 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values_t = [Engine::Thalweg, Engine::Datafusion, Engine::Duckdb])]
         engines: Vec<Engine>,
     },
-    /// TPC-H on two worker processes of one slot, beside embedded with two threads
+    /// TPC-H on two worker processes of half as many slots as threads, beside embedded
     Cluster {
         #[command(flatten)]
         workload: WorkloadArgs,
@@ -71,6 +73,8 @@ enum Command {
         #[arg(long, default_value_t = 11)]
         repetitions: u32,
     },
+    /// Nexmark's queries over generated events into `blackhole`, as streams where they can be
+    Nexmark(NexmarkArgs),
     /// Kills workers at random moments of running jobs and checks the outcome
     Kill {
         #[arg(long, default_value = "0.1", value_parser = scale)]
@@ -81,6 +85,22 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Kills workers at random moments of streams with checkpoints and compares every row
+    StreamKill {
+        #[arg(long, default_value_t = 20_000_000)]
+        rows: u64,
+        #[arg(long, default_value_t = 20)]
+        jobs: u32,
+        /// Workers that are killed in each job
+        #[arg(long, default_value_t = 3)]
+        kills: u32,
+        /// Where the random moments come from; another one each time where none is given
+        #[arg(long)]
+        seed: Option<u64>,
+        /// A folder for checkpoints, as a URL
+        #[arg(long)]
+        checkpoints: Option<String>,
+    },
     /// Runs one engine in this process; used by the other commands
     #[command(hide = true)]
     Engine {
@@ -88,12 +108,39 @@ enum Command {
         #[command(flatten)]
         workload: WorkloadArgs,
     },
+    /// Runs one query of Nexmark in this process; used by the other command
+    #[command(hide = true)]
+    NexmarkQuery(NexmarkArgs),
     /// Thalweg's own command line; the tests start workers by it
     #[command(hide = true, disable_help_flag = true)]
     Node {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Debug, Args)]
+struct NexmarkArgs {
+    /// Queries: `q0`, or `events` for all columns of all events; all where none are given
+    #[arg(long, value_delimiter = ',')]
+    queries: Vec<String>,
+    /// Events of each query; 10 million, and 3 million for heavy ones, where nothing is said
+    #[arg(long)]
+    events: Option<u64>,
+    #[arg(long, default_value_t = 2)]
+    parallelism: u32,
+    /// Options of Thalweg, `key=value`
+    #[arg(short = 'D', value_parser = option)]
+    define: Vec<(String, String)>,
+}
+
+impl NexmarkArgs {
+    fn workload(self) -> bench::nexmark::Workload {
+        let all = std::iter::once(nexmark::ALL_COLUMNS.to_owned()).chain(nexmark::queries());
+        let queries = if self.queries.is_empty() { all.collect() } else { self.queries };
+        let options: Options = self.define.into_iter().collect();
+        bench::nexmark::Workload { queries, events: self.events, parallelism: self.parallelism, options }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +192,10 @@ fn main() -> Result<ExitCode> {
             bench::engine::run_here(engine, &workload.workload()?)?;
             return Ok(ExitCode::SUCCESS);
         }
+        Command::NexmarkQuery(arguments) => {
+            bench::nexmark::run_here(&arguments.workload())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Node { arguments } => {
             thalweg::memory::keep_freed_buffers();
             let arguments = std::iter::once("thalweg".to_owned()).chain(arguments);
@@ -153,6 +204,7 @@ fn main() -> Result<ExitCode> {
         Command::Tpch { workload, rounds, engines } => {
             bench::tpch::run(&engines, &workload.workload()?, rounds)?
         }
+        Command::Nexmark(arguments) => bench::nexmark::run(&arguments.workload())?,
         command => on_cluster(command)?,
     };
     report.print(json.as_deref())?;
@@ -164,7 +216,9 @@ async fn on_cluster(command: Command) -> Result<Report> {
     let binary = Binary::beside_this()?;
     match command {
         Command::Cluster { workload, rounds } => {
-            bench::cluster::run(ClusterConfig::new(binary, 2, 1), &workload.workload()?, rounds).await
+            // As many slots as subtasks of a vertex, so that all can run at once.
+            let slots = workload.threads.div_ceil(2);
+            bench::cluster::run(ClusterConfig::new(binary, 2, slots), &workload.workload()?, rounds).await
         }
         Command::Latency { repetitions } => {
             bench::latency::run(ClusterConfig::new(binary, 1, 1), repetitions).await
@@ -177,8 +231,30 @@ async fn on_cluster(command: Command) -> Result<Report> {
             let drill = Drill { scale, kills, seed: seed.unwrap_or_else(rand::random) };
             kill(ClusterConfig::new(binary, drill::WORKERS, drill::SLOTS), drill).await
         }
+        Command::StreamKill { rows, jobs, kills, seed, checkpoints } => {
+            let seed = seed.unwrap_or_else(rand::random);
+            let drill = StreamDrill { rows, jobs, kills, seed, checkpoints };
+            let config = ClusterConfig::new(binary, stream_drill::WORKERS, stream_drill::SLOTS);
+            stream_kill(config, drill).await
+        }
         _ => unreachable!("the other commands need no cluster"),
     }
+}
+
+async fn stream_kill(config: ClusterConfig, drill: StreamDrill) -> Result<Report> {
+    let seed = drill.seed;
+    let method = format!("{} rows a job, three workers, seed {seed}; every row was right, once.", drill.rows);
+    let columns = ["killed after ms", "restarts", "undisturbed ms", "in all ms", "rows left"];
+    let mut report = Report::new("kill -9 of workers of a stream", &method, &columns);
+    let jobs = stream_drill::run(config, drill, |job| eprintln!("{job:?}")).await;
+    let jobs = jobs.with_context(|| format!("--seed {seed}"))?;
+    for job in &jobs {
+        let kills: Vec<String> = job.kills_after_ms.iter().map(u64::to_string).collect();
+        let numbers = [job.restarts, job.undisturbed_ms, job.total_ms, job.rows as u64];
+        report.row([kills.join(", ")].into_iter().chain(numbers.map(|number| number.to_string())));
+    }
+    report.figures = serde_json::json!({ "seed": seed, "jobs": jobs });
+    Ok(report)
 }
 
 async fn kill(config: ClusterConfig, drill: Drill) -> Result<Report> {

@@ -85,3 +85,22 @@ async fn plans_500_operators_deep_run() {
         }
     }
 }
+
+/// Joins of a table with itself.
+fn joined(times: usize) -> String {
+    let joins: Vec<String> = (1..=times)
+        .map(|number| format!("JOIN good g{number} ON g{}.id = g{number}.id", number - 1))
+        .collect();
+    format!("SELECT count(*) FROM good g0 {}", joins.join(" "))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_run_or_are_refused() {
+    for place in PLACES {
+        let (mut client, _folder) = session(place).await;
+        assert_eq!(text(&client.sql(&joined(15)).await.unwrap()), "3", "{place}");
+        fails(&mut client, place, &joined(60), &["operators nest", "write the inner ones"]).await;
+        fails(&mut client, place, &joined(500), &["the query has 500 joins, at most 200"]).await;
+        assert_eq!(text(&client.sql("SELECT 1").await.unwrap()), "1", "{place}");
+    }
+}

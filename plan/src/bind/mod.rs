@@ -3,6 +3,7 @@
 //! Tables are looked up ahead, since providers are made asynchronously; views and computed columns are planned into the
 //! query. `relations` (names in the query) `-> tables` (names to sources) `-> context` (what DataFusion's planner asks).
 
+mod boundedness;
 mod columns;
 mod context;
 mod depth;

@@ -104,6 +104,27 @@ impl Collector {
     }
 }
 
+/// The names that `WITH` clauses give, wherever they stand.
+pub fn with_names(query: &Query) -> Vec<String> {
+    let mut collector = WithNames { found: Vec::new() };
+    let _: ControlFlow<()> = query.visit(&mut collector);
+    collector.found
+}
+
+struct WithNames {
+    found: Vec<String>,
+}
+
+impl Visitor for WithNames {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.found.extend(tables.map(|table| table.alias.name.value.clone()));
+        ControlFlow::Continue(())
+    }
+}
+
 fn to_name(name: &ObjectName) -> Name {
     let start = name.span().start;
     Name {

@@ -16,7 +16,7 @@ use datafusion::{
 use thalweg_graph::{
     RuntimeMode, SqlError,
     sql_error::SqlErrorCode,
-    table::{Column, TablePath},
+    table::{Column, TableDescriptor, TablePath},
 };
 
 use super::{Binder, column, context::Found, relations::Hinted};
@@ -31,7 +31,7 @@ use crate::{
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// How many views may stand on each other; a view cannot be its own ground, but its names can be changed under it.
-const VIEW_DEPTH_MAX: usize = 64;
+pub(super) const VIEW_DEPTH_MAX: usize = 64;
 
 impl Binder<'_> {
     /// Looks up each name. What is not found is kept as a refusal, for the planner to meet.
@@ -92,17 +92,24 @@ impl Binder<'_> {
         }
         let plan = self.with_computed(path, table, provider)?;
         let plan = match watermark {
-            Some(watermark) => self.with_watermark(plan, watermark)?,
+            Some(watermark) => self.with_watermark(plan, watermark, &descriptor)?,
             None => plan,
         };
         Ok(Arc::new(ViewTable::new(plan, None)))
     }
 
-    fn with_watermark(&self, input: LogicalPlan, watermark: &Watermark) -> Result<LogicalPlan, SqlError> {
+    fn with_watermark(
+        &self,
+        input: LogicalPlan,
+        watermark: &Watermark,
+        table: &TableDescriptor,
+    ) -> Result<LogicalPlan, SqlError> {
         let expression = self.expression(&watermark.column, &watermark.expression, input.schema())?;
         let time = input.schema().qualified_field_with_unqualified_name(&watermark.column);
         let time = time.map_err(error::from_datafusion)?.into();
-        let node = WatermarkNode { time, expression, input };
+        let steady =
+            self.connectors.steady_columns(table).iter().map(|column| (*column).to_owned()).collect();
+        let node = WatermarkNode { time, expression, steady, input };
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 

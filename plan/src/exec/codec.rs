@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datafusion::{
     arrow::datatypes::Schema,
-    common::{DataFusionError, Result, not_impl_err},
+    common::{DataFusionError, Result, not_impl_err, plan_err},
     datasource::listing::PartitionedFile,
     execution::TaskContext,
     physical_expr::{
@@ -33,12 +33,28 @@ use super::{
     splits::{self, Scan, ScanSettings},
 };
 
+/// Operators that nest no deeper than this can always be decoded.
+const DEPTH_SAFE: usize = 30;
+
 /// Encodes a fragment. The files and splits of its scans stay out: they stand beside it in the job graph and are put back
 /// by [`put_splits`](super::put_splits).
 pub fn encode(plan: &Arc<dyn ExecutionPlan>) -> Result<Bytes> {
+    let depth = depth(plan);
     let (plan, scans) = splits::strip(plan)?;
     let plan = DeduplicatingProtoConverter {}.execution_plan_to_proto(&plan, &FragmentCodec)?;
-    Ok(FragmentMessage { plan: Some(plan), scans }.encode_to_vec().into())
+    let bytes = FragmentMessage { plan: Some(plan), scans }.encode_to_vec();
+    // The decoder takes a message only so deep.
+    if depth > DEPTH_SAFE && FragmentMessage::decode(bytes.as_slice()).is_err() {
+        return plan_err!(
+            "the query's operators nest {depth} deep, which is more than a task can be sent; write the inner ones, such as half of its \
+             joins, to a table and go on from that"
+        );
+    }
+    Ok(bytes.into())
+}
+
+fn depth(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    1 + plan.children().into_iter().map(depth).max().unwrap_or_default()
 }
 
 /// Bytes that are equal for plans that do the same over the same files. They are not for decoding: [`encode`] marks expressions

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
 use datafusion::{
     arrow::datatypes::SchemaRef,
     common::{Result, Statistics, internal_err, tree_node::TreeNodeRecursion},
@@ -12,7 +13,7 @@ use datafusion::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
         coop::make_cooperative,
         execution_plan::{Boundedness, EmissionType, SchedulingType},
-        metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet},
+        metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet},
         statistics::StatisticsArgs,
         stream::RecordBatchStreamAdapter,
     },
@@ -30,19 +31,36 @@ pub struct ConnectorScan {
     pub projection: Option<Vec<usize>>,
     /// Rows after which the reader may stop, in each partition.
     pub limit: Option<usize>,
+    /// Of each column wanted that is a ROW, the fields that are read; in the others may be anything that their types allow. `None`, or
+    /// no entry, is all of them.
+    pub read_fields: Vec<Option<Vec<String>>>,
+    /// What the connector has made of the filters that it takes, in its own words.
+    pub taken: Bytes,
+}
+
+impl ConnectorScan {
+    /// A scan of these columns, with all their fields and without a filter.
+    pub fn new(table: TableDescriptor, projection: Option<Vec<usize>>, limit: Option<usize>) -> Self {
+        Self { table, projection, limit, read_fields: Vec::new(), taken: Bytes::new() }
+    }
 }
 
 /// Opens sources in a task. Implemented by the connectors.
 pub trait OpenSource: Send + Sync {
-    /// The rows of some splits of a scan, with exactly the columns of `schema`.
+    /// The rows of some splits of a scan, with exactly the columns of `schema`. Rows that are left out because they cannot be
+    /// read are counted in `skipped`.
     fn open(
         &self,
         scan: &ConnectorScan,
         splits: &[Split],
         schema: SchemaRef,
         context: Arc<TaskContext>,
+        skipped: Count,
     ) -> Result<SendableRecordBatchStream>;
 }
+
+/// The counter, among a scan's, of rows that were left out because they cannot be read.
+pub const SKIPPED_ROWS: &str = "skipped_rows";
 
 /// The session-config extension under which [`ConnectorSourceExec`] finds the connectors.
 pub struct ConnectorReader(pub Arc<dyn OpenSource>);
@@ -80,6 +98,12 @@ impl ConnectorSourceExec {
         Self { statistics: Arc::new(statistics), ..self }
     }
 
+    /// The same scan with fewer fields of its columns wanted.
+    pub fn with_read_fields(&self, read_fields: Vec<Option<Vec<String>>>) -> Self {
+        let scan = ConnectorScan { read_fields, ..self.scan.clone() };
+        Self::new(scan, self.schema(), self.splits.clone()).with_statistics(self.statistics.as_ref().clone())
+    }
+
     /// The same scan with other splits.
     pub fn with_splits(&self, splits: Vec<Vec<Split>>) -> Self {
         Self::new(self.scan.clone(), self.schema(), splits).with_statistics(self.statistics.as_ref().clone())
@@ -89,7 +113,12 @@ impl ConnectorSourceExec {
 impl DisplayAs for ConnectorSourceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let schema = self.properties.eq_properties.schema();
-        let columns: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let read = self.scan.read_fields.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let columns = schema.fields().iter().zip(read).map(|(field, read)| match read {
+            Some(read) => format!("{}({})", field.name(), read.join(", ")),
+            None => field.name().clone(),
+        });
+        let columns: Vec<_> = columns.collect();
         let table = &self.scan.table;
         write!(
             f,
@@ -154,7 +183,8 @@ impl ExecutionPlan for ConnectorSourceExec {
             return internal_err!("table {} has no partition {partition}", self.scan.table.path);
         };
         // A source that always has rows would otherwise never give its thread back, not even to be cancelled.
-        let rows = reader.0.open(&self.scan, splits, self.schema(), context)?;
+        let skipped = MetricBuilder::new(&self.metrics).counter(SKIPPED_ROWS, partition);
+        let rows = reader.0.open(&self.scan, splits, self.schema(), context, skipped)?;
         let rows = make_cooperative(rows);
         let counted = BaselineMetrics::new(&self.metrics, partition);
         let rows = rows.inspect_ok(move |batch| counted.record_output(batch.num_rows()));

@@ -12,7 +12,7 @@ pub mod codec;
 pub mod splits;
 pub mod own_partition;
 
-pub use connector_source::{ConnectorReader, ConnectorScan, ConnectorSourceExec, OpenSource};
+pub use connector_source::{ConnectorReader, ConnectorScan, ConnectorSourceExec, OpenSource, SKIPPED_ROWS};
 pub use exchange_source::{Channel, ExchangeReader, ExchangeSourceExec, OpenExchange};
 pub use own_partition::own_partition;
 pub use runtime_filtered_scan::RuntimeFilteredScanExec;

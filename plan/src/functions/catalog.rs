@@ -15,7 +15,7 @@ use super::{
     aggregate,
     builtin::{Builtin, Family},
     collection, conditional,
-    conversion::{self, CastRewrite},
+    conversion::{self, CastRewrite, NamedCasts},
     hash, json, math,
     operators::{self, FlinkOperators},
     reuse::Reused,
@@ -76,8 +76,8 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
 
 /// The planners of operators, accesses and constructors: ours, then DataFusion's. The first that knows an expression plans it.
 pub fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
-    let ours: Arc<dyn ExprPlanner> = Arc::new(FlinkOperators);
-    [vec![ours], SessionStateDefaults::default_expr_planners()].concat()
+    let ours: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(FlinkOperators), Arc::new(NamedCasts)];
+    [ours, SessionStateDefaults::default_expr_planners()].concat()
 }
 
 /// Lists the functions that users may call, sorted by family and name.

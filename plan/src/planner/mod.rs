@@ -4,13 +4,17 @@ mod cut;
 mod deal;
 mod determinism;
 mod growth;
+mod joins;
 mod name;
+mod read_fields;
+mod recovery;
 mod streaming;
 
 use std::sync::Arc;
 
 use datafusion::{
     common::tree_node::TreeNode,
+    error::DataFusionError,
     execution::SessionState,
     logical_expr::LogicalPlan,
     physical_plan::{
@@ -27,6 +31,7 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor},
 };
 
+pub use self::recovery::{Fate, fates};
 use self::{
     cut::{Cut, CutVertex},
     deal::Dealer,
@@ -76,6 +81,7 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
     for root in &request.roots {
         refuse_recursion(&root.plan)?;
         growth::check(&root.plan)?;
+        joins::check(&root.plan)?;
     }
     let (vertices, edges) = match request.mode {
         RuntimeMode::Batch => batch(&request).await?,
@@ -102,6 +108,11 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
         result_columns,
     };
     graph.validate().map_err(|error| SqlError::new(SqlErrorCode::Internal, error.to_string()))?;
+    let checkpoint = request.options.get(&options::RECOVERY_PATH).unwrap_or_default();
+    if request.mode == RuntimeMode::Streaming && !checkpoint.is_empty() {
+        let manifest = request.connectors.checkpoint(&checkpoint).await?;
+        recovery::check(&graph, &manifest, request.options)?;
+    }
     Ok(graph)
 }
 
@@ -123,7 +134,7 @@ async fn batch(request: &PlanRequest<'_>) -> Result<(Vec<JobVertex>, Vec<JobEdge
     let mut cut = Cut::default();
     for root in &request.roots {
         let plan = window::lower(root.plan.clone(), request.state).map_err(error::from_datafusion)?;
-        let plan = request.state.create_physical_plan(&plan).await.map_err(error::from_datafusion)?;
+        let plan = physical(&plan, request.state).await.map_err(error::from_datafusion)?;
         let (plan, output) = match &root.output {
             RootOutput::Sink(sink) => (plan, VertexOutput::Sink(sink.clone())),
             RootOutput::Result(_) => (gathered(plan), VertexOutput::Result),
@@ -135,6 +146,14 @@ async fn batch(request: &PlanRequest<'_>) -> Result<(Vec<JobVertex>, Vec<JobEdge
     }
     let edges = edges(request, &cut)?;
     Ok((vertices(request, cut.vertices).await?, edges))
+}
+
+async fn physical(
+    plan: &LogicalPlan,
+    state: &SessionState,
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let plan = read_fields::tell_scans(state.optimize(plan)?)?;
+    state.query_planner().create_physical_plan(&plan, state).await
 }
 
 /// A recursive query's branches share a table in memory, which no fragment can carry.

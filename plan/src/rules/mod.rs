@@ -1,15 +1,22 @@
-//! Our own rules of the physical optimiser, one file each.
+//! Our own rules of the optimiser, logical and physical ones, one file each.
 
+mod filter_constants;
 mod join_order;
 mod partitionwise_union;
 mod runtime_filters;
 mod spillable_joins;
+mod build_sides;
 mod unmatched_build_rows;
 
 use std::sync::Arc;
 
-use datafusion::physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer};
+use datafusion::{
+    optimizer::{Optimizer, OptimizerRule},
+    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
+};
 
+pub use build_sides::{holds_build_sides, without_build_sides};
+pub use filter_constants::FilterConstants;
 pub use join_order::JoinOrder;
 pub use partitionwise_union::PartitionwiseUnions;
 pub use runtime_filters::{RuntimeFilters, add_runtime_filters};
@@ -17,6 +24,13 @@ pub use spillable_joins::SpillableJoins;
 pub use unmatched_build_rows::{UnmatchedBuildRows, emits_unmatched_build_rows};
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+/// DataFusion's logical rules, with ours.
+pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    rules.insert(0, Arc::new(FilterConstants));
+    rules
+}
 
 /// DataFusion's physical rules, with those added that make better plans.
 pub fn physical_rules(spillable_joins: SpillableJoins) -> Vec<Rule> {

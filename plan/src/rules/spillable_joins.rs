@@ -42,7 +42,10 @@ impl PhysicalOptimizerRule for SpillableJoins {
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| match node.downcast_ref::<HashJoinExec>() {
-            Some(join) if self.is_too_large(join, config) => Ok(Transformed::yes(sort_merge(join)?)),
+            Some(join) if self.is_too_large(join, config) => {
+                let inputs = [Arc::clone(join.left()), Arc::clone(join.right())];
+                Ok(Transformed::yes(sort_merge(join, inputs)?))
+            }
             _ => Ok(Transformed::no(node)),
         })
         .data()
@@ -59,11 +62,7 @@ impl PhysicalOptimizerRule for SpillableJoins {
 
 impl SpillableJoins {
     fn is_too_large(&self, join: &HashJoinExec, config: &ConfigOptions) -> bool {
-        // Whether a null-aware anti join returns anything depends on all rows of the other side, which no merge knows.
-        if join.null_aware {
-            return false;
-        }
-        let Some(bytes) = estimated_bytes(join.left()) else { return false };
+        let Some(bytes) = estimated_bytes(join.left()).filter(|_| can_merge(join)) else { return false };
         let partitions = config.execution.target_partitions.max(1) as u64;
         let held = match join.partition_mode() {
             PartitionMode::CollectLeft => bytes,
@@ -73,11 +72,20 @@ impl SpillableJoins {
     }
 }
 
-/// The same join, with the same columns.
-fn sort_merge(join: &HashJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
+/// Whether the same join can be done by merging. Whether a null-aware anti join returns anything depends on all rows of the other
+/// side, which no merge knows.
+pub(super) fn can_merge(join: &HashJoinExec) -> bool {
+    !join.null_aware
+}
+
+/// The same join of these inputs, with the same columns.
+pub(super) fn sort_merge(
+    join: &HashJoinExec,
+    [left, right]: [Arc<dyn ExecutionPlan>; 2],
+) -> Result<Arc<dyn ExecutionPlan>> {
     let merged: Arc<dyn ExecutionPlan> = Arc::new(SortMergeJoinExec::try_new(
-        Arc::clone(join.left()),
-        Arc::clone(join.right()),
+        left,
+        right,
         join.on().to_vec(),
         join.filter().cloned(),
         *join.join_type(),

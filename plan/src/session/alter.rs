@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use thalweg_graph::{SqlError, sql_error::SqlErrorCode, table::TablePath};
+use thalweg_graph::{RuntimeMode, SqlError, sql_error::SqlErrorCode, table::TablePath};
 
 use super::{DONE, Outcome, Session};
 use crate::{
@@ -22,7 +22,7 @@ impl Session {
         let mut changed = (*table).clone();
         change(&mut changed, alter.action)?;
         let state = self.state();
-        self.binder(&state).check_table(&changed)?;
+        self.binder(&state, RuntimeMode::Batch).check_table(&changed)?;
         self.connectors.validate(&changed.descriptor(&path, &BTreeMap::new()))?;
         self.replace(path, Entry::Table(Arc::new(changed)))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use thalweg_graph::{SqlError, sql_error::SqlErrorCode, table::Column};
+use thalweg_graph::{RuntimeMode, SqlError, sql_error::SqlErrorCode, table::Column};
 
 use super::{DONE, Outcome, Session};
 use crate::{
@@ -35,7 +35,7 @@ impl Session {
     /// The columns of a view's query under the names that the view gives them.
     pub(super) async fn view_columns(&self, query: &Query, names: &[Name]) -> Result<Vec<Column>, SqlError> {
         let state = self.state();
-        let plan = self.binder(&state).query(query).await?;
+        let plan = self.binder(&state, RuntimeMode::Batch).query(query).await?;
         let mut columns = output_columns(&plan)?;
         if let Some(name) = names.first().filter(|_| names.len() != columns.len()) {
             let message = format!("{} columns are named, the query gives {}", names.len(), columns.len());

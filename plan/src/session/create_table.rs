@@ -7,7 +7,7 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
 };
 use thalweg_graph::{
-    JobId, SqlError,
+    JobId, RuntimeMode, SqlError,
     sql_error::SqlErrorCode,
     table::{Column, TablePath, nearest},
 };
@@ -31,8 +31,8 @@ impl Session {
         let Some(path) = self.free_path(&create)? else { return Ok(DONE) };
         if create.query.is_some() {
             let state = self.state();
-            let (table, filled) = self.table_as(&path, &create, &state).await?;
-            let graph = self.plan(vec![self.sink_root(filled)?], text, job, &state).await?;
+            let (table, filled, mode) = self.table_as(&path, &create, &state).await?;
+            let graph = self.plan(vec![self.sink_root(filled)?], text, job, &state, mode).await?;
             self.put_table(path, table, &create)?;
             return Ok(Outcome::Job(Box::new(graph)));
         }
@@ -45,7 +45,7 @@ impl Session {
     /// Declares the table of a `CREATE TABLE AS` without planning the job that fills it.
     pub(super) async fn prepare_table_as(&mut self, create: CreateTable) -> Result<Prepared, SqlError> {
         let Some(path) = self.free_path(&create)? else { return Ok(Prepared::Nothing) };
-        let (table, _) = self.table_as(&path, &create, &self.state()).await?;
+        let (table, ..) = self.table_as(&path, &create, &self.state()).await?;
         self.put_table(path.clone(), table, &create)?;
         Ok(Prepared::Job { declared: Some(path) })
     }
@@ -103,7 +103,7 @@ impl Session {
     /// Checks the declaration in itself, then by its connector.
     fn check(&self, path: &TablePath, table: &Table) -> Result<(), SqlError> {
         let state = self.state();
-        self.binder(&state).check_table(table)?;
+        self.binder(&state, RuntimeMode::Batch).check_table(table)?;
         self.connectors.validate(&table.descriptor(path, &BTreeMap::new()))
     }
 
@@ -113,18 +113,19 @@ impl Session {
         path: &TablePath,
         create: &CreateTable,
         state: &SessionState,
-    ) -> Result<(Table, InsertInto), SqlError> {
+    ) -> Result<(Table, InsertInto, RuntimeMode), SqlError> {
         let Some(query) = &create.query else {
             return Err(create.name.error(SqlErrorCode::Internal, "this table has no query"));
         };
-        let plan = self.binder(state).query(query).await?;
+        let mode = self.mode(&[query], state)?;
+        let plan = self.binder(state, mode).query(query).await?;
         let plan = reordered(plan, &create.column_names)?;
         let table =
             Table { columns: merged(&create.table, &output_columns(&plan)?)?, ..create.table.clone() };
         self.check(path, &table)?;
         let plan = in_table_order(plan, &table)?;
-        let filled = self.binder(state).fill(path, &table, plan, create.replace)?;
-        Ok((table, filled))
+        let filled = self.binder(state, mode).fill(path, &table, plan, create.replace)?;
+        Ok((table, filled, mode))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `DESCRIBE`, and the rows of `SHOW COLUMNS`, in Flink's columns.
 
-use thalweg_graph::{SqlError, sql_error::SqlErrorCode, table::Column};
+use thalweg_graph::{RuntimeMode, SqlError, sql_error::SqlErrorCode, table::Column};
 
 use super::{Outcome, Rows, Session};
 use crate::{
@@ -10,8 +10,8 @@ use crate::{
     sql::command::ContainerKind,
 };
 
-/// Flink's columns.
-const COLUMNS: [&str; 6] = ["name", "type", "null", "key", "extras", "watermark"];
+/// Flink's columns; the last only where some column has a comment.
+const COLUMNS: [&str; 7] = ["name", "type", "null", "key", "extras", "watermark", "comment"];
 
 impl Session {
     pub(super) fn describe(&self, name: &Name) -> Result<Outcome, SqlError> {
@@ -20,7 +20,7 @@ impl Session {
 
     /// The columns of a table or view whose names are wanted.
     pub(super) fn described(&self, name: &Name, wanted: impl Fn(&str) -> bool) -> Result<Rows, SqlError> {
-        let mut rows = Rows::new(&COLUMNS);
+        let (mut rows, mut has_comments) = (Rows::new(&COLUMNS), false);
         match self.catalogs.get(name)?.1 {
             Entry::View(view) => {
                 for column in view.columns.iter().filter(|column| wanted(&column.name)) {
@@ -28,12 +28,20 @@ impl Session {
                 }
             }
             Entry::Table(table) => {
+                has_comments = table.columns.iter().any(|column| column.comment.is_some());
                 let state = self.state();
-                for column in self.binder(&state).columns(table)?.iter().filter(|column| wanted(&column.name))
+                for column in self
+                    .binder(&state, RuntimeMode::Batch)
+                    .columns(table)?
+                    .iter()
+                    .filter(|column| wanted(&column.name))
                 {
                     rows.push(table_row(table, column));
                 }
             }
+        }
+        if !has_comments {
+            rows.drop_last();
         }
         Ok(rows)
     }
@@ -95,18 +103,19 @@ impl Session {
     }
 }
 
-fn view_row(column: &Column) -> [Option<String>; 6] {
+fn view_row(column: &Column) -> [Option<String>; COLUMNS.len()] {
     let null = Some(column.nullable.to_string().to_uppercase());
-    [Some(column.name.clone()), Some(column.data_type.clone()), null, None, None, None]
+    [Some(column.name.clone()), Some(column.data_type.clone()), null, None, None, None, None]
 }
 
-fn table_row(table: &Table, column: &Column) -> [Option<String>; 6] {
+fn table_row(table: &Table, column: &Column) -> [Option<String>; COLUMNS.len()] {
     let [name, data_type, null, ..] = view_row(column);
     let key = table.primary_key.as_ref().filter(|key| key.columns.contains(&column.name));
     let key = key.map(|key| format!("PRI({})", key.columns.join(", ")));
     let watermark = table.watermark.as_ref().filter(|watermark| watermark.column == column.name);
     let watermark = watermark.map(|watermark| watermark.expression.clone());
-    [name, data_type, null, key, extras(table, &column.name), watermark]
+    let comment = table.column(&column.name).and_then(|column| column.comment.clone());
+    [name, data_type, null, key, extras(table, &column.name), watermark, comment]
 }
 
 fn extras(table: &Table, name: &str) -> Option<String> {

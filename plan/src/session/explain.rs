@@ -1,13 +1,13 @@
 //! `EXPLAIN`: what a statement becomes, from the query as it was understood to the job graph.
 
 use datafusion::{execution::SessionState, logical_expr::LogicalPlan};
-use thalweg_graph::{JobId, SqlError, explain, sql_error::SqlErrorCode};
+use thalweg_graph::{JobId, RuntimeMode, SqlError, explain, sql_error::SqlErrorCode};
 
 use super::{Outcome, Rows, Session};
 use crate::{
     error,
-    planner::{Root, RootOutput},
-    sql::command::{Command, Explain},
+    planner::{Root, RootOutput, fates},
+    sql::command::{Command, Explain, Insert, Query},
 };
 
 impl Session {
@@ -18,19 +18,22 @@ impl Session {
         job: JobId,
     ) -> Result<Outcome, SqlError> {
         let state = self.state();
-        let roots = match wanted.command.as_ref() {
-            Command::Query(query) => vec![self.query_root(query, &state).await?],
-            Command::Insert(insert) => self.insert_roots(std::slice::from_ref(insert), &state).await?,
-            Command::StatementSet(inserts) => self.insert_roots(inserts, &state).await?,
+        let (roots, mode) = match wanted.command.as_ref() {
+            Command::Query(query) => self.explained_query(query, &state).await?,
+            Command::Insert(insert) => self.explained_inserts(std::slice::from_ref(insert), &state).await?,
+            Command::StatementSet(inserts) => self.explained_inserts(inserts, &state).await?,
             Command::CreateTable(create) => match &create.query {
-                Some(query) => vec![self.query_root(query, &state).await?],
-                None => Vec::new(),
+                Some(query) => self.explained_query(query, &state).await?,
+                None => (Vec::new(), RuntimeMode::Batch),
             },
             _ => return Err(SqlError::new(SqlErrorCode::Invalid, "this statement has no plan")),
         };
+        if let Some(checkpoint) = &wanted.upgrade {
+            return self.explain_upgrade(checkpoint, roots, text, job, &state, mode).await;
+        }
         let mut sections = vec![section("Abstract Syntax Tree", &plans(&roots, |plan| Ok(plan.clone()))?)];
         sections.push(section("Optimized Logical Plan", &plans(&roots, |plan| optimized(plan, &state))?));
-        let graph = self.plan(roots, text, job, &state).await?;
+        let graph = self.plan(roots, text, job, &state, mode).await?;
         sections.push(section("Job Graph", &explain::text(&graph)));
         if wanted.details.contains(&"CHANGELOG_MODE") {
             sections.push(section("Changelog Mode", "every vertex: [I] (the job only inserts)"));
@@ -47,6 +50,45 @@ impl Session {
             sections.push(section("Physical Execution Plan", &json));
         }
         Rows::of("result", [sections.join("\n\n")]).outcome()
+    }
+
+    /// What becomes of the state of a checkpoint in a job, a line for each operator.
+    async fn explain_upgrade(
+        &self,
+        checkpoint: &str,
+        roots: Vec<Root>,
+        text: &str,
+        job: JobId,
+        state: &SessionState,
+        mode: RuntimeMode,
+    ) -> Result<Outcome, SqlError> {
+        if mode != RuntimeMode::Streaming {
+            let message = "a batch job keeps no state: `EXPLAIN UPGRADE` is for streams";
+            return Err(SqlError::new(SqlErrorCode::Invalid, message));
+        }
+        let graph = self.plan(roots, text, job, state, mode).await?;
+        let manifest = self.connectors.checkpoint(checkpoint).await?;
+        let fates = fates(&graph, &manifest)?;
+        Rows::of("result", fates.iter().map(|fate| format!("{} {}: {}", fate.what, fate.uid, fate.why)))
+            .outcome()
+    }
+
+    async fn explained_query(
+        &self,
+        query: &Query,
+        state: &SessionState,
+    ) -> Result<(Vec<Root>, RuntimeMode), SqlError> {
+        let mode = self.mode(&[query], state)?;
+        Ok((vec![self.query_root(query, state, mode).await?], mode))
+    }
+
+    async fn explained_inserts(
+        &self,
+        inserts: &[Insert],
+        state: &SessionState,
+    ) -> Result<(Vec<Root>, RuntimeMode), SqlError> {
+        let mode = self.insert_mode(inserts, state)?;
+        Ok((self.insert_roots(inserts, state, mode).await?, mode))
     }
 }
 

@@ -16,8 +16,9 @@ const NAME_CHARS_MAX: usize = 80;
 impl Session {
     pub(super) async fn query_job(&self, query: &Query, text: &str, job: JobId) -> Result<Outcome, SqlError> {
         let state = self.state();
-        let root = self.query_root(query, &state).await?;
-        Ok(Outcome::Job(Box::new(self.plan(vec![root], text, job, &state).await?)))
+        let mode = self.mode(&[query], &state)?;
+        let root = self.query_root(query, &state, mode).await?;
+        Ok(Outcome::Job(Box::new(self.plan(vec![root], text, job, &state, mode).await?)))
     }
 
     pub(super) async fn insert_job(
@@ -27,12 +28,18 @@ impl Session {
         job: JobId,
     ) -> Result<Outcome, SqlError> {
         let state = self.state();
-        let roots = self.insert_roots(inserts, &state).await?;
-        Ok(Outcome::Job(Box::new(self.plan(roots, text, job, &state).await?)))
+        let mode = self.insert_mode(inserts, &state)?;
+        let roots = self.insert_roots(inserts, &state, mode).await?;
+        Ok(Outcome::Job(Box::new(self.plan(roots, text, job, &state, mode).await?)))
     }
 
-    pub(super) async fn query_root(&self, query: &Query, state: &SessionState) -> Result<Root, SqlError> {
-        let plan = self.binder(state).query(query).await?;
+    pub(super) async fn query_root(
+        &self,
+        query: &Query,
+        state: &SessionState,
+        mode: RuntimeMode,
+    ) -> Result<Root, SqlError> {
+        let plan = self.binder(state, mode).query(query).await?;
         let columns = output_columns(&plan)?;
         Ok(Root { plan, output: RootOutput::Result(columns) })
     }
@@ -41,10 +48,11 @@ impl Session {
         &self,
         inserts: &[Insert],
         state: &SessionState,
+        mode: RuntimeMode,
     ) -> Result<Vec<Root>, SqlError> {
         let mut roots = Vec::with_capacity(inserts.len());
         for insert in inserts {
-            roots.push(self.sink_root(self.binder(state).insert(insert).await?)?);
+            roots.push(self.sink_root(self.binder(state, mode).insert(insert).await?)?);
         }
         Ok(roots)
     }
@@ -75,6 +83,7 @@ impl Session {
         text: &str,
         job: JobId,
         state: &SessionState,
+        mode: RuntimeMode,
     ) -> Result<JobGraph, SqlError> {
         self.check_options()?;
         let request = PlanRequest {
@@ -82,7 +91,7 @@ impl Session {
             name: self.job_name(text),
             statement: text.to_owned(),
             roots,
-            mode: self.mode(),
+            mode,
             options: &self.options,
             target: self.target(),
             connectors: self.connectors.as_ref(),
@@ -97,10 +106,42 @@ impl Session {
         Ok(())
     }
 
-    /// How jobs run: as a batch unless streaming is asked for, since every source ends.
-    pub(super) fn mode(&self) -> RuntimeMode {
-        let mode = self.options.get(&options::RUNTIME_MODE).unwrap_or_default();
-        if mode.eq_ignore_ascii_case("STREAMING") { RuntimeMode::Streaming } else { RuntimeMode::Batch }
+    /// How the job of some inserts runs.
+    pub(super) fn insert_mode(
+        &self,
+        inserts: &[Insert],
+        state: &SessionState,
+    ) -> Result<RuntimeMode, SqlError> {
+        self.mode(&inserts.iter().map(|insert| &insert.query).collect::<Vec<_>>(), state)
+    }
+
+    /// How a job of these queries runs: as it is asked for, else as a batch where all that it reads ends.
+    pub(super) fn mode(&self, queries: &[&Query], state: &SessionState) -> Result<RuntimeMode, SqlError> {
+        let key = options::RUNTIME_MODE.name;
+        let wish = self.options.get(&options::RUNTIME_MODE).unwrap_or_default().to_ascii_uppercase();
+        if wish == "STREAMING" {
+            return Ok(RuntimeMode::Streaming);
+        }
+        if !matches!(wish.as_str(), "AUTOMATIC" | "BATCH") {
+            let message =
+                format!("option `{key}` cannot be `{wish}`: expected `AUTOMATIC`, `BATCH` or `STREAMING`");
+            return Err(SqlError::new(SqlErrorCode::InvalidOption, message));
+        }
+        let binder = self.binder(state, RuntimeMode::Batch);
+        for query in queries {
+            match binder.unbounded(query)? {
+                Some(table) if wish == "BATCH" => {
+                    let message = format!(
+                        "table `{table}` does not end, and `{key}` is `BATCH`: set it to `STREAMING` or `AUTOMATIC`, or give the table \
+                         an end by its options"
+                    );
+                    return Err(SqlError::new(SqlErrorCode::Invalid, message));
+                }
+                Some(_) => return Ok(RuntimeMode::Streaming),
+                None => {}
+            }
+        }
+        Ok(RuntimeMode::Batch)
     }
 
     fn job_name(&self, text: &str) -> String {

@@ -17,7 +17,7 @@ mod show;
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
-use thalweg_graph::{JobGraph, JobId, Options, SqlError, options, table::TablePath};
+use thalweg_graph::{JobGraph, JobId, Options, RuntimeMode, SqlError, options, table::TablePath};
 
 use crate::{
     bind::{Binder, locate},
@@ -113,7 +113,8 @@ impl Session {
             self.check_options()?;
             let inserts = match statement.command()? {
                 Command::Query(query) => {
-                    self.query_root(&query, &self.state()).await?;
+                    let state = self.state();
+                    self.query_root(&query, &state, self.mode(&[&query], &state)?).await?;
                     return Ok(Prepared::Job { declared: None });
                 }
                 Command::Insert(insert) => vec![insert],
@@ -121,7 +122,8 @@ impl Session {
                 Command::CreateTable(create) => return self.prepare_table_as(*create).await,
                 _ => return Ok(Prepared::Nothing),
             };
-            self.insert_roots(&inserts, &self.state()).await?;
+            let state = self.state();
+            self.insert_roots(&inserts, &state, self.insert_mode(&inserts, &state)?).await?;
             Ok(Prepared::Job { declared: None })
         });
         prepared.await.map_err(|error| locate(error, statement.source()))
@@ -174,8 +176,9 @@ impl Session {
         planning_state(&self.options, self.connectors.runtime_env(), self.target())
     }
 
-    fn binder<'a>(&'a self, state: &'a SessionState) -> Binder<'a> {
-        Binder::new(&self.catalogs, self.connectors.as_ref(), state, self.mode())
+    /// What binds the queries of a job, or, as a batch, those that make none.
+    fn binder<'a>(&'a self, state: &'a SessionState, mode: RuntimeMode) -> Binder<'a> {
+        Binder::new(&self.catalogs, self.connectors.as_ref(), state, mode)
     }
 
     /// What jobs are planned for, with the parallelism that was set since the session's start.

@@ -35,6 +35,12 @@ impl Rows {
         }
     }
 
+    /// Takes the last column away.
+    pub fn drop_last(&mut self) {
+        self.names.pop();
+        self.columns.pop();
+    }
+
     /// The rows as a statement's outcome.
     pub fn outcome(self) -> Result<Outcome, SqlError> {
         let (schema, batches) = self.batches()?;

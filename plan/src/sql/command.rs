@@ -380,6 +380,8 @@ pub struct ShowFilter {
 pub struct Explain {
     /// `ESTIMATED_COST`, `CHANGELOG_MODE`, `PLAN_ADVICE`, `JSON_EXECUTION_PLAN`.
     pub details: Vec<&'static str>,
+    /// `UPGRADE 'checkpoint' FOR`: what becomes of a checkpoint's state, instead of the plan.
+    pub upgrade: Option<String>,
     /// What is explained.
     pub command: Box<Command>,
 }

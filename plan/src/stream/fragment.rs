@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thalweg_graph::EdgeId;
 
+use super::updating::{FinalResultSpec, GroupAggregateSpec, JoinSpec, TopNSpec};
 use crate::panes::{Panes, WindowBound};
 
 /// A head and the operators behind it, in the order in which rows pass them.
@@ -66,6 +67,8 @@ pub enum PairKind {
     WindowJoin(Box<WindowJoinSpec>),
     /// Joins rows whose times are not far apart, as they come.
     IntervalJoin(Box<IntervalJoinSpec>),
+    /// Joins all rows of both sides.
+    Join(Box<JoinSpec>),
 }
 
 /// One operator.
@@ -129,6 +132,14 @@ pub enum OperatorKind {
     OverAggregate(Box<OverAggregateSpec>),
     /// Holds rows until their window is complete, and puts out what a plan makes of those of complete windows.
     WithinWindows(Box<WithinWindowsSpec>),
+    /// Gives rows that are only added their weight, one, where rows that have weights come beside them.
+    AddWeights,
+    /// Aggregates all rows there are and puts out what changes.
+    GroupAggregate(Box<GroupAggregateSpec>),
+    /// Keeps the first rows in an order.
+    TopN(Box<TopNSpec>),
+    /// Puts out what there is when the input ends.
+    FinalResult(Box<FinalResultSpec>),
 }
 
 /// An aggregation by windows and keys.
@@ -265,6 +276,30 @@ pub enum OutputColumn {
     Bound(WindowBound),
     /// An aggregate, by its position.
     Aggregate(u32),
+}
+
+impl OperatorKind {
+    /// Whether it keeps something from one row to another.
+    pub fn has_state(&self) -> bool {
+        match self {
+            OperatorKind::Calc { .. }
+            | OperatorKind::Watermarks { .. }
+            | OperatorKind::AssignWindows { .. }
+            | OperatorKind::Expand { .. }
+            | OperatorKind::ProcessingTime { .. }
+            | OperatorKind::LocalTime
+            | OperatorKind::AddWeights => false,
+            OperatorKind::SessionAggregate(_)
+            | OperatorKind::AssignSessions(_)
+            | OperatorKind::OverAggregate(_)
+            | OperatorKind::WithinWindows(_)
+            | OperatorKind::GroupAggregate(_)
+            | OperatorKind::TopN(_)
+            | OperatorKind::FinalResult(_) => true,
+            // What the first phase holds goes on before a barrier.
+            OperatorKind::WindowAggregate(aggregate) => !matches!(aggregate.phase, Phase::Local { .. }),
+        }
+    }
 }
 
 impl StreamFragment {

@@ -4,7 +4,9 @@
 //! DataFusion describes the pieces (expressions, aggregates, scans) and computes their kernels; rows, watermarks and the end of
 //! input move through the chain in order.
 
+pub mod changelog;
 mod fragment;
+mod updating;
 mod watermark;
 
 pub use fragment::{
@@ -12,4 +14,5 @@ pub use fragment::{
     PairInput, PairKind, Phase, SessionAggregateSpec, StreamFragment, TimedRows, WindowAggregateSpec,
     WindowJoinSpec, WithinWindowsSpec,
 };
+pub use updating::{FinalResultSpec, GroupAggregateSpec, JoinKind, JoinSpec, SortKey, TopNSpec};
 pub use watermark::WatermarkNode;

@@ -1,6 +1,6 @@
 //! The logical node above a table that declares `WATERMARK FOR column AS expression`.
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, collections::HashSet, fmt};
 
 use datafusion::{
     common::{Column, DFSchema, DFSchemaRef, Result, internal_err},
@@ -16,6 +16,8 @@ pub struct WatermarkNode {
     pub time: Column,
     /// No row that follows will have a time at or before this.
     pub expression: Expr,
+    /// Columns by which rows may be left out below: every value of them keeps coming, so that time keeps rising.
+    pub steady: Vec<String>,
 }
 
 impl PartialOrd for WatermarkNode {
@@ -47,9 +49,16 @@ impl UserDefinedLogicalNodeCore for WatermarkNode {
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         match (<[Expr; 2]>::try_from(exprs), <[LogicalPlan; 1]>::try_from(inputs)) {
-            (Ok([Expr::Column(time), expression]), Ok([input])) => Ok(Self { input, time, expression }),
+            (Ok([Expr::Column(time), expression]), Ok([input])) => {
+                Ok(Self { input, time, expression, steady: self.steady.clone() })
+            }
             _ => internal_err!("a watermark has a column, an expression and an input"),
         }
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        let names = self.input.schema().fields().iter().map(|field| field.name().clone());
+        names.filter(|name| !self.steady.contains(name)).collect()
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {

@@ -18,11 +18,13 @@ use datafusion::{
 use tempfile::TempDir;
 use thalweg_graph::{
     JobGraph, JobId, Options, RuntimeMode, SqlError,
+    checkpoint::Manifest,
+    sql_error::SqlErrorCode,
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 use thalweg_plan::{
     Connectors, Target,
-    connect::FileRange,
+    connect::{FileRange, SinkChanges},
     planner::{PlanRequest, Root, RootOutput, plan_job},
     session_config::{planning_state, session_state},
 };
@@ -163,6 +165,14 @@ impl Connectors for NoConnectors {
         Ok(())
     }
 
+    fn is_bounded(&self, _: &TableDescriptor) -> bool {
+        true
+    }
+
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError> {
+        Err(SqlError::new(SqlErrorCode::Invalid, format!("there is no checkpoint `{url}`")))
+    }
+
     async fn infer_columns(&self, _: &TableDescriptor) -> Result<Vec<Column>, SqlError> {
         Ok(Vec::new())
     }
@@ -178,6 +188,10 @@ impl Connectors for NoConnectors {
 
     fn validate_sink(&self, _: &SinkDescriptor, _: &Schema) -> Result<(), SqlError> {
         Ok(())
+    }
+
+    fn sink_changes(&self, _: &SinkDescriptor) -> Result<SinkChanges, SqlError> {
+        Ok(SinkChanges::All)
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {

@@ -7,17 +7,18 @@ use std::{
 };
 
 use thalweg_graph::{
-    Attempt, BUILD_ID, Failure, JobEpoch, JobGraph, JobId, JobStatus, TaskDescriptor, WorkerId, options,
+    Attempt, BUILD_ID, CheckpointId, Failure, JobEpoch, JobGraph, JobId, JobStatus, TaskDescriptor, WorkerId,
+    checkpoint::Manifest, options,
 };
 use thalweg_rpc::{Registration, ToLeader, ToWorker};
 
 use super::Error;
 use crate::{
     clock::Timestamp,
-    job_master::{self, Event, ExecutionGraph, JobMaster, SinkOutput},
+    job_master::{self, Event, ExecutionGraph, JobMaster, SavepointOrder, SinkOutput},
     quorum::{self, Command, JobRecord, KeyRecord, PlannedLater, Refusal},
     resource_manager::{self, ResourceManager},
-    view::{JobDetails, JobEnd, SubtaskDetails},
+    view::{JobDetails, JobEnd, SavepointStatus, SubtaskDetails},
 };
 
 /// Tasks in one message to a worker, so that the first start while the others are still on their way.
@@ -38,6 +39,14 @@ pub enum Effect {
     Commit(JobId, Vec<SinkOutput>),
     /// Withdraw output; answered by [`Cluster::aborted`].
     Abort(JobId, Vec<SinkOutput>),
+    /// Write a checkpoint's manifest at a URL; answered by [`Cluster::checkpoint_stored`].
+    StoreCheckpoint(JobId, String, Box<Manifest>),
+    /// Make a checkpoint's output visible; answered by [`Cluster::checkpoint_committed`].
+    CommitCheckpoint(JobId, CheckpointId, Vec<SinkOutput>),
+    /// Remove a checkpoint, by the URL of its manifest, as far as those with these manifests do not need it.
+    RemoveCheckpoint(JobId, String, Vec<String>),
+    /// Remove a job's checkpoints, by the URL of their folder.
+    RemoveCheckpoints(JobId, String),
     /// A query runs: rows will come.
     ExpectResult(JobId),
     /// An attempt's rows are the result.
@@ -57,6 +66,8 @@ pub(super) struct Archived {
     pub(super) details: Arc<JobDetails>,
     /// In the order of the vertices.
     pub(super) subtasks: Vec<Vec<SubtaskDetails>>,
+    /// How the savepoints that were asked for have ended.
+    pub(super) savepoints: BTreeMap<String, SavepointStatus>,
 }
 
 /// How workers are watched, told to them when they register.
@@ -172,6 +183,60 @@ impl Cluster {
         self.settle(now);
     }
 
+    /// A checkpoint's manifest is written, or cannot be.
+    pub fn checkpoint_stored(
+        &mut self,
+        job: JobId,
+        checkpoint: CheckpointId,
+        outcome: Result<(), Failure>,
+        now: Timestamp,
+    ) {
+        self.tell(job, Event::CheckpointStored { checkpoint, outcome }, now);
+        self.settle(now);
+    }
+
+    /// The output of a checkpoint was made visible, or cannot be.
+    pub fn checkpoint_committed(
+        &mut self,
+        job: JobId,
+        checkpoint: CheckpointId,
+        outcome: Result<(), Failure>,
+        now: Timestamp,
+    ) {
+        if outcome.is_ok() {
+            // A job that has ended meanwhile keeps nothing open.
+            let _ = self.propose(Command::CheckpointVisible { job, checkpoint }, now);
+        }
+        self.tell(job, Event::CheckpointCommitted { checkpoint, outcome }, now);
+        self.settle(now);
+    }
+
+    /// Asks for a savepoint.
+    pub fn savepoint(&mut self, job: JobId, order: SavepointOrder, now: Timestamp) -> Result<(), Error> {
+        let Some(master) = self.masters.get(&job) else {
+            return Err(match self.state.job(job) {
+                Some(_) => Error::NotRunning(job),
+                None => Error::UnknownJob(job),
+            });
+        };
+        if !master.is_stream() {
+            return Err(Error::NoStream(job));
+        }
+        self.tell(job, Event::Savepoint(order), now);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// How a savepoint that was asked for stands.
+    pub fn savepoint_status(&self, job: JobId, trigger: &str) -> Result<SavepointStatus, Error> {
+        let running = self.masters.get(&job).and_then(|master| master.savepoint_status(trigger));
+        let archived = self.archive.get(&job).and_then(|archived| archived.savepoints.get(trigger).cloned());
+        running.or(archived).ok_or_else(|| match self.state.job(job) {
+            Some(_) => Error::UnknownTrigger { job, trigger: trigger.to_owned() },
+            None => Error::UnknownJob(job),
+        })
+    }
+
     /// A worker has opened a session.
     pub fn worker_registered(&mut self, session: SessionId, registration: Registration, now: Timestamp) {
         let worker = registration.worker.clone();
@@ -259,7 +324,9 @@ impl Cluster {
                 self.manage(actions, now);
             }
             // Rows go to the result store before they come here; a session registers once.
-            ToLeader::Snapshot { .. } => {}
+            ToLeader::Snapshot { attempt, checkpoint, snapshot } => {
+                self.tell(attempt.job, Event::Snapshot { attempt, checkpoint, snapshot }, now);
+            }
             ToLeader::Task { .. } | ToLeader::ResultChunk { .. } | ToLeader::Register(_) => {}
         }
         self.settle(now);
@@ -294,6 +361,9 @@ impl Cluster {
                     self.end(job, JobEnd { status: JobStatus::Canceled, failure: None }, now);
                 }
                 quorum::Effect::Commit(job, sinks) => self.effects.push(Effect::Commit(job, sinks)),
+                quorum::Effect::CommitCheckpoint(job, checkpoint, sinks) => {
+                    self.effects.push(Effect::CommitCheckpoint(job, checkpoint, sinks));
+                }
                 quorum::Effect::Ended(job) => {
                     let record = self.state.job(job).and_then(|record| record.end.clone());
                     self.effects.extend(record.map(|(end, _)| Effect::Ended(job, end)));
@@ -351,6 +421,23 @@ impl Cluster {
                 decided.expect("a job with a master has not ended");
             }
             Action::Abort(sinks) => self.effects.push(Effect::Abort(job, sinks)),
+            Action::TriggerCheckpoint { worker, attempts, barrier } => {
+                self.send(&worker, ToWorker::Checkpoint { term, attempts, barrier });
+            }
+            Action::NotifyCheckpoint { worker, attempts, checkpoint } => {
+                self.send(&worker, ToWorker::CheckpointCompleted { term, attempts, checkpoint });
+            }
+            Action::StoreCheckpoint { url, manifest } => {
+                self.effects.push(Effect::StoreCheckpoint(job, url, manifest));
+            }
+            Action::CompleteCheckpoint { completed, sinks } => {
+                let decided = self.propose(Command::CompleteCheckpoint { job, completed, sinks }, now);
+                decided.expect("a job with a master has not ended");
+            }
+            Action::RemoveCheckpoint { manifest, kept } => {
+                self.effects.push(Effect::RemoveCheckpoint(job, manifest, kept));
+            }
+            Action::RemoveCheckpoints { folder } => self.effects.push(Effect::RemoveCheckpoints(job, folder)),
             Action::Ended { status, failure, workers } => {
                 workers.iter().for_each(|worker| self.send(worker, ToWorker::ForgetJob { term, job }));
                 self.end(job, JobEnd { status, failure }, now);
@@ -367,7 +454,8 @@ impl Cluster {
             details.plan = plan.unwrap_or_default();
             let execution = self.masters.get(&job).map(JobMaster::execution);
             let subtasks = execution.map(ExecutionGraph::all_subtask_details).unwrap_or_default();
-            self.archive.insert(job, Archived { details: Arc::new(details), subtasks });
+            let savepoints = self.masters.get(&job).map(JobMaster::savepoint_statuses).unwrap_or_default();
+            self.archive.insert(job, Archived { details: Arc::new(details), subtasks, savepoints });
         }
         self.plans.remove(&job);
         self.masters.remove(&job);

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use thalweg_graph::{Failure, FailureKind, JobId};
+use thalweg_graph::{CheckpointId, Failure, FailureKind, JobId, checkpoint::Manifest};
 use tokio::{sync::mpsc, time};
 
 use super::input::Input;
-use crate::{committer::Committer, job_master::SinkOutput};
+use crate::{checkpoint_storage::CheckpointStorage, committer::Committer, job_master::SinkOutput};
 
 /// Tries of one sink before the job fails.
 const TRIES: u32 = 8;
@@ -38,6 +38,74 @@ pub(super) fn spawn_commit(
         });
         answer(&inbox, Input::Committed(job, outcome)).await;
     });
+}
+
+/// Makes visible what sinks have prepared for a checkpoint; the outcome comes back as input.
+pub(super) fn spawn_commit_checkpoint(
+    job: JobId,
+    checkpoint: CheckpointId,
+    sinks: Vec<SinkOutput>,
+    committer: Arc<dyn Committer>,
+    inbox: mpsc::WeakSender<Input>,
+) {
+    tokio::spawn(async move {
+        let committing = tokio::spawn(async move {
+            for SinkOutput { sink, committables } in &sinks {
+                retry(job, "commit of a checkpoint", || committer.commit_checkpoint(job, sink, committables))
+                    .await?;
+            }
+            Ok(())
+        });
+        let outcome = committing.await.unwrap_or_else(|error| {
+            let message = format!("the commit of checkpoint {checkpoint} stopped: {error}");
+            Err(Failure::new(FailureKind::Internal, message))
+        });
+        answer(&inbox, Input::CheckpointCommitted(job, checkpoint, outcome)).await;
+    });
+}
+
+/// Writes a checkpoint's manifest; the outcome comes back as input.
+pub(super) fn spawn_store(
+    job: JobId,
+    url: String,
+    manifest: Box<Manifest>,
+    storage: Arc<dyn CheckpointStorage>,
+    inbox: mpsc::WeakSender<Input>,
+) {
+    let checkpoint = manifest.checkpoint;
+    tokio::spawn(async move {
+        let storing =
+            tokio::spawn(async move { retry(job, "manifest", || storage.write(&url, &manifest)).await });
+        let outcome = storing.await.unwrap_or_else(|error| {
+            let message = format!("the manifest of checkpoint {checkpoint} was not written: {error}");
+            Err(Failure::new(FailureKind::Internal, message))
+        });
+        answer(&inbox, Input::CheckpointStored(job, checkpoint, outcome)).await;
+    });
+}
+
+/// Removes what a job's checkpoints have left: one that is not kept any more, or the folder of all. Nobody waits for it.
+pub(super) fn spawn_removal(job: JobId, removal: Removal, storage: Arc<dyn CheckpointStorage>) {
+    tokio::spawn(async move {
+        let removed = match &removal {
+            Removal::Checkpoint { manifest, kept } => {
+                retry(job, "removal", || storage.remove(manifest, kept)).await
+            }
+            Removal::Folder(folder) => retry(job, "removal", || storage.remove_folder(folder)).await,
+        };
+        if let Err(failure) = removed {
+            tracing::warn!(%job, ?removal, %failure, "files of a checkpoint are left behind");
+        }
+    });
+}
+
+/// What is to be removed.
+#[derive(Debug)]
+pub(super) enum Removal {
+    /// A checkpoint, by its manifest, as far as the others do not need it.
+    Checkpoint { manifest: String, kept: Vec<String> },
+    /// A folder.
+    Folder(String),
 }
 
 /// Withdraws the output of all sinks. What cannot be withdrawn stays in the staging folders, where no reader looks.

@@ -19,6 +19,7 @@ use super::{
     script,
 };
 use crate::{
+    checkpoint_storage::CheckpointStorage,
     clock::{Clock, Timestamp},
     committer::Committer,
     planner::Planner,
@@ -41,6 +42,7 @@ pub(crate) struct Driver {
     /// To itself, for tasks that come back with input.
     pub(super) inbox: mpsc::WeakSender<Input>,
     committer: Arc<dyn Committer>,
+    storage: Arc<dyn CheckpointStorage>,
     outboxes: BTreeMap<SessionId, Outbox>,
     watchers: BTreeMap<JobId, Watcher>,
     changed: BTreeSet<JobId>,
@@ -58,6 +60,7 @@ impl Driver {
         options: Options,
         planner: Arc<dyn Planner>,
         committer: Arc<dyn Committer>,
+        storage: Arc<dyn CheckpointStorage>,
         results: Arc<ResultStore>,
         inbox: mpsc::WeakSender<Input>,
     ) -> Self {
@@ -69,6 +72,7 @@ impl Driver {
             results,
             inbox,
             committer,
+            storage,
             outboxes: BTreeMap::new(),
             watchers: BTreeMap::new(),
             changed: BTreeSet::new(),
@@ -130,6 +134,12 @@ impl Driver {
             }
             Input::Committed(job, outcome) => self.cluster.committed(job, outcome, now),
             Input::Aborted(job) => self.cluster.aborted(job, now),
+            Input::CheckpointStored(job, checkpoint, outcome) => {
+                self.cluster.checkpoint_stored(job, checkpoint, outcome, now);
+            }
+            Input::CheckpointCommitted(job, checkpoint, outcome) => {
+                self.cluster.checkpoint_committed(job, checkpoint, outcome, now);
+            }
             Input::Stop(_) => unreachable!("taken before"),
         }
     }
@@ -140,6 +150,12 @@ impl Driver {
             Request::Submit(graph, reply) => drop(reply.send(self.cluster.submit(*graph, now))),
             Request::Script(request, reply) => script::open(self, request, reply),
             Request::Cancel(job, reply) => drop(reply.send(self.cluster.cancel(job, now))),
+            Request::Savepoint(job, order, reply) => {
+                drop(reply.send(self.cluster.savepoint(job, order, now)));
+            }
+            Request::SavepointStatus(job, trigger, reply) => {
+                drop(reply.send(self.cluster.savepoint_status(job, &trigger)));
+            }
             Request::Jobs(reply) => drop(reply.send(Ok(self.cluster.jobs()))),
             Request::Job(job, reply) => drop(reply.send(self.cluster.job(job))),
             Request::Vertex(job, vertex, reply) => drop(reply.send(self.cluster.vertex(job, vertex))),
@@ -172,6 +188,20 @@ impl Driver {
                 }
                 Effect::Abort(job, sinks) => {
                     commit::spawn_abort(job, sinks, self.committer.clone(), self.inbox.clone());
+                }
+                Effect::StoreCheckpoint(job, url, manifest) => {
+                    commit::spawn_store(job, url, manifest, self.storage.clone(), self.inbox.clone());
+                }
+                Effect::CommitCheckpoint(job, checkpoint, sinks) => {
+                    let (committer, inbox) = (self.committer.clone(), self.inbox.clone());
+                    commit::spawn_commit_checkpoint(job, checkpoint, sinks, committer, inbox);
+                }
+                Effect::RemoveCheckpoint(job, manifest, kept) => {
+                    let removal = commit::Removal::Checkpoint { manifest, kept };
+                    commit::spawn_removal(job, removal, self.storage.clone());
+                }
+                Effect::RemoveCheckpoints(job, folder) => {
+                    commit::spawn_removal(job, commit::Removal::Folder(folder), self.storage.clone());
                 }
                 Effect::ExpectResult(job) => self.results.expect(job),
                 Effect::PublishResult(attempt) => self.results.publish(attempt),

@@ -71,6 +71,20 @@ pub enum Error {
     /// The job was cancelled.
     #[error("job `{0}` was cancelled")]
     JobCanceled(JobId),
+    /// Only a job that runs can have a savepoint.
+    #[error("job `{0}` does not run")]
+    NotRunning(JobId),
+    /// Only a stream can have a savepoint.
+    #[error("job `{0}` is a batch job: it has no state to keep")]
+    NoStream(JobId),
+    /// Nobody asked for this savepoint, or so long ago that it was dropped.
+    #[error("job `{job}` knows no trigger `{trigger}`")]
+    UnknownTrigger {
+        /// The job.
+        job: JobId,
+        /// What was asked for.
+        trigger: String,
+    },
     /// The script was refused.
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -99,6 +113,9 @@ impl Error {
             Error::ResultUnreadable { .. } => "result-unreadable",
             Error::JobFailed { .. } => "job-failed",
             Error::JobCanceled(_) => "job-canceled",
+            Error::NotRunning(_) => "not-running",
+            Error::NoStream(_) => "no-stream",
+            Error::UnknownTrigger { .. } => "unknown-trigger",
             Error::Sql(error) => error.code.as_str(),
             Error::KeyReused(_) => "idempotency-key-reused",
             Error::Stopped => "stopping",

@@ -13,9 +13,11 @@ use super::{
     request::{Reply, Request, ScriptAccepted, ScriptRequest},
 };
 use crate::{
+    job_master::SavepointOrder,
     result_store::{Finished, JobResult, ResultStore, page::Page},
     view::{
-        JobDetails, JobEnd, JobProgress, JobSummary, Overview, SubtaskDetails, VertexDetails, WorkerDetails,
+        JobDetails, JobEnd, JobProgress, JobSummary, Overview, SavepointStatus, SubtaskDetails,
+        VertexDetails, WorkerDetails,
     },
 };
 
@@ -43,6 +45,16 @@ impl DispatcherHandle {
     /// Asks a job to cancel. Does nothing to a job that has ended or is about to make its output visible.
     pub async fn cancel(&self, job: JobId) -> Result<(), Error> {
         self.ask(|reply| Request::Cancel(job, reply)).await
+    }
+
+    /// Asks for a savepoint of a streaming job; see [`savepoint_status`](Self::savepoint_status) for how it goes.
+    pub async fn savepoint(&self, job: JobId, order: SavepointOrder) -> Result<(), Error> {
+        self.ask(|reply| Request::Savepoint(job, order, reply)).await
+    }
+
+    /// How a savepoint that was asked for stands.
+    pub async fn savepoint_status(&self, job: JobId, trigger: &str) -> Result<SavepointStatus, Error> {
+        self.ask(|reply| Request::SavepointStatus(job, trigger.to_owned(), reply)).await
     }
 
     /// Every job that is remembered, newest first.

@@ -1,6 +1,6 @@
 //! What comes into the dispatcher's task, from all sides.
 
-use thalweg_graph::{Failure, JobId, WorkerId};
+use thalweg_graph::{CheckpointId, Failure, JobId, WorkerId};
 use thalweg_rpc::{Registration, ToLeader, ToWorker};
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +26,10 @@ pub(crate) enum Input {
     SessionEnded { session: SessionId, worker: WorkerId },
     /// Output was made visible, or cannot be.
     Committed(JobId, Result<(), Failure>),
+    /// A checkpoint's manifest is written, or cannot be.
+    CheckpointStored(JobId, CheckpointId, Result<(), Failure>),
+    /// A checkpoint's output was made visible, or cannot be.
+    CheckpointCommitted(JobId, CheckpointId, Result<(), Failure>),
     /// Output was withdrawn, as far as possible.
     Aborted(JobId),
     /// The JobManager stops.

@@ -73,6 +73,7 @@ impl Cluster {
             parallelism: graph.map_or(0, |graph| graph.max_parallelism()),
             plan: Arc::default(),
             options: graph.map(|graph| Arc::new(graph.options.clone())).unwrap_or_default(),
+            checkpoints: master.map(JobMaster::checkpoint_records).unwrap_or_default(),
             result_columns: graph.and_then(|graph| graph.result_columns.clone()).map(Arc::from),
         })
     }

@@ -7,8 +7,10 @@ use thalweg_graph::{JobGraph, JobId, Options, VertexId};
 use tokio::sync::{oneshot, watch};
 
 use super::Error;
+use crate::job_master::SavepointOrder;
 use crate::view::{
-    JobDetails, JobProgress, JobSummary, Overview, SubtaskDetails, VertexDetails, WorkerDetails,
+    JobDetails, JobProgress, JobSummary, Overview, SavepointStatus, SubtaskDetails, VertexDetails,
+    WorkerDetails,
 };
 
 /// A script to run: its statements that make jobs run one after another.
@@ -61,6 +63,8 @@ pub(crate) enum Request {
     Submit(Box<JobGraph>, Reply<JobId>),
     Script(Box<ScriptRequest>, Reply<ScriptAccepted>),
     Cancel(JobId, Reply<()>),
+    Savepoint(JobId, SavepointOrder, Reply<()>),
+    SavepointStatus(JobId, String, Reply<SavepointStatus>),
     Jobs(Reply<Vec<JobSummary>>),
     Job(JobId, Reply<Arc<JobDetails>>),
     Vertex(JobId, VertexId, Reply<(VertexDetails, Vec<SubtaskDetails>)>),

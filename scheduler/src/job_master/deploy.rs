@@ -6,18 +6,29 @@ use thalweg_graph::{
     JobEpoch, JobVertex, Options, SubtaskId, TaskDescriptor,
     exchange::{InputGate, Producers, ResultPartitionDescriptor, ResultPartitionId, ResultPartitionLocation},
     source::SourceSplits,
-    task::TaskSplits,
+    task::{CheckpointFolder, TaskSplits},
 };
 
 use super::execution_graph::ExecutionGraph;
 use crate::resource_manager::SlotWish;
+
+/// What all subtasks that are deployed together are told.
+#[derive(Clone)]
+pub(super) struct Deployment {
+    /// The job's epoch.
+    pub epoch: JobEpoch,
+    /// Whether joins are to be those that spill.
+    pub spills_joins: bool,
+    /// Of a stream: where its state is kept.
+    pub checkpoints: Option<CheckpointFolder>,
+}
 
 impl ExecutionGraph {
     /// The order for a subtask. Its own slot and those of all its producers are known.
     pub(super) fn descriptor(
         &mut self,
         id: SubtaskId,
-        epoch: JobEpoch,
+        deployment: Deployment,
         options: &Arc<Options>,
     ) -> Arc<TaskDescriptor> {
         let inputs = self.input_gates(id);
@@ -26,7 +37,7 @@ impl ExecutionGraph {
         let execution = &self.vertices[id.vertex.index()];
         Arc::new(TaskDescriptor {
             attempt: self.attempt(id),
-            epoch,
+            epoch: deployment.epoch,
             name: vertex.name.clone(),
             build_id: self.graph.build_id.clone(),
             parallelism: vertex.parallelism,
@@ -35,8 +46,9 @@ impl ExecutionGraph {
             inputs,
             outputs,
             output: execution.output.clone(),
+            spills_joins: deployment.spills_joins,
             options: options.clone(),
-            checkpoints: None,
+            checkpoints: deployment.checkpoints,
         })
     }
 

@@ -3,13 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use thalweg_graph::{
-    Attempt, Failure, JobStatus, TaskDescriptor, TaskMetrics, WorkerId,
+    Attempt, CheckpointId, Failure, JobStatus, TaskDescriptor, TaskMetrics, WorkerId,
+    checkpoint::{Barrier, CompletedCheckpoint, Manifest, SubtaskSnapshot},
     exchange::ResultPartitionId,
     table::{Committable, SinkDescriptor},
 };
 use thalweg_rpc::{RunningTask, TaskUpdate};
 
-use super::RegionId;
+use super::{RegionId, checkpoints::SavepointOrder};
 use crate::resource_manager::{AllocationId, GrantedSlot, SlotWish};
 
 /// Something happened.
@@ -64,6 +65,31 @@ pub enum Event {
     Committed(Result<(), Failure>),
     /// The output was withdrawn, as far as possible.
     Aborted,
+    /// A subtask has stored what it kept at a barrier, or could not.
+    Snapshot {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which checkpoint.
+        checkpoint: CheckpointId,
+        /// What was kept.
+        snapshot: Result<Box<SubtaskSnapshot>, Failure>,
+    },
+    /// A checkpoint's manifest is written, or cannot be.
+    CheckpointStored {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// How it went.
+        outcome: Result<(), Failure>,
+    },
+    /// The output of a checkpoint was made visible, or cannot be.
+    CheckpointCommitted {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// How it went.
+        outcome: Result<(), Failure>,
+    },
+    /// Somebody wants a savepoint.
+    Savepoint(SavepointOrder),
     /// Time has passed.
     Tick,
 }
@@ -109,6 +135,50 @@ pub enum Action {
     PublishResult(Attempt),
     /// The rows that this attempt has sent are void.
     DropResult(Attempt),
+    /// Let a barrier pass from sources.
+    TriggerCheckpoint {
+        /// Where they run.
+        worker: WorkerId,
+        /// Their attempts.
+        attempts: Vec<Attempt>,
+        /// The barrier.
+        barrier: Barrier,
+    },
+    /// Tell sources that a checkpoint is complete.
+    NotifyCheckpoint {
+        /// Where they run.
+        worker: WorkerId,
+        /// Their attempts.
+        attempts: Vec<Attempt>,
+        /// Which.
+        checkpoint: CheckpointId,
+    },
+    /// Write a manifest; answered by `CheckpointStored`.
+    StoreCheckpoint {
+        /// Where, as a URL.
+        url: String,
+        /// The manifest.
+        manifest: Box<Manifest>,
+    },
+    /// The checkpoint is complete: make visible what was prepared for it; answered by `CheckpointCommitted`.
+    CompleteCheckpoint {
+        /// The checkpoint.
+        completed: CompletedCheckpoint,
+        /// What was prepared.
+        sinks: Vec<SinkOutput>,
+    },
+    /// A checkpoint is not kept any more.
+    RemoveCheckpoint {
+        /// Its manifest.
+        manifest: String,
+        /// The manifests of those that are, with which it may share files.
+        kept: Vec<String>,
+    },
+    /// No checkpoint of the job is kept.
+    RemoveCheckpoints {
+        /// Their folder.
+        folder: String,
+    },
     /// Make the output visible; answered by `Committed`.
     Commit(Vec<SinkOutput>),
     /// Withdraw the output; answered by `Aborted`.

@@ -13,7 +13,7 @@ use thalweg_graph::{
 };
 use thalweg_rpc::RunningTask;
 
-use super::{Action, JobMaster, RegionId, Stage, region::Phase};
+use super::{Action, JobMaster, RegionId, Stage, checkpoints::Checkpoints, region::Phase};
 use crate::{clock::Timestamp, view::FailureRecord};
 
 impl JobMaster {
@@ -29,10 +29,25 @@ impl JobMaster {
         if self.stage != Stage::Executing {
             return self.end_if_stopped(now);
         }
+        if failure.kind == FailureKind::StateLost && !self.fall_back() {
+            return self.fail(failure, now);
+        }
+        if failure.kind == FailureKind::OutOfMemory && !self.spills_joins {
+            return self.spill_joins(failure, now);
+        }
         match self.is_final(&failure) {
             Some(failure) => self.fail(failure, now),
             None => self.recover([region].into(), failure, already_known, now),
         }
+    }
+
+    /// All that runs, runs again with joins that spill, at once and whatever the restart strategy says: it is another way to run the
+    /// job, which is tried once.
+    fn spill_joins(&mut self, failure: Failure, now: Timestamp) {
+        self.spills_joins = true;
+        let has_tasks = |id: &RegionId| matches!(self.regions[*id].phase, Phase::Running);
+        let running = self.regions.ids().filter(has_tasks).collect();
+        self.recover(running, failure, true, now);
     }
 
     /// A consumer could not read a producer's output. Returns whether that was known before.
@@ -89,7 +104,7 @@ impl JobMaster {
     }
 
     /// Restarts regions after the strategy's delay, or ends the job if it allows no more.
-    fn recover(
+    pub(super) fn recover(
         &mut self,
         regions: BTreeSet<RegionId>,
         failure: Failure,
@@ -107,6 +122,7 @@ impl JobMaster {
                 None => return self.give_up(failure, now),
             },
         };
+        self.interrupt_checkpoint(now);
         self.reset(regions, until);
         self.set_status(JobStatus::Restarting, now);
         self.restart_delayed(now);
@@ -180,6 +196,9 @@ impl JobMaster {
         subtask.metrics = Default::default();
         subtask.committables.clear();
         subtask.output_lost = false;
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.last.remove(&id);
+        }
         for edge in outputs {
             self.execution.edges[edge.index()].producers = None;
         }
@@ -263,6 +282,9 @@ impl JobMaster {
 
     /// Lets regions go whose delay is over.
     pub(super) fn restart_delayed(&mut self, now: Timestamp) {
+        if self.checkpoints.as_ref().is_some_and(Checkpoints::is_committing) {
+            return;
+        }
         while let Some((until, id)) = self.delayed.first().copied() {
             if until > now {
                 return;

@@ -13,6 +13,10 @@ impl JobMaster {
         if self.stage != Stage::Executing {
             return;
         }
+        // A checkpoint under way goes first: its output comes before what is left.
+        if self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.pending.is_some()) {
+            return;
+        }
         // A consumer that has seen enough leaves producers behind that nobody reads.
         self.stop_everything();
         let sinks = self.sinks(true);
@@ -92,6 +96,8 @@ impl JobMaster {
     }
 
     fn stop(&mut self, status: JobStatus, now: Timestamp) {
+        self.interrupt_checkpoint(now);
+        self.refuse_savepoints("the job is ending");
         self.set_status(status, now);
         self.stage = Stage::Stopping { until: now.after(STOP_TIMEOUT) };
         self.stop_everything();
@@ -161,6 +167,8 @@ impl JobMaster {
     fn end(&mut self, status: JobStatus, now: Timestamp) {
         self.stage = Stage::Ended;
         self.set_status(status, now);
+        self.refuse_savepoints("the job has ended");
+        self.clean_checkpoints(status);
         let (failure, workers) = (self.failure.clone(), std::mem::take(&mut self.workers));
         self.actions.push(Action::Ended { status, failure, workers });
     }

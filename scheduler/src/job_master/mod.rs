@@ -4,6 +4,8 @@
 //! its tasks the output is committed; a failure that is not recovered from, or a cancel, stops all tasks and withdraws it.
 //! How failures are met stands in `failover.rs`.
 
+mod checkpointing;
+mod checkpoints;
 mod deploy;
 mod event;
 mod execution_graph;
@@ -19,17 +21,20 @@ use std::{
 };
 
 use thalweg_graph::{
-    Attempt, Failure, JobEpoch, JobGraph, JobStatus, Options, SubtaskId, TaskMetrics, TaskState, VertexId,
-    VertexOutput, WorkerId, options,
+    Attempt, Failure, JobEpoch, JobGraph, JobStatus, Options, RuntimeMode, SubtaskId, TaskMetrics, TaskState,
+    VertexId, VertexOutput, WorkerId, checkpoint::SubtaskSnapshot, options,
 };
 use thalweg_rpc::TaskUpdate;
 
 pub use self::{
+    checkpoints::SavepointOrder,
     event::{Action, Event, SinkOutput},
     execution_graph::ExecutionGraph,
     region::break_cycles,
 };
 use self::{
+    checkpoints::{CheckpointSettings, Checkpoints},
+    deploy::Deployment,
     region::{Phase, Regions},
     restart_strategy::RestartStrategy,
 };
@@ -50,6 +55,7 @@ pub struct Settings {
     failures_kept: usize,
     /// How long a request for slots that the cluster is too small for is kept.
     pub slot_timeout: Duration,
+    checkpoints: CheckpointSettings,
 }
 
 impl Settings {
@@ -59,6 +65,7 @@ impl Settings {
             strategy: RestartStrategy::read(job)?,
             failures_kept: job.get(&options::EXCEPTION_HISTORY)? as usize,
             slot_timeout: job.get(&options::SLOT_REQUEST_TIMEOUT)?,
+            checkpoints: CheckpointSettings::read(job)?,
         })
     }
 }
@@ -96,6 +103,8 @@ pub struct JobMaster {
     options: Arc<Options>,
     epoch: JobEpoch,
     settings: Settings,
+    /// Of a stream.
+    checkpoints: Option<Checkpoints>,
     stage: Stage,
     status: JobStatus,
     status_times: BTreeMap<JobStatus, Timestamp>,
@@ -110,6 +119,8 @@ pub struct JobMaster {
     failures: VecDeque<FailureRecord>,
     failures_dropped: bool,
     restarts: u32,
+    /// Whether tasks are deployed with joins that spill: memory has run out.
+    spills_joins: bool,
     failure: Option<Failure>,
     actions: Vec<Action>,
 }
@@ -117,7 +128,10 @@ pub struct JobMaster {
 impl JobMaster {
     /// A master for an accepted job: its graph is valid and without cycles of regions (see [`break_cycles`]).
     pub fn new(graph: Arc<JobGraph>, epoch: JobEpoch, settings: Settings, now: Timestamp) -> Self {
+        let is_stream = graph.mode == RuntimeMode::Streaming;
+        let checkpoints = is_stream.then(|| Checkpoints::new(graph.job, settings.checkpoints.clone()));
         Self {
+            checkpoints,
             regions: Regions::of(&graph),
             options: Arc::new(graph.options.clone()),
             execution: ExecutionGraph::new(graph),
@@ -134,6 +148,7 @@ impl JobMaster {
             failures: VecDeque::new(),
             failures_dropped: false,
             restarts: 0,
+            spills_joins: false,
             failure: None,
             actions: Vec::new(),
         }
@@ -157,6 +172,16 @@ impl JobMaster {
             Event::Cancel => self.cancel(now),
             Event::Committed(outcome) => self.committed(outcome, now),
             Event::Aborted => self.aborted(now),
+            Event::Snapshot { attempt, checkpoint, snapshot } => {
+                self.snapshot_taken(attempt, checkpoint, snapshot.map(|snapshot| *snapshot), now);
+            }
+            Event::CheckpointStored { checkpoint, outcome } => {
+                self.checkpoint_stored(checkpoint, outcome, now)
+            }
+            Event::CheckpointCommitted { checkpoint, outcome } => {
+                self.checkpoint_committed(checkpoint, outcome, now);
+            }
+            Event::Savepoint(order) => self.order_savepoint(order, now),
             Event::Tick => self.tick(now),
         }
         std::mem::take(&mut self.actions)
@@ -165,7 +190,13 @@ impl JobMaster {
     /// When a `Tick` has something to do next.
     pub fn deadline(&self) -> Option<Timestamp> {
         match self.stage {
-            Stage::Executing => self.delayed.first().map(|(until, _)| *until),
+            Stage::Executing => {
+                let checkpoints = self.checkpoints.as_ref();
+                let restart = self.delayed.first().map(|(until, _)| *until);
+                // Whoever waits for a commit is told when it is through.
+                let restart = restart.filter(|_| !checkpoints.is_some_and(Checkpoints::is_committing));
+                restart.into_iter().chain(checkpoints.and_then(Checkpoints::deadline)).min()
+            }
             Stage::Stopping { until } | Stage::Draining { until } => Some(until),
             Stage::Committing | Stage::Aborting | Stage::Ended => None,
         }
@@ -173,6 +204,7 @@ impl JobMaster {
 
     fn tick(&mut self, now: Timestamp) {
         self.restart_delayed(now);
+        self.checkpoint_tick(now);
         self.end_if_stopped(now);
     }
 
@@ -255,8 +287,10 @@ impl JobMaster {
         }
         // Only now are all producers' places known.
         let mut orders = BTreeMap::<&WorkerId, Vec<_>>::new();
+        let (epoch, spills_joins) = (self.epoch, self.spills_joins);
+        let deployment = Deployment { epoch, spills_joins, checkpoints: self.checkpoint_folder() };
         for subtask in subtasks {
-            let order = self.execution.descriptor(subtask, self.epoch, &self.options);
+            let order = self.execution.descriptor(subtask, deployment.clone(), &self.options);
             let location = &slots[(subtask.index - first) as usize % slots.len()].location;
             orders.entry(&location.worker).or_default().push(order);
         }
@@ -288,10 +322,15 @@ impl JobMaster {
             return;
         }
         match update {
-            TaskUpdate::Running => self.execution.set_state(attempt.subtask, TaskState::Running),
-            TaskUpdate::Finished { metrics, committables, last: _ } => {
-                self.execution.subtask_mut(attempt.subtask).committables = committables;
+            TaskUpdate::Running => {
+                self.execution.set_state(attempt.subtask, TaskState::Running);
+                self.plan_checkpoints(now);
+            }
+            TaskUpdate::Finished { metrics, committables, last } => {
+                self.execution.subtask_mut(attempt.subtask).committables = committables.clone();
                 self.attempt_ended(attempt, TaskState::Finished, metrics, now);
+                let last = last.map(|last| *last).unwrap_or_default();
+                self.note_last_snapshot(attempt.subtask, SubtaskSnapshot { committables, ..last });
                 self.task_finished(attempt, now);
             }
             TaskUpdate::Failed { failure, metrics } => {
@@ -396,5 +435,7 @@ fn not_running(attempt: Attempt, worker: &WorkerId) -> Failure {
     Failure::new(thalweg_graph::FailureKind::WorkerLost, message).of(attempt, worker.clone())
 }
 
+#[cfg(test)]
+mod checkpoint_tests;
 #[cfg(test)]
 mod tests;

@@ -92,6 +92,12 @@ impl World {
             Action::CancelTask { attempt, .. } => drop(self.canceling.insert(attempt)),
             Action::ReleasePartitions { partitions, .. } => self.released.extend(partitions),
             Action::PublishResult(_) | Action::DropResult(_) => {}
+            Action::TriggerCheckpoint { .. }
+            | Action::NotifyCheckpoint { .. }
+            | Action::StoreCheckpoint { .. }
+            | Action::CompleteCheckpoint { .. }
+            | Action::RemoveCheckpoint { .. }
+            | Action::RemoveCheckpoints { .. } => panic!("a batch has no checkpoints: {action:?}"),
             Action::Commit(sinks) => {
                 self.committing = true;
                 self.commits.push(sinks);
@@ -250,6 +256,23 @@ fn a_pipelined_region_runs_at_once_and_shares_slots() {
     assert_eq!(world.commits.len(), 1);
     assert_eq!(world.commits[0][0].committables.len(), 1);
     assert!(world.slots.is_empty());
+}
+
+#[test]
+fn a_job_whose_memory_ran_out_runs_again_at_once_with_joins_that_spill() {
+    let options = [("restart-strategy.type", "none")];
+    let mut world = World::start(graph(1, &[2, 1], &[(0, 1, Pipelined)], &options), 3);
+    world.grant();
+    let first = world.attempt(0, 0);
+    assert!(!world.running[&first].1.spills_joins);
+    world.fail(first, FailureKind::OutOfMemory, "no memory");
+    world.answer_cancels();
+    world.grant();
+    assert_eq!(world.running.len(), 3);
+    assert!(world.running.values().all(|(_, order)| order.spills_joins && order.attempt.number == 1));
+    // Once: then it is a failure like any other.
+    world.fail(world.attempt(0, 1), FailureKind::OutOfMemory, "no memory");
+    assert_eq!(world.run_to_end(), JobStatus::Failed);
 }
 
 #[test]

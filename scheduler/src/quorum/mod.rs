@@ -10,7 +10,9 @@ use std::{
     sync::Arc,
 };
 
-use thalweg_graph::{Failure, JobGraph, JobId, JobStatus, Term};
+use thalweg_graph::{
+    CheckpointId, Failure, JobGraph, JobId, JobStatus, Term, checkpoint::CompletedCheckpoint,
+};
 
 use crate::{clock::Timestamp, job_master::SinkOutput, view::JobEnd};
 
@@ -44,6 +46,23 @@ pub enum Command {
         job: JobId,
         /// What is to be made visible.
         sinks: Vec<SinkOutput>,
+    },
+    /// A checkpoint is complete: from now on it is the one to go on from, and what was prepared for it is to be made visible, whoever
+    /// leads.
+    CompleteCheckpoint {
+        /// Of which job.
+        job: JobId,
+        /// The checkpoint.
+        completed: CompletedCheckpoint,
+        /// What is to be made visible.
+        sinks: Vec<SinkOutput>,
+    },
+    /// What was prepared for a checkpoint is visible.
+    CheckpointVisible {
+        /// Of which job.
+        job: JobId,
+        /// Which.
+        checkpoint: CheckpointId,
     },
     /// A job is over.
     EndJob {
@@ -80,6 +99,8 @@ pub enum Effect {
     Cancel(JobId),
     /// Make its output visible.
     Commit(JobId, Vec<SinkOutput>),
+    /// Make a checkpoint's output visible.
+    CommitCheckpoint(JobId, CheckpointId, Vec<SinkOutput>),
     /// The job is over.
     Ended(JobId),
     /// The job is dropped: too many ended after it.
@@ -119,6 +140,10 @@ pub struct JobRecord {
     pub cancel_wished: bool,
     /// What is to be made visible, from the decision to the end.
     pub commit: Option<Vec<SinkOutput>>,
+    /// The newest complete checkpoint, not a savepoint.
+    pub checkpoint: Option<CompletedCheckpoint>,
+    /// What was prepared for checkpoints and is not known to be visible.
+    pub open_commits: BTreeMap<CheckpointId, Vec<SinkOutput>>,
     /// How and when it ended.
     pub end: Option<(JobEnd, Timestamp)>,
 }
@@ -166,6 +191,13 @@ impl State {
                 self.running(job)?.commit = Some(sinks.clone());
                 Ok(vec![Effect::Commit(job, sinks)])
             }
+            Command::CompleteCheckpoint { job, completed, sinks } => {
+                self.complete_checkpoint(job, completed, sinks)
+            }
+            Command::CheckpointVisible { job, checkpoint } => {
+                self.running(job)?.open_commits.remove(&checkpoint);
+                Ok(Vec::new())
+            }
             Command::EndJob { job, end, at } => self.end(job, end, at),
         }
     }
@@ -207,6 +239,8 @@ impl State {
             graph,
             cancel_wished: false,
             commit: None,
+            checkpoint: None,
+            open_commits: BTreeMap::new(),
             end: None,
         };
         self.jobs.insert(job, record);
@@ -239,11 +273,27 @@ impl State {
         Ok(vec![Effect::Cancel(job)])
     }
 
+    fn complete_checkpoint(
+        &mut self,
+        job: JobId,
+        completed: CompletedCheckpoint,
+        sinks: Vec<SinkOutput>,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let record = self.running(job)?;
+        let checkpoint = completed.checkpoint;
+        record.open_commits.insert(checkpoint, sinks.clone());
+        if !completed.savepoint {
+            record.checkpoint = Some(completed);
+        }
+        Ok(vec![Effect::CommitCheckpoint(job, checkpoint, sinks)])
+    }
+
     fn end(&mut self, job: JobId, end: JobEnd, at: Timestamp) -> Result<Vec<Effect>, Refusal> {
         let record = self.running(job)?;
         record.end = Some((end, at));
         record.graph = None;
         record.commit = None;
+        record.open_commits.clear();
         self.ended.push_back(job);
         let mut effects = vec![Effect::Ended(job)];
         while self.ended.len() > self.ended_max {

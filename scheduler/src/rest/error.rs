@@ -42,14 +42,16 @@ impl ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::UnknownJob(_) | Error::UnknownVertex { .. } | Error::UnknownWorker(_) => {
-                StatusCode::NOT_FOUND
-            }
+            Error::UnknownJob(_)
+            | Error::UnknownVertex { .. }
+            | Error::UnknownWorker(_)
+            | Error::UnknownTrigger { .. } => StatusCode::NOT_FOUND,
             Error::NoResult(_) | Error::NoPage { .. } => StatusCode::NOT_FOUND,
             Error::ResultGone(_) => StatusCode::GONE,
             Error::InvalidGraph(_) | Error::InvalidOption(_) | Error::Sql(_) => StatusCode::BAD_REQUEST,
             Error::OtherBuild { .. } | Error::JobExists(_) | Error::KeyReused(_) => StatusCode::CONFLICT,
-            Error::JobFailed { .. } | Error::JobCanceled(_) => StatusCode::CONFLICT,
+            Error::JobFailed { .. } | Error::JobCanceled(_) | Error::NotRunning(_) => StatusCode::CONFLICT,
+            Error::NoStream(_) => StatusCode::BAD_REQUEST,
             Error::ResultUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         };

@@ -7,7 +7,7 @@ use axum::{
     http::request::Parts,
 };
 use serde::Deserialize;
-use thalweg_graph::{JobId, VertexId};
+use thalweg_graph::{CheckpointId, JobId, VertexId};
 
 use super::error::ApiError;
 
@@ -15,6 +15,8 @@ use super::error::ApiError;
 struct Ids {
     jobid: String,
     vertexid: Option<String>,
+    triggerid: Option<String>,
+    checkpointid: Option<String>,
 }
 
 /// `{jobid}`.
@@ -22,6 +24,43 @@ pub struct JobPath(pub JobId);
 
 /// `{jobid}` and `{vertexid}`.
 pub struct VertexPath(pub JobId, pub VertexId);
+
+/// `{jobid}` and `{triggerid}`, which looks like a job's.
+pub struct TriggerPath(pub JobId, pub String);
+
+/// `{jobid}` and `{checkpointid}`.
+pub struct CheckpointPath(pub JobId, pub CheckpointId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TriggerPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Ids { jobid, triggerid, .. } = ids(parts, state).await?;
+        Ok(TriggerPath(parse(&jobid)?, trigger_id(&triggerid.unwrap_or_default())?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CheckpointPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Ids { jobid, checkpointid, .. } = ids(parts, state).await?;
+        let text = checkpointid.unwrap_or_default();
+        let checkpoint = text.parse().map_err(|_| {
+            ApiError::bad_request("malformed-id", format!("`{text}` is not the number of a checkpoint"))
+        })?;
+        Ok(CheckpointPath(parse(&jobid)?, CheckpointId(checkpoint)))
+    }
+}
+
+/// A trigger's id, which a client may choose.
+pub fn trigger_id(text: &str) -> Result<String, ApiError> {
+    let id: JobId = text.parse().map_err(|_| {
+        let text = format!("`{text}` is not a trigger id: expected 32 hexadecimal digits");
+        ApiError::bad_request("malformed-id", text)
+    })?;
+    Ok(id.to_string())
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for JobPath {
     type Rejection = ApiError;
@@ -35,7 +74,7 @@ impl<S: Send + Sync> FromRequestParts<S> for VertexPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Ids { jobid, vertexid } = ids(parts, state).await?;
+        let Ids { jobid, vertexid, .. } = ids(parts, state).await?;
         Ok(VertexPath(parse(&jobid)?, parse(&vertexid.unwrap_or_default())?))
     }
 }

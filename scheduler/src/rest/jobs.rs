@@ -118,6 +118,7 @@ pub(super) fn metrics(metrics: &TaskMetrics, complete: bool) -> Value {
         "write-bytes-complete": complete,
         "read-records": metrics.records_in,
         "read-records-complete": complete,
+        "skipped-records": metrics.records_skipped,
         "write-records": metrics.records_out,
         "write-records-complete": complete,
         "accumulated-backpressured-time": metrics.backpressured_ms,

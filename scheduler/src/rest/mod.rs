@@ -2,11 +2,13 @@
 //!
 //! `ROUTES` is the list of what is served; the router and the description at `/openapi.json` are both made from it.
 
+mod checkpoints;
 mod cluster;
 mod error;
 mod ids;
 mod jobs;
 mod openapi;
+mod savepoints;
 mod sql;
 mod vertices;
 mod worker_session;
@@ -50,6 +52,8 @@ struct Route {
     parameters: &'static [&'static str],
     /// The status of a good answer.
     status: u16,
+    /// The schema of the body; empty where none is taken.
+    body: &'static str,
     /// The schema of a good answer; empty where it is no JSON.
     schema: &'static str,
     handler: fn() -> MethodRouter<Api>,
@@ -62,7 +66,7 @@ const fn route(
     summary: &'static str,
     handler: fn() -> MethodRouter<Api>,
 ) -> Route {
-    Route { method, path, summary, parameters: &[], status: 200, schema, handler }
+    Route { method, path, summary, parameters: &[], status: 200, body: "", schema, handler }
 }
 
 #[rustfmt::skip]
@@ -80,10 +84,18 @@ const ROUTES: &[Route] = &[
     Route { parameters: &["maxExceptions"], ..route("get", "/jobs/{jobid}/exceptions", "JobExceptions", "Returns the failures that a job met.", || get(jobs::exceptions)) },
     Route { parameters: &["timeout"], ..route("get", "/jobs/{jobid}/wait", "JobEnd", "Waits for a job's end.", || get(jobs::wait)) },
     route("get", "/jobs/{jobid}/progress", "", "Streams a job's progress as server-sent events until its end.", || get(jobs::progress)),
+    route("get", "/jobs/{jobid}/checkpoints", "Checkpoints", "Returns a stream's checkpoints, the newest first.", || get(checkpoints::list)),
+    Route { status: 202, ..route("post", "/jobs/{jobid}/checkpoints", "Triggered", "Takes a checkpoint now.", || post(checkpoints::trigger)) },
+    route("get", "/jobs/{jobid}/checkpoints/config", "CheckpointConfig", "Returns how a stream takes checkpoints.", || get(checkpoints::config)),
+    route("get", "/jobs/{jobid}/checkpoints/details/{checkpointid}", "Checkpoint", "Returns one of a stream's newest checkpoints.", || get(checkpoints::details)),
+    route("get", "/jobs/{jobid}/checkpoints/{triggerid}", "TriggerStatus", "Returns how a checkpoint that was asked for stands.", || get(savepoints::status)),
+    Route { status: 202, body: "SavepointRequest", ..route("post", "/jobs/{jobid}/savepoints", "Triggered", "Takes a savepoint.", || post(savepoints::trigger)) },
+    route("get", "/jobs/{jobid}/savepoints/{triggerid}", "TriggerStatus", "Returns how a savepoint that was asked for stands.", || get(savepoints::status)),
+    Route { status: 202, body: "StopRequest", ..route("post", "/jobs/{jobid}/stop", "Triggered", "Takes a savepoint and ends the job behind it.", || post(savepoints::stop)) },
     route("get", "/jobs/{jobid}/vertices/{vertexid}", "Vertex", "Returns a vertex with its subtasks.", || get(vertices::details)),
     route("get", "/taskmanagers", "Workers", "Lists the workers.", || get(workers::list)),
     route("get", "/taskmanagers/{taskmanagerid}", "Worker", "Returns one worker.", || get(workers::details)),
-    Route { status: 202, ..route("post", "/sql/jobs", "ScriptAccepted", "Runs a SQL script.", || post(sql::submit)) },
+    Route { status: 202, body: "ScriptRequest", ..route("post", "/sql/jobs", "ScriptAccepted", "Runs a SQL script.", || post(sql::submit)) },
     Route { parameters: &["token", "format"], ..route("get", "/sql/jobs/{jobid}/result", "ResultPage", "Returns a page of a query's rows, or all as an Arrow IPC stream.", || get(sql::result)) },
     route("get", "/openapi.json", "Description", "Returns this description.", || get(openapi::serve)),
 ];

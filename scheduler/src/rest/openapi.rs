@@ -51,9 +51,9 @@ fn operation(route: &Route) -> Value {
             "default": refusal,
         },
     });
-    if route.method == "post" {
-        let content = json!({ "application/json": { "schema": reference("ScriptRequest") } });
-        operation["requestBody"] = json!({ "required": true, "content": content });
+    if !route.body.is_empty() {
+        let content = json!({ "application/json": { "schema": reference(route.body) } });
+        operation["requestBody"] = json!({ "required": route.body == "ScriptRequest", "content": content });
     }
     operation
 }

@@ -26,8 +26,6 @@ use super::{
 };
 use crate::counters::TaskCounters;
 
-/// Rows of a full batch.
-const BATCH_ROWS: usize = 8192;
 /// Fewer rows than this are never sent for lack of room to gather more.
 const BATCH_ROWS_MIN: usize = 256;
 /// Bytes that one stream gathers over one edge, all lanes together.
@@ -103,6 +101,7 @@ impl ResultPartition {
             partition: Arc::clone(self),
             partitioner,
             lanes: Lanes::Unsized(lanes),
+            batch_rows: context.session_config().batch_size().max(BATCH_ROWS_MIN),
             gathered: self.exchange.memory.new_empty(),
         })
     }
@@ -120,6 +119,11 @@ impl ResultPartition {
                 self.exchange.store.register_file(self.descriptor.id, file, same).map_err(external)
             }
         }
+    }
+
+    /// Whether consumers read it while it is being written: they notice when it is given up.
+    pub fn is_read_meanwhile(&self) -> bool {
+        matches!(self.target, Target::Queues(_))
     }
 
     /// Gives the output up. Consumers are told why.
@@ -190,6 +194,8 @@ pub struct PartitionWriter {
     partition: Arc<ResultPartition>,
     partitioner: Partitioner,
     lanes: Lanes,
+    /// Rows of a full batch.
+    batch_rows: usize,
     /// What the lanes hold, as the pool is told.
     gathered: MemoryReservation,
 }
@@ -209,7 +215,7 @@ impl PartitionWriter {
         if batch.num_rows() == 0 {
             return Ok(self.partition.demand());
         }
-        let (lanes, row_bytes) = self.lanes.sized(&batch);
+        let (lanes, row_bytes) = self.lanes.sized(&batch, self.batch_rows);
         for (lane, part) in self.partitioner.deal(batch)? {
             lanes[lane].push_batch(part)?;
             while let Some(full) = lanes[lane].next_completed_batch() {
@@ -248,10 +254,10 @@ impl PartitionWriter {
 }
 
 impl Lanes {
-    fn sized(&mut self, first: &RecordBatch) -> (&mut Vec<BatchCoalescer>, usize) {
+    fn sized(&mut self, first: &RecordBatch, batch_rows: usize) -> (&mut Vec<BatchCoalescer>, usize) {
         if let Lanes::Unsized(count) = *self {
             let row_bytes = (batch_bytes(first) / first.num_rows()).max(1);
-            let rows = (GATHERED_BYTES_MAX / (count * row_bytes)).clamp(BATCH_ROWS_MIN, BATCH_ROWS);
+            let rows = (GATHERED_BYTES_MAX / (count * row_bytes)).clamp(BATCH_ROWS_MIN, batch_rows);
             let lane = || {
                 // A part that is large already goes on as it is.
                 BatchCoalescer::new(first.schema(), rows).with_biggest_coalesce_batch_size(Some(rows / 4))

@@ -113,11 +113,12 @@ impl ShuffleWriter {
     /// Creates the file.
     pub fn create(path: PathBuf, schema: &SchemaRef, subpartitions: usize) -> Result<Self, Error> {
         let file = File::create_new(&path).map_err(|source| Error::write(&path, source))?;
+        let path = RemovedOnDrop(path);
         let encoders =
             (0..subpartitions).map(|_| BlockEncoder::compressed(schema)).collect::<Result<_, _>>()?;
         Ok(Self {
             file: BufWriter::with_capacity(WRITE_BUFFER_BYTES, file),
-            path: RemovedOnDrop(path),
+            path,
             encoders,
             subpartitions: vec![Vec::new(); subpartitions],
             offset: 0,

@@ -2,20 +2,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arrow::datatypes::SchemaRef;
+use arrow::{
+    compute::SortOptions,
+    datatypes::{Schema, SchemaRef},
+};
+use bytes::Bytes;
 use datafusion::{
     error::Result,
     execution::{
         TaskContext,
         memory_pool::{MemoryConsumer, MemoryReservation},
     },
+    physical_expr::PhysicalExpr,
 };
 use thalweg_plan::{
     exec::codec,
     functions::zone::Zone,
     stream::{
-        AssignSessionsSpec, OperatorKind, OperatorSpec, OverAggregateSpec, PairKind, Phase,
-        SessionAggregateSpec, TimedRows, WindowAggregateSpec,
+        AssignSessionsSpec, JoinSpec, OperatorKind, OperatorSpec, OverAggregateSpec, PairKind, Phase,
+        SessionAggregateSpec, SortKey, TimedRows, WindowAggregateSpec,
+        changelog::{with_weight, without_weight},
     },
 };
 
@@ -23,15 +29,21 @@ use super::{
     assign_windows::AssignWindows,
     calc::Calc,
     chain::Chain,
+    changelog::AddWeights,
     clock_time::{LocalTime, ProcessingTime},
     expand::Expand,
+    final_result::FinalResult,
+    group_aggregate::GroupAggregate,
     held_rows::HeldRows,
     interval_join::{Bounds, IntervalJoin},
+    join::{Join, JoinPlan},
     link::{Operator, PairOperator},
     over::{self, Over},
     session::{AssignSessions, SessionAggregate, Shape},
+    sort_order::SortOrder,
     sub_plan::SubPlan,
-    two_sides::{self, JoinPlan, TwoSides},
+    top_n::{TopN, TopNPlan},
+    two_sides::{self, BatchJoin, TwoSides},
     watermarks::Watermarks,
     window_aggregate::{Kernel, LocalWindowAggregate, WindowAggregate},
     window_join::WindowJoin,
@@ -86,13 +98,14 @@ impl Building<'_> {
 
     fn pair(&self, pair: &PairSpec<'_>) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
         match pair.kind {
+            PairKind::Join(join) => self.join(pair, join),
             PairKind::WindowJoin(join) => {
-                let (plan, schema) = self.join_plan(&join.plan, &join.columns)?;
+                let (plan, schema) = self.batch_join(&join.plan, &join.columns)?;
                 let sides = self.two_sides(&join.left, &join.right, pair)?;
                 Ok((Box::new(WindowJoin::new(plan, sides, self.memory(pair.name))), schema))
             }
             PairKind::IntervalJoin(join) => {
-                let (plan, schema) = self.join_plan(&join.plan, &join.columns)?;
+                let (plan, schema) = self.batch_join(&join.plan, &join.columns)?;
                 let sides = self.two_sides(&join.left, &join.right, pair)?;
                 let bounds = Bounds { lower_ms: join.lower_ms, upper_ms: join.upper_ms };
                 Ok((Box::new(IntervalJoin::new(plan, sides, bounds, self.memory(pair.name))), schema))
@@ -100,9 +113,9 @@ impl Building<'_> {
         }
     }
 
-    fn join_plan(&self, plan: &[u8], columns: &[u8]) -> Result<(JoinPlan, SchemaRef)> {
+    fn batch_join(&self, plan: &[u8], columns: &[u8]) -> Result<(BatchJoin, SchemaRef)> {
         let (plan, schema) = self.sub_plan(plan, columns)?;
-        Ok((JoinPlan::new(plan)?, schema))
+        Ok((BatchJoin::new(plan)?, schema))
     }
 
     fn two_sides(&self, left: &TimedRows, right: &TimedRows, pair: &PairSpec<'_>) -> Result<TwoSides> {
@@ -122,8 +135,38 @@ impl Building<'_> {
     }
 
     fn held_rows(&self, rows: &TimedRows, input: &SchemaRef, table: u16) -> Result<HeldRows> {
-        let keys = rows.keys.iter().map(|key| codec::decode_expr(key, input, self.context));
-        Ok(HeldRows::new(rows.time as usize, keys.collect::<Result<_>>()?, table, self.key_groups))
+        let keys = self.expressions(&rows.keys, input)?;
+        Ok(HeldRows::new(rows.time as usize, keys, table, self.key_groups))
+    }
+
+    fn join(&self, pair: &PairSpec<'_>, join: &JoinSpec) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
+        let [left, right] = &pair.inputs;
+        let schema = codec::decode(&join.columns, self.context)?.schema();
+        let both = |columns: &SchemaRef| without_weight(columns).fields().to_vec();
+        let both = Schema::new([both(left), both(right)].concat());
+        let filter = join.filter.as_ref().map(|filter| codec::decode_expr(filter, &both, self.context));
+        let plan = JoinPlan {
+            kind: join.kind,
+            keys: [self.expressions(&join.left_keys, left)?, self.expressions(&join.right_keys, right)?],
+            nulls_equal: join.nulls_equal,
+            filter: filter.transpose()?,
+            schema: Arc::clone(&schema),
+        };
+        let operator = Join::new(plan, &pair.inputs, self.key_groups, self.memory(pair.name))?;
+        Ok((Box::new(operator), schema))
+    }
+
+    fn expressions(&self, encoded: &[Bytes], columns: &SchemaRef) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        encoded.iter().map(|encoded| codec::decode_expr(encoded, columns, self.context)).collect()
+    }
+
+    fn sort_order(&self, keys: &[SortKey], columns: &SchemaRef) -> Result<SortOrder> {
+        let part = |key: &SortKey| {
+            let expression = codec::decode_expr(&key.expression, columns, self.context)?;
+            let options = SortOptions { descending: key.descending, nulls_first: key.nulls_first };
+            Ok((expression, options))
+        };
+        Ok(SortOrder::new(keys.iter().map(part).collect::<Result<_>>()?))
     }
 
     fn operator(&self, spec: &OperatorSpec, input: &SchemaRef) -> Result<(Box<dyn Operator>, SchemaRef)> {
@@ -169,6 +212,43 @@ impl Building<'_> {
                 let rows = self.held_rows(&within.rows, input, 0)?;
                 let input = Arc::clone(input);
                 (Box::new(WithinWindows::new(plan, rows, input, self.memory(&spec.name))), schema)
+            }
+            OperatorKind::AddWeights => {
+                let schema = with_weight(input);
+                (Box::new(AddWeights { schema: Arc::clone(&schema) }), schema)
+            }
+            OperatorKind::GroupAggregate(aggregate) => {
+                let kernel = Kernel::of(&codec::decode(&aggregate.plan, self.context)?)?;
+                let schema = codec::decode(&aggregate.columns, self.context)?.schema();
+                let (columns, memory) = (Arc::clone(&schema), self.memory(&spec.name));
+                let operator = GroupAggregate::new(kernel, input, columns, self.key_groups, memory)?;
+                (Box::new(operator), schema)
+            }
+            OperatorKind::TopN(top_n) => {
+                let schema = codec::decode(&top_n.columns, self.context)?.schema();
+                let plan = TopNPlan {
+                    partition_by: self.expressions(&top_n.partition_by, input)?,
+                    order_by: self.sort_order(&top_n.order_by, input)?,
+                    skip: to_usize(top_n.skip),
+                    fetch: to_usize(top_n.fetch),
+                    with_rank: top_n.with_rank,
+                    schema: Arc::clone(&schema),
+                };
+                let operator = TopN::new(plan, input, self.key_groups, self.memory(&spec.name))?;
+                (Box::new(operator), schema)
+            }
+            OperatorKind::FinalResult(result) => {
+                let schema = codec::decode(&result.columns, self.context)?.schema();
+                let operator = FinalResult::new(
+                    self.sort_order(&result.order_by, input)?,
+                    to_usize(result.skip),
+                    result.fetch.map_or(usize::MAX, to_usize),
+                    input,
+                    Arc::clone(&schema),
+                    self.key_groups,
+                    self.memory(&spec.name),
+                )?;
+                (Box::new(operator), schema)
             }
         })
     }
@@ -250,10 +330,9 @@ impl Building<'_> {
         input: &SchemaRef,
     ) -> Result<(Box<dyn Operator>, SchemaRef)> {
         let output = codec::decode(&spec.columns, self.context)?.schema();
-        let keys = spec.keys.iter().map(|key| codec::decode_expr(key, input, self.context));
         let shape = over::Shape {
             time: spec.time as usize,
-            keys: keys.collect::<Result<_>>()?,
+            keys: self.expressions(&spec.keys, input)?,
             functions: over::functions_of(&codec::decode(&spec.plan, self.context)?)?,
             input: Arc::clone(input),
             output: Arc::clone(&output),
@@ -268,4 +347,8 @@ impl Building<'_> {
     fn memory(&self, name: &str) -> MemoryReservation {
         MemoryConsumer::new(name).register(self.context.memory_pool())
     }
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

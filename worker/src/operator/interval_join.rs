@@ -6,7 +6,7 @@ use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
 use super::{
     link::{Next, PairOperator, Side},
     progress::Progress,
-    two_sides::{JoinPlan, TwoSides},
+    two_sides::{BatchJoin, TwoSides},
 };
 use crate::{
     state::{Restored, Snapshot, encode_value},
@@ -17,7 +17,7 @@ use crate::{
 ///
 /// Event time behind it is as far behind that before it as the times of two rows can be apart: both are times of the joined row.
 pub struct IntervalJoin {
-    plan: JoinPlan,
+    plan: BatchJoin,
     sides: TwoSides,
     bounds: Bounds,
     progress: Progress,
@@ -35,7 +35,7 @@ pub struct Bounds {
 
 impl IntervalJoin {
     /// The join, whose condition says no less than the bounds do.
-    pub fn new(plan: JoinPlan, sides: TwoSides, bounds: Bounds, memory: MemoryReservation) -> Self {
+    pub fn new(plan: BatchJoin, sides: TwoSides, bounds: Bounds, memory: MemoryReservation) -> Self {
         Self { plan, sides, bounds, progress: Progress::default(), memory }
     }
 

@@ -31,7 +31,7 @@ use super::{
     link::Side,
     sub_plan::SubPlan,
     testing::{Any, Input, KEY_GROUPS, TIME, batch, memory, run, run_restored, schema},
-    two_sides::{JoinPlan, LEFT, RIGHT, TwoSides},
+    two_sides::{BatchJoin, LEFT, RIGHT, TwoSides},
 };
 use crate::state::key_group::key_groups;
 
@@ -71,7 +71,7 @@ fn join(bounds: Bounds) -> Any {
     let keys = || -> Vec<Arc<dyn PhysicalExpr>> { vec![key()] };
     let held = |table| HeldRows::new(2, keys(), table, KEY_GROUPS);
     let sides = TwoSides { left: held(LEFT), right: held(RIGHT), inputs: [rows.clone(), rows.clone()] };
-    Any::Two(Box::new(IntervalJoin::new(JoinPlan::new(plan).unwrap(), sides, bounds, memory())))
+    Any::Two(Box::new(IntervalJoin::new(BatchJoin::new(plan).unwrap(), sides, bounds, memory())))
 }
 
 fn group_of(_: Side, rows: &RecordBatch, row: usize) -> u16 {

@@ -28,6 +28,18 @@ pub mod interval_join;
 mod window_join_tests;
 #[cfg(test)]
 mod interval_join_tests;
+pub mod changelog;
+pub mod marks;
+pub mod row_store;
+pub mod key_table;
+pub mod state_log;
+pub mod sort_order;
+#[cfg(test)]
+mod zset;
+pub mod group_aggregate;
+pub mod join;
+pub mod top_n;
+pub mod final_result;
 pub mod chain;
 pub mod build;
 

@@ -65,13 +65,13 @@ impl TwoSides {
 }
 
 /// A join as a plan over rows in memory.
-pub struct JoinPlan {
+pub struct BatchJoin {
     plan: SubPlan,
     /// The same join with its sides exchanged: the smaller one is to be in the hash table.
     swapped: Option<Arc<dyn ExecutionPlan>>,
 }
 
-impl JoinPlan {
+impl BatchJoin {
     /// The join that a plan is.
     pub fn new(plan: SubPlan) -> Result<Self> {
         // One that treats NULL in its own way has a fixed side.

@@ -6,7 +6,7 @@ use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
 use super::{
     link::{Next, PairOperator, Side},
     progress::Progress,
-    two_sides::{JoinPlan, TwoSides},
+    two_sides::{BatchJoin, TwoSides},
 };
 use crate::{
     state::{Restored, Snapshot, encode_value},
@@ -15,7 +15,7 @@ use crate::{
 
 /// Joins the rows of complete windows; of as many of them at once as are complete.
 pub struct WindowJoin {
-    plan: JoinPlan,
+    plan: BatchJoin,
     sides: TwoSides,
     progress: Progress,
     memory: MemoryReservation,
@@ -23,7 +23,7 @@ pub struct WindowJoin {
 
 impl WindowJoin {
     /// The join of rows that are held by the ends of their windows.
-    pub fn new(plan: JoinPlan, sides: TwoSides, memory: MemoryReservation) -> Self {
+    pub fn new(plan: BatchJoin, sides: TwoSides, memory: MemoryReservation) -> Self {
         Self { plan, sides, progress: Progress::default(), memory }
     }
 }

@@ -20,7 +20,7 @@ use super::{
     link::Side,
     sub_plan::SubPlan,
     testing::{Any, Input, KEY_GROUPS, batch, memory, run, run_restored, schema},
-    two_sides::{JoinPlan, LEFT, RIGHT, TwoSides},
+    two_sides::{BatchJoin, LEFT, RIGHT, TwoSides},
     window_join::WindowJoin,
 };
 use crate::state::key_group::key_groups;
@@ -51,7 +51,7 @@ fn join() -> Any {
     let keys = || -> Vec<Arc<dyn PhysicalExpr>> { vec![column("k"), column("e")] };
     let held = |table| HeldRows::new(2, keys(), table, KEY_GROUPS);
     let sides = TwoSides { left: held(LEFT), right: held(RIGHT), inputs: [rows.clone(), rows.clone()] };
-    Any::Two(Box::new(WindowJoin::new(JoinPlan::new(plan).unwrap(), sides, memory())))
+    Any::Two(Box::new(WindowJoin::new(BatchJoin::new(plan).unwrap(), sides, memory())))
 }
 
 fn group_of(_: Side, rows: &RecordBatch, row: usize) -> u16 {

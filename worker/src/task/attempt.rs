@@ -16,6 +16,7 @@ use thalweg_graph::{
     options,
     table::Committable,
 };
+use thalweg_plan::rules::holds_build_sides;
 use thalweg_rpc::ToLeader;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -77,8 +78,8 @@ pub struct TaskEnvironment {
 pub struct Outcome {
     /// How it ended.
     pub result: Result<Vec<Committable>, Ended>,
-    /// Outputs of an attempt that did not finish. Their consumers fail when they are dropped, so the attempt's own failure is to be
-    /// told first.
+    /// Queues of an attempt that did not finish. Their consumers fail when they are dropped, so the attempt's own failure is to be
+    /// told first. Files are gone by now: whoever is told of the end finds none.
     pub given_up: Vec<Arc<ResultPartition>>,
 }
 
@@ -159,6 +160,11 @@ impl TaskAttempt {
         metrics::sample(&self.counters, self.plan.get())
     }
 
+    /// Whether it holds a side of a join in memory that it could sort instead.
+    pub fn holds_build_sides(&self) -> bool {
+        !self.descriptor.spills_joins && self.plan.get().is_some_and(holds_build_sides)
+    }
+
     /// Runs it to its end on the compute runtime. `running` is called once its operators stand.
     pub async fn run(&self, environment: TaskEnvironment, running: impl Future<Output = ()>) -> Outcome {
         let mut edges = Vec::new();
@@ -166,6 +172,7 @@ impl TaskAttempt {
         let result = trying.catch_unwind().await.unwrap_or_else(|payload| {
             Err(Ended::failed(FailureKind::Panic, panic::message(payload.as_ref())))
         });
+        edges.retain(|edge| edge.is_read_meanwhile());
         Outcome { result, given_up: edges }
     }
 

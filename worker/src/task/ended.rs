@@ -72,7 +72,7 @@ fn kind(error: &DataFusionError) -> FailureKind {
         DataFusionError::ParquetError(inner) => kind_of_parquet(inner),
         DataFusionError::ObjectStore(inner) => kind_of_store(inner),
         DataFusionError::IoError(inner) => kind_of_io(inner),
-        DataFusionError::ResourcesExhausted(_) => FailureKind::ResourceExhausted,
+        DataFusionError::ResourcesExhausted(_) => FailureKind::OutOfMemory,
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => FailureKind::Internal,
         _ => FailureKind::Deterministic,
     }
@@ -268,7 +268,7 @@ mod tests {
         );
         assert_eq!(failed(DataFusionError::Execution("bad value".into())).1, "bad value");
         let (kind, message) = failed(DataFusionError::ResourcesExhausted("no more memory".into()));
-        assert_eq!(kind, FailureKind::ResourceExhausted);
+        assert_eq!(kind, FailureKind::OutOfMemory);
         assert!(message.ends_with("raise `taskmanager.memory.process.size` or the parallelism"), "{message}");
         assert_eq!(failed(io::Error::from(io::ErrorKind::ConnectionReset).into()).0, FailureKind::Io);
         assert_eq!(

@@ -6,7 +6,7 @@ use datafusion::{error::DataFusionError, execution::TaskContext, physical_plan::
 use thalweg_graph::{BUILD_ID, FailureKind, TaskDescriptor};
 use thalweg_plan::{
     exec::{ConnectorReader, ExchangeReader, OpenExchange, OpenSource, codec, own_partition, put_splits},
-    rules::add_runtime_filters,
+    rules::{add_runtime_filters, without_build_sides},
 };
 
 use super::ended::Ended;
@@ -47,9 +47,16 @@ pub fn build(descriptor: &TaskDescriptor, context: Arc<TaskContext>) -> Result<R
     let rejected = |error: DataFusionError| Ended::rejected(&error);
     let plan = codec::decode(&descriptor.fragment.plan, &context).map_err(rejected)?;
     let plan = put_splits(plan, &descriptor.splits).map_err(rejected)?;
+    let config = context.session_config().options();
+    let is_whole = descriptor.parallelism == 1;
+    let plan = match descriptor.spills_joins && is_whole {
+        true => without_build_sides(plan, config, true).map_err(rejected)?,
+        false => plan,
+    };
     let (count, expected) =
         (plan.properties().partitioning.partition_count(), descriptor.fragment.partitions);
-    if count != expected as usize || descriptor.parallelism == 0 {
+    // Joins that spill may deal the rows of a whole plan to more partitions.
+    if (count != expected as usize && !(is_whole && descriptor.spills_joins)) || descriptor.parallelism == 0 {
         let message = format!(
             "the fragment has {count} partitions where {expected} are announced for {} subtasks",
             descriptor.parallelism
@@ -64,7 +71,11 @@ pub fn build(descriptor: &TaskDescriptor, context: Arc<TaskContext>) -> Result<R
     if let [only] = partitions[..]
         && let Some(plan) = own_partition(&plan, only.index).map_err(rejected)?
     {
-        let plan = add_runtime_filters(plan, context.session_config().options()).map_err(rejected)?;
+        let plan = match descriptor.spills_joins && !is_whole {
+            true => without_build_sides(plan, config, false).map_err(rejected)?,
+            false => plan,
+        };
+        let plan = add_runtime_filters(plan, config).map_err(rejected)?;
         return Ok(Runnable { plan, context, partitions: vec![RunPartition { index: 0, ..only }] });
     }
     Ok(Runnable { plan, context, partitions })

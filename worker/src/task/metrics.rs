@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 use thalweg_graph::TaskMetrics;
-use thalweg_plan::exec::ExchangeSourceExec;
+use thalweg_plan::exec::{ExchangeSourceExec, SKIPPED_ROWS};
 
 use crate::counters::TaskCounters;
 
@@ -12,6 +12,7 @@ use crate::counters::TaskCounters;
 pub fn sample(counters: &TaskCounters, plan: Option<&Arc<dyn ExecutionPlan>>) -> TaskMetrics {
     let mut metrics = TaskMetrics {
         records_in: counters.records_in.get(),
+        records_skipped: 0,
         records_out: counters.records_out.get(),
         bytes_in: counters.bytes_in.get(),
         bytes_out: counters.bytes_out.get(),
@@ -35,6 +36,8 @@ fn add_operators(plan: &Arc<dyn ExecutionPlan>, metrics: &mut TaskMetrics, opera
         *operators_ns += counted.elapsed_compute().unwrap_or(0) as u64;
         if children.is_empty() && !plan.is::<ExchangeSourceExec>() {
             metrics.records_in += counted.output_rows().unwrap_or(0) as u64;
+            metrics.records_skipped +=
+                counted.sum_by_name(SKIPPED_ROWS).map_or(0, |rows| rows.as_usize() as u64);
             metrics.bytes_in +=
                 counted.sum_by_name("bytes_scanned").map_or(0, |bytes| bytes.as_usize() as u64);
         }

@@ -79,7 +79,7 @@ impl StreamingTask {
                     let woken = self.chain.wake(now_ms(), &mut out);
                     self.explain(woken).await?;
                     if emit(&mut out, output).await? == Flow::Over {
-                        return Ok(());
+                        return self.leave().await;
                     }
                     continue;
                 }
@@ -103,9 +103,16 @@ impl StreamingTask {
             counters.busy_ns.add_time(start.elapsed());
             self.explain(taken).await?;
             if emit(&mut out, output).await? == Flow::Over {
-                return Ok(());
+                return self.leave().await;
             }
         }
+    }
+
+    /// Nobody wants more: what was read stays read.
+    async fn leave(&mut self) -> Result<(), Ended> {
+        self.checkpointing.stored().await;
+        self.checkpointing.finish(self.source_state()?);
+        Ok(())
     }
 
     /// Moves what arrived through the chain.
@@ -134,9 +141,7 @@ impl StreamingTask {
             self.explain(ended).await?;
             emit(out, output).await?;
         }
-        self.checkpointing.stored().await;
-        self.checkpointing.finish(self.source_state()?);
-        Ok(())
+        self.leave().await
     }
 
     /// Keeps what there is at a barrier and hands the barrier on.
@@ -168,8 +173,7 @@ impl StreamingTask {
             return Ok(Flow::GoesOn);
         }
         // The leader must know what was kept before it learns that the task is over.
-        self.checkpointing.stored().await;
-        self.checkpointing.finish(self.source_state()?);
+        self.leave().await?;
         Ok(Flow::Over)
     }
 

@@ -1,6 +1,6 @@
 //! What goes wrong, and what the leader is told.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use bytes::Bytes;
 use thalweg_graph::{
@@ -10,7 +10,7 @@ use thalweg_graph::{
 use thalweg_rpc::{TaskUpdate, ToWorker};
 
 use crate::{
-    leader::{TERM, TestWorker, Wired as _, attempt, task},
+    leader::{TERM, TestWorker, Wired as _, attempt, shuffle_files, task},
     plans::{EDGE, Input, fragment, plan},
 };
 
@@ -142,18 +142,29 @@ async fn a_failed_producer_fails_its_consumer_after_itself() {
 }
 
 #[tokio::test]
+async fn no_file_is_left_once_a_producer_has_said_that_it_failed_or_stopped() {
+    let mut worker = TestWorker::start("unfinished").await;
+    for (vertex, sql) in
+        [(0, "SELECT 10 / (value - 90000) AS v FROM generate_series(1, 100000)"), (1, ENDLESS)]
+    {
+        let produce = task(attempt(vertex, 0), &fragment(&plan(sql, 1, None).await), 1);
+        worker.deploy([produce.writing(EDGE, ExchangeKind::Blocking, &Partitioning::Single, 1)]).await;
+    }
+    worker.failure(attempt(0, 0)).await;
+    worker.order(ToWorker::Cancel { term: TERM, attempt: attempt(1, 0) }).await;
+    assert_eq!(worker.end_of(attempt(1, 0)).await, TaskUpdate::Canceled);
+    assert_eq!(shuffle_files(worker.tmp.path()), Vec::<PathBuf>::new());
+    worker.forget().await;
+}
+
+#[tokio::test]
 async fn a_corrupt_shuffle_file_is_a_lost_producer_wherever_it_is_read() {
     let mut holder = TestWorker::start("holder").await;
     let mut other = TestWorker::start("other").await;
     let produce = task(attempt(0, 0), &fragment(&plan(NUMBERS, 1, None).await), 1);
     holder.deploy([produce.writing(EDGE, ExchangeKind::Blocking, &Partitioning::Single, 1)]).await;
     holder.finished(attempt(0, 0)).await;
-    let folder = fs::read_dir(holder.tmp.path()).unwrap().next().unwrap().unwrap().path();
-    let file = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "shuffle"))
-        .unwrap();
+    let file = shuffle_files(holder.tmp.path()).remove(0);
     let mut bytes = fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;

@@ -1,6 +1,12 @@
 //! A leader that does what the test says: starts workers, gives orders, collects what they report.
 
-use std::{collections::HashMap, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arrow::{array::RecordBatch, ipc::reader::StreamReader};
 use thalweg_connectors::builtin::{BuiltinConnectors, ConnectorsConfig};
@@ -155,12 +161,9 @@ impl TestWorker {
         self.order(ToWorker::ForgetJob { term: TERM, job: JOB }).await;
         self.until("all memory is given back", |worker| worker.memory_used_bytes() == 0).await;
         self.until("no partition is held", |worker| worker.partitions_held() == 0).await;
-        let files = || {
-            let folder = std::fs::read_dir(self.tmp.path()).unwrap().next().unwrap().unwrap().path();
-            let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-            names.filter(|name| name.to_string_lossy().ends_with(".shuffle")).count()
-        };
-        assert_eq!(files(), 0);
+        let tmp = self.tmp.path().to_owned();
+        // A partition is let go of first, its file removed next.
+        self.until("no file is left", |_| shuffle_files(&tmp).is_empty()).await;
     }
 
     pub fn location(&self, producer: Attempt, edge: EdgeId) -> ResultPartitionLocation {
@@ -170,6 +173,13 @@ impl TestWorker {
             data_address: self.registration.data_address.clone(),
         }
     }
+}
+
+/// The shuffle files of the one worker below a temporary folder.
+pub fn shuffle_files(tmp: &Path) -> Vec<PathBuf> {
+    let folder = std::fs::read_dir(tmp).unwrap().next().unwrap().unwrap().path();
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "shuffle")).collect()
 }
 
 pub fn attempt(vertex: u32, index: u32) -> Attempt {
@@ -189,6 +199,7 @@ pub fn task(attempt: Attempt, fragment: &Fragment, parallelism: u32) -> TaskDesc
         inputs: Vec::new(),
         outputs: Vec::new(),
         output: Arc::new(VertexOutput::Result),
+        spills_joins: false,
         options: Arc::new(Options::default()),
         checkpoints: None,
     }

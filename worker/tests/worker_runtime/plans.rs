@@ -63,9 +63,19 @@ impl TableProvider for Input {
     }
 }
 
-/// The physical plan of a query.
+/// The physical plan of a query, for plenty of memory.
 pub async fn plan(sql: &str, threads: u32, input: Option<Input>) -> Arc<dyn ExecutionPlan> {
-    let state = session_state(&Options::default(), Arc::new(RuntimeEnv::default()), threads);
+    plan_for(RuntimeEnv::default(), sql, threads, input).await
+}
+
+/// The physical plan of a query that will run in such an environment.
+pub async fn plan_for(
+    environment: RuntimeEnv,
+    sql: &str,
+    threads: u32,
+    input: Option<Input>,
+) -> Arc<dyn ExecutionPlan> {
+    let state = session_state(&Options::default(), Arc::new(environment), threads);
     let context = SessionContext::new_with_state(state);
     if let Some(input) = input {
         context.register_table("input", Arc::new(input)).unwrap();

@@ -19,7 +19,7 @@ use thalweg_graph::{
 
 use super::{
     committable::StagedFiles,
-    manifest::{Manifest, Replace},
+    manifest::{Manifest, Replace, folder_of},
     staging,
 };
 use crate::{
@@ -59,6 +59,42 @@ pub async fn commit(
     carry_out(file_system, &staging, &manifest).await?;
     remove_staging(file_system, &location.path, job, &staging).await?;
     Ok(outcome(&manifest))
+}
+
+/// Makes visible what the writers have prepared for a checkpoint: each file by one rename, so that doing it twice does the same as once.
+/// The list of the files is kept by whoever calls, until this has succeeded.
+pub async fn commit_checkpoint(
+    file_systems: &FileSystems,
+    sink: &SinkDescriptor,
+    committables: &[Committable],
+) -> Result<CommitOutcome> {
+    let options = FilesystemOptions::of(&sink.table)?;
+    let location = file_systems.locate(&options.path)?;
+    let file_system = location.file_system.as_ref();
+    let mut files_by_partition = BTreeMap::<String, Vec<_>>::new();
+    for committable in committables {
+        for file in StagedFiles::decode(committable)?.files {
+            files_by_partition.entry(file.partition.clone()).or_default().push(file);
+        }
+    }
+    let table_path = location.path.clone();
+    for partition in files_by_partition.keys() {
+        file_system.create_dirs(&folder_of(&table_path, partition)).await?;
+    }
+    let mut outcome = CommitOutcome::default();
+    let mut moves = Vec::new();
+    for (partition, files) in &files_by_partition {
+        for file in files {
+            outcome.files += 1;
+            outcome.rows += file.rows;
+            outcome.bytes += file.bytes;
+            let folder = folder_of(&table_path, partition);
+            let to = format!("{}/{}", folder.trim_end_matches('/'), file_name(&file.staged));
+            moves.push(async move { move_once(file_system, &file.staged, &to).await });
+        }
+    }
+    stream::iter(moves).buffer_unordered(MOVES_AT_ONCE).try_collect::<Vec<()>>().await?;
+    Ok(outcome)
 }
 
 /// Removes what the job has staged in a table. A commit that was decided is finished instead: half of it may be visible.

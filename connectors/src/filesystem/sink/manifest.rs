@@ -77,10 +77,7 @@ impl Manifest {
 
     /// A folder of the table; the table's own for the empty partition.
     pub fn folder(&self, partition: &str) -> String {
-        match partition {
-            "" => self.table_path.clone(),
-            partition => format!("{}/{partition}", self.table_path.trim_end_matches('/')),
-        }
+        folder_of(&self.table_path, partition)
     }
 
     /// Where a file goes.
@@ -93,5 +90,13 @@ impl Manifest {
         self.files_by_partition
             .iter()
             .flat_map(|(partition, files)| files.iter().map(move |file| (partition.as_str(), file)))
+    }
+}
+
+/// The folder of one of a table's partitions; the table's own for the empty partition.
+pub fn folder_of(table_path: &str, partition: &str) -> String {
+    match partition {
+        "" => table_path.to_owned(),
+        partition => format!("{}/{partition}", table_path.trim_end_matches('/')),
     }
 }

@@ -19,9 +19,10 @@ pub fn of_writer(table_path: &str, attempt: Attempt, partition: u32) -> String {
     format!("{sink}/{}_{}-{partition}", attempt.subtask.index, attempt.number)
 }
 
-/// The name of a writer's n-th file. No two jobs, vertices or partitions give the same; two attempts do, and only one of
-/// them is committed.
+/// The name of a writer's n-th file. No two jobs, vertices, partitions or attempts give the same: of a stream, what an attempt has written
+/// before its last checkpoint stays when the next one begins anew.
 pub fn file_name(attempt: Attempt, partition: u32, n: u32, extension: &str) -> String {
     let job = attempt.job.to_string();
-    format!("part-{}-{}-{partition}-{n}.{extension}", &job[..16], attempt.subtask.vertex.0)
+    let (vertex, number) = (attempt.subtask.vertex.0, attempt.number);
+    format!("part-{}-{vertex}-{partition}-{number}-{n}.{extension}", &job[..16])
 }

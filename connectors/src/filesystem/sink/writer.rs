@@ -22,7 +22,12 @@ use crate::{
     error::{Error, Result},
     file_system::{FileSystem, FileWriter},
     filesystem::partition::{self, PartitionText},
-    format::encode::{EncodeFile, encoder},
+    format::{
+        FileFormat,
+        compress::Compressed,
+        compression::Compression,
+        encode::{EncodeFile, encoder},
+    },
     options::TableOptions,
     writer::{SinkOutcome, SinkWriter},
 };
@@ -209,10 +214,13 @@ impl FilesystemWriter {
 
     async fn create(&mut self) -> Result<OpenFile> {
         let format = self.target.options.format;
-        let name = staging::file_name(self.attempt, self.partition, self.next_file, format.name());
+        let options = TableOptions(&self.target.sink.table.options);
+        let compression = output_compression(format, options);
+        let ending = format!("{}{}", format.name(), compression.suffix());
+        let name = staging::file_name(self.attempt, self.partition, self.next_file, &ending);
         self.next_file += 1;
         let path = format!("{}/{name}", self.folder);
-        let encoder = encoder(format, TableOptions(&self.target.sink.table.options), &self.file_schema)?;
+        let encoder = Compressed::of(encoder(format, options, &self.file_schema)?, compression)?;
         let writer = self.file_system().create(&path).await?;
         Ok(OpenFile { path, encoder, writer, rows: 0, bytes: 0, last_written: self.clock })
     }
@@ -241,6 +249,16 @@ impl FilesystemWriter {
         self.finished.push(StagedFile { staged, partition, rows: file.rows, bytes: file.bytes });
         Ok(())
     }
+}
+
+/// How whole files are compressed; those of other formats are inside, if they are.
+fn output_compression(format: FileFormat, options: TableOptions<'_>) -> Compression {
+    let option = match format {
+        FileFormat::Csv => "csv.compression",
+        FileFormat::Json => "json.compression",
+        FileFormat::Parquet | FileFormat::Avro | FileFormat::Orc => return Compression::None,
+    };
+    options.text(option).map_or(Compression::None, Compression::named)
 }
 
 #[async_trait]

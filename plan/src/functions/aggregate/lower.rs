@@ -83,17 +83,19 @@ struct Lowered {
 }
 
 impl Lowered {
-    /// Nothing if all calls run as they are.
+    /// Nothing if all calls run as they are. A name that a call was given moves above the operator: rules of DataFusion's know
+    /// calls without one only.
     fn of(calls: &[Expr], input: &LogicalPlan) -> Result<Option<Self>> {
         let forms = calls.iter().map(|call| form(call, input)).collect::<Result<Vec<_>>>()?;
-        if forms.iter().all(Option::is_none) {
+        let is_named = |call: &Expr| matches!(call, Expr::Alias(_));
+        if forms.iter().all(Option::is_none) && !calls.iter().any(is_named) {
             return Ok(None);
         }
         let mut lowered = Lowered { parts: vec![], results: vec![] };
         for (call, form) in calls.iter().zip(forms) {
             let result = match form {
                 Some(form) => lowered.over_columns(form)?,
-                None => lowered.column(call.clone()),
+                None => lowered.column(call_of(call).clone()),
             };
             lowered.results.push(result);
         }

@@ -6,6 +6,7 @@ mod decimal;
 mod from_text;
 mod number;
 mod rewrite;
+mod named;
 mod to_text;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::sql_type::SqlType;
 
 pub use decimal::{fits, parse_decimal};
 pub use from_text::{parse_date, parse_timestamp};
+pub use named::NamedCasts;
 pub use rewrite::{CastRewrite, cast_expr, needs_own};
 pub use to_text::{Writer, write_double};
 

@@ -6,8 +6,8 @@ use arrow::datatypes::DataType;
 use datafusion::{
     common::{DFSchema, Result, ScalarValue, config::ConfigOptions, tree_node::Transformed},
     logical_expr::{
-        Expr, ExprSchemable, ScalarUDF,
-        expr::{Cast, TryCast},
+        self, Expr, ExprSchemable, ScalarUDF,
+        expr::{Cast, ScalarFunction, TryCast},
         expr_rewriter::FunctionRewrite,
     },
 };
@@ -38,35 +38,54 @@ impl FunctionRewrite for CastRewrite {
             let zero = Expr::Literal(ScalarValue::new_zero(&number)?, None);
             return Ok(Transformed::yes(zero - (**inner).clone()));
         }
-        let (inner, field, try_cast) = match &expr {
-            Expr::Cast(Cast { expr, field }) => (expr, field, false),
-            Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
-            _ => return Ok(Transformed::no(expr)),
-        };
-        let (source, target) = (inner.get_type(schema)?, field.data_type());
-        check_allowed(&source, target)?;
-        if let (Expr::Literal(ScalarValue::Int64(Some(value)), metadata), DataType::Int32) =
-            (&**inner, target)
+        let Some((inner, target, try_cast)) = parts(&expr) else { return Ok(Transformed::no(expr)) };
+        let source = inner.get_type(schema)?;
+        check_allowed(&source, &target)?;
+        if let (Expr::Literal(ScalarValue::Int64(Some(value)), metadata), DataType::Int32) = (inner, &target)
             && let Ok(value) = i32::try_from(*value)
         {
             return Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata.clone())));
         }
-        let Some(function) = &FUNCTIONS[usize::from(try_cast)] else { return Ok(Transformed::no(expr)) };
-        if !needs_own(&source, target) {
-            return Ok(Transformed::no(expr));
-        }
-        let target = Expr::Literal(ScalarValue::try_from(target)?, None);
-        Ok(Transformed::yes(function.call(vec![(**inner).clone(), target])))
+        Ok(match (&expr, needs_own(&source, &target)) {
+            (Expr::ScalarFunction(_), true) | (Expr::Cast(_) | Expr::TryCast(_), false) => {
+                Transformed::no(expr)
+            }
+            (_, true) => match cast_call(inner, &target, try_cast)? {
+                Some(call) => Transformed::yes(call),
+                None => Transformed::no(expr),
+            },
+            (_, false) if try_cast => Transformed::yes(logical_expr::try_cast(inner.clone(), target)),
+            (_, false) => Transformed::yes(logical_expr::cast(inner.clone(), target)),
+        })
     }
+}
+
+/// Of a cast, or of a call that stands for one: what is cast, to what, and whether it may fail.
+fn parts(expr: &Expr) -> Option<(&Expr, DataType, bool)> {
+    match expr {
+        Expr::Cast(Cast { expr, field }) => Some((expr, field.data_type().clone(), false)),
+        Expr::TryCast(TryCast { expr, field }) => Some((expr, field.data_type().clone(), true)),
+        Expr::ScalarFunction(ScalarFunction { func, args }) => {
+            let [inner, Expr::Literal(target, _)] = args.as_slice() else { return None };
+            let place = FUNCTIONS.iter().position(|known| known.as_ref() == Some(func))?;
+            Some((inner, target.data_type(), place == 1))
+        }
+        _ => None,
+    }
+}
+
+/// The call that stands for a cast.
+pub fn cast_call(inner: &Expr, target: &DataType, try_cast: bool) -> Result<Option<Expr>> {
+    let Some(function) = &FUNCTIONS[usize::from(try_cast)] else { return Ok(None) };
+    let target = Expr::Literal(ScalarValue::try_from(target)?, None);
+    Ok(Some(function.call(vec![inner.clone(), target])))
 }
 
 /// A cast that is made after the analyzer has rewritten those of the query.
 pub fn cast_expr(expr: Expr, source: &DataType, target: &DataType) -> Result<Expr> {
-    match &FUNCTIONS[0] {
-        Some(function) if needs_own(source, target) => {
-            Ok(function.call(vec![expr, Expr::Literal(ScalarValue::try_from(target)?, None)]))
-        }
-        _ => Ok(datafusion::logical_expr::cast(expr, target.clone())),
+    match needs_own(source, target).then(|| cast_call(&expr, target, false)).transpose()?.flatten() {
+        Some(call) => Ok(call),
+        None => Ok(logical_expr::cast(expr, target.clone())),
     }
 }
 

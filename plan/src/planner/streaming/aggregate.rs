@@ -19,7 +19,7 @@ use thalweg_graph::SqlError;
 
 use super::{
     stream::{PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, unaliased},
-    translate::{Translation, internal, unsupported},
+    translate::{Translation, internal},
     vertex::{columns_plan, encode_columns},
 };
 use crate::{
@@ -89,10 +89,10 @@ pub(super) fn results_of(
 }
 
 impl Translation<'_> {
-    /// An aggregation by windows.
+    /// An aggregation: by windows where it groups by them, otherwise of all rows there are.
     pub(super) fn aggregate(&mut self, input: Stream, aggregate: &Aggregate) -> Result<Stream, SqlError> {
         let (input, aggregate) = match &aggregate.group_expr[..] {
-            [Expr::GroupingSet(set)] => {
+            [Expr::GroupingSet(set)] if !input.updating => {
                 let (input, plain) = self.expanded(input, aggregate, set)?;
                 (input, &plain.clone())
             }
@@ -114,9 +114,7 @@ impl Translation<'_> {
                 let (pending, panes) = windows;
                 self.window_aggregate(input, aggregate, &pending, panes)
             }
-            None => Err(unsupported(
-                "an aggregation that does not group by both `window_start` and `window_end` in streaming mode",
-            )),
+            None => self.group_aggregate(input, aggregate),
         }
     }
 
@@ -199,7 +197,7 @@ impl Translation<'_> {
             let (partitioning, parallelism) = self.by_keys(&parts.keys).map_err(error::from_datafusion)?;
             let states = DFSchema::try_from(Arc::clone(&parts.states)).map_err(error::from_datafusion)?;
             let local = Stream::of(input.vertex, Arc::new(states));
-            let vertex = self.draft.exchange(&local, partitioning, parallelism);
+            let vertex = self.draft.exchange(&local, partitioning, parallelism)?;
             let kind = spec(Phase::Global, parts.output, results).map_err(error::from_datafusion)?;
             let display = format!("GlobalWindowAggregate: {shape}");
             self.draft.vertices[vertex].push("GlobalWindowAggregate", display, kind);

@@ -29,6 +29,9 @@ struct Moved<'e> {
 impl Interval {
     /// The interval that the condition of a join sets on both ends.
     pub fn of(join: &Join, left: &Stream, right: &Stream) -> Option<Self> {
+        if left.updating || right.updating {
+            return None;
+        }
         let equal = join.on.iter().map(|(a, b)| (a, Operator::Eq, b));
         let filters = join.filter.iter().flat_map(split_conjunction).filter_map(|expr| match expr {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => Some((&**left, *op, &**right)),

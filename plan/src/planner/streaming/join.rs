@@ -1,164 +1,117 @@
-//! Joins of a stream: of rows in the same window, or of rows whose times are not far apart.
+//! Joins of all rows of two streams: both are kept, since any of them may find a partner later.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use datafusion::{
-    common::JoinType,
-    logical_expr::{Expr, Join, LogicalPlan},
-    physical_plan::PhysicalExpr,
+    common::{JoinType, NullEquality},
+    logical_expr::{ExprSchemable as _, Join},
+    physical_expr::PhysicalExpr,
 };
-use thalweg_graph::{SqlError, VertexOutput, exchange::Partitioning};
+use thalweg_graph::{SqlError, VertexOutput};
 
 use super::{
-    Draft,
     interval::Interval,
     stream::Stream,
     translate::{Translation, unsupported},
     vertex::{StreamVertex, VertexHead, encode_columns},
-    within::stand_in,
 };
 use crate::{
     error,
     exec::codec,
-    panes::WindowBound,
-    stream::{IntervalJoinSpec, PairKind, WindowJoinSpec},
+    stream::{JoinKind, JoinSpec, PairKind},
 };
 
-/// Two sides on their way into one vertex.
-pub(super) struct Pair {
-    pub left: Stream,
-    pub right: Stream,
-    /// How the rows of each side are divided.
-    pub partitionings: [Partitioning; 2],
-    pub parallelism: u32,
-}
-
-/// What the kinds of joins have in common.
-struct Joining {
-    /// The join over stand-ins.
-    plan: Bytes,
-    left_keys: Vec<Arc<dyn PhysicalExpr>>,
-    right_keys: Vec<Arc<dyn PhysicalExpr>>,
-    columns: Bytes,
-    display: String,
-}
-
 impl Translation<'_> {
-    /// A join of rows that are each in one window, or whose times are not far apart.
+    /// A join. What it puts out is only added where both sides are and nothing is put out for want of a partner.
     pub(super) async fn join(&mut self, join: &Join) -> Result<Stream, SqlError> {
         let left = self.root(&join.left).await?;
         let right = self.root(&join.right).await?;
-        let equal = |wanted: WindowBound| {
-            let is_it =
-                |(a, b): &(Expr, Expr)| left.border(a) == Some(wanted) && right.border(b) == Some(wanted);
-            join.on.iter().any(is_it)
-        };
-        if equal(WindowBound::Start) && equal(WindowBound::End) {
+        if Self::is_of_windows(join, &left, &right) {
             return self.window_join(join, left, right).await;
         }
-        match Interval::of(join, &left, &right) {
-            Some(interval) if join.join_type == JoinType::Inner => {
-                self.interval_join(join, left, right, interval).await
-            }
-            Some(_) => Err(unsupported("an outer join by an interval of time in streaming mode")),
-            None => Err(unsupported(
-                "a join that compares neither `window_start` and `window_end` of both sides nor two event times with bounds on both ends in streaming mode",
-            )),
+        if join.join_type == JoinType::Inner
+            && let Some(interval) = Interval::of(join, &left, &right)
+        {
+            return self.interval_join(join, left, right, interval).await;
         }
-    }
-
-    async fn joining(&self, join: &Join, left: &Stream, right: &Stream) -> Result<Joining, SqlError> {
-        let all = LogicalPlan::Join(Join {
-            left: stand_in(join.left.schema()),
-            right: stand_in(join.right.schema()),
-            ..join.clone()
-        });
-        let plan = self.plan_of(&all).await?;
-        let (left_on, right_on): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
-        let on: Vec<String> = join.on.iter().map(|(left, right)| format!("{left} = {right}")).collect();
-        let filter = join.filter.as_ref().map(|filter| format!(", filter={filter}")).unwrap_or_default();
-        Ok(Joining {
-            plan: codec::encode(&plan).map_err(error::from_datafusion)?,
-            left_keys: self.physical_all(&left_on, left)?,
-            right_keys: self.physical_all(&right_on, right)?,
-            columns: encode_columns(join.schema.inner()).map_err(error::from_datafusion)?,
-            display: format!("{}, on=[{}]{filter}", join.join_type, on.join(", ")),
-        })
-    }
-
-    /// Both sides on their way to where equal keys meet.
-    fn meeting(&self, left: Stream, right: Stream, joining: &Joining) -> Result<Pair, SqlError> {
-        let (left_to, parallelism) = self.by_keys(&joining.left_keys).map_err(error::from_datafusion)?;
-        let (right_to, _) = self.by_keys(&joining.right_keys).map_err(error::from_datafusion)?;
-        Ok(Pair { left, right, partitionings: [left_to, right_to], parallelism })
-    }
-
-    async fn window_join(&mut self, join: &Join, left: Stream, right: Stream) -> Result<Stream, SqlError> {
-        let joining = self.joining(join, &left, &right).await?;
-        let spec = WindowJoinSpec {
-            plan: joining.plan.clone(),
-            left: self.windowed_rows(&left, &joining.left_keys)?,
-            right: self.windowed_rows(&right, &joining.right_keys)?,
-            columns: joining.columns.clone(),
+        let kind = kind(join)?;
+        let mut left_keys = Vec::with_capacity(join.on.len());
+        let mut right_keys = Vec::with_capacity(join.on.len());
+        for (left_key, right_key) in &join.on {
+            left_keys.push(self.physical(left_key, &left.schema)?);
+            right_keys.push(self.physical(right_key, &right.schema)?);
+        }
+        let mut filter = None;
+        if let Some(condition) = &join.filter {
+            let both = left.schema.join(&right.schema).map_err(error::from_datafusion)?;
+            filter = Some(self.physical(condition, &both)?);
+        }
+        let updating = left.updating || right.updating || kind.takes_back();
+        let vertex = self.draft.vertices.len();
+        let (left_partitioning, parallelism) = self.by_keys(&left_keys).map_err(error::from_datafusion)?;
+        let (right_partitioning, _) = self.by_keys(&right_keys).map_err(error::from_datafusion)?;
+        let schema = Arc::clone(&join.schema);
+        let stream = Stream { updating, ..Stream::of(vertex, schema) };
+        let mut on = Vec::with_capacity(left_keys.len());
+        for (left_key, right_key) in left_keys.iter().zip(&right_keys) {
+            on.push(format!("{left_key} = {right_key}"));
+        }
+        let condition = filter.as_ref().map_or(String::new(), |filter| format!(", filter=[{filter}]"));
+        let display = format!("Join: type=[{}], on=[{}]{condition}", join.join_type, on.join(", "));
+        let spec = || -> datafusion::error::Result<JoinSpec> {
+            let encode = |keys: &[Arc<dyn PhysicalExpr>]| -> datafusion::error::Result<Vec<_>> {
+                keys.iter().map(codec::encode_expr).collect()
+            };
+            Ok(JoinSpec {
+                kind,
+                left_keys: encode(&left_keys)?,
+                right_keys: encode(&right_keys)?,
+                nulls_equal: join.null_equality == NullEquality::NullEqualsNull,
+                filter: filter.as_ref().map(codec::encode_expr).transpose()?,
+                columns: encode_columns(stream.columns()?.inner())?,
+            })
         };
-        let borders = match join.join_type {
-            JoinType::Inner => left.borders.iter().chain(&right.borders).cloned().collect(),
-            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
-                left.borders.clone()
-            }
-            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
-                right.borders.clone()
-            }
-            // Each side's are NULL where the other has no row.
-            JoinType::Full => Vec::new(),
-        };
-        let display = format!("WindowJoin: {}", joining.display);
-        let pair = self.meeting(left, right, &joining)?;
-        let vertex = self.draft.pair(&pair, "WindowJoin", display, PairKind::WindowJoin(Box::new(spec)));
-        Ok(Stream { borders, ..Stream::of(vertex, Arc::clone(&join.schema)) }.timed_by_windows())
-    }
-
-    async fn interval_join(
-        &mut self,
-        join: &Join,
-        left: Stream,
-        right: Stream,
-        interval: Interval,
-    ) -> Result<Stream, SqlError> {
-        let joining = self.joining(join, &left, &right).await?;
-        let (lower_ms, upper_ms) = (interval.lower_ms, interval.upper_ms);
-        let spec = IntervalJoinSpec {
-            plan: joining.plan.clone(),
-            left: self.timed_rows(&left, &interval.left, &joining.left_keys)?,
-            right: self.timed_rows(&right, &interval.right, &joining.right_keys)?,
-            lower_ms,
-            upper_ms,
-            columns: joining.columns.clone(),
-        };
-        let mut times = Vec::new();
-        times.extend(left.is_time(&interval.left).then(|| interval.left.clone()));
-        times.extend(right.is_time(&interval.right).then(|| interval.right.clone()));
-        let display = format!("IntervalJoin: {lower_ms} to {upper_ms} ms, {}", joining.display);
-        let pair = self.meeting(left, right, &joining)?;
-        let vertex = self.draft.pair(&pair, "IntervalJoin", display, PairKind::IntervalJoin(Box::new(spec)));
-        Ok(Stream { times, ..Stream::of(vertex, Arc::clone(&join.schema)) })
-    }
-}
-
-impl Draft {
-    /// Adds a vertex of an operator of two inputs; says which.
-    pub(super) fn pair(&mut self, pair: &Pair, name: &str, display: String, kind: PairKind) -> usize {
-        let target = self.vertices.len();
-        let [left, right] = &pair.partitionings;
-        let left = (self.edge(pair.left.vertex, target, left.clone()), pair.left.schema.inner().clone());
-        let right = (self.edge(pair.right.vertex, target, right.clone()), pair.right.schema.inner().clone());
-        self.vertices.push(StreamVertex {
-            parallelism: pair.parallelism,
-            head: VertexHead::Pair { left, right, name: name.to_owned(), display, kind },
+        let spec = spec().map_err(error::from_datafusion)?;
+        let columns = |side: &Stream| Ok(Arc::clone(side.columns().map_err(error::from_datafusion)?.inner()));
+        let inputs = [
+            (self.draft.edge(left.vertex, vertex, left_partitioning), columns(&left)?),
+            (self.draft.edge(right.vertex, vertex, right_partitioning), columns(&right)?),
+        ];
+        let kind = PairKind::Join(Box::new(spec));
+        self.draft.vertices.push(StreamVertex {
+            parallelism,
+            head: VertexHead::Pair { inputs, name: "Join".to_owned(), display, kind },
             chain: Vec::new(),
             output: VertexOutput::Edges,
         });
-        target
+        Ok(stream)
     }
+}
+
+fn kind(join: &Join) -> Result<JoinKind, SqlError> {
+    if join.null_aware {
+        for (left, right) in &join.on {
+            let nullable = left
+                .nullable(join.left.schema())
+                .and_then(|left| Ok(left || right.nullable(join.right.schema())?));
+            if nullable.map_err(error::from_datafusion)? {
+                return Err(unsupported(
+                    "`NOT IN` of values that may be NULL in streaming mode (write `NOT EXISTS`, or declare the columns NOT NULL)",
+                ));
+            }
+        }
+    }
+    Ok(match join.join_type {
+        JoinType::Inner => JoinKind::Inner,
+        JoinType::Left => JoinKind::Left,
+        JoinType::Right => JoinKind::Right,
+        JoinType::Full => JoinKind::Full,
+        JoinType::LeftSemi => JoinKind::LeftSemi,
+        JoinType::LeftAnti => JoinKind::LeftAnti,
+        JoinType::RightSemi => JoinKind::RightSemi,
+        JoinType::RightAnti => JoinKind::RightAnti,
+        JoinType::LeftMark | JoinType::RightMark => {
+            return Err(unsupported("`IN` or `EXISTS` as a part of an expression in streaming mode"));
+        }
+    })
 }

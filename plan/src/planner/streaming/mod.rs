@@ -4,13 +4,17 @@
 //! where rows change hands) `-> vertex` (chains and what a worker receives of them).
 
 mod aggregate;
+mod group_aggregate;
 mod grouping_sets;
 mod interval;
 mod join;
 mod optimize;
 mod over;
+mod result;
 mod session;
 mod stream;
+mod timed_join;
+mod top_n;
 mod translate;
 mod vertex;
 mod within;
@@ -48,11 +52,17 @@ pub(super) async fn plan(
     for root in roots {
         let plan = optimize::optimized(&root.plan, state)?;
         let mut translation = Translation { state, parallelism, key_groups, draft: &mut draft };
-        let stream = translation.root(&plan).await?;
         match &root.output {
-            RootOutput::Sink(sink) => draft.vertices[stream.vertex].output = VertexOutput::Sink(sink.clone()),
+            RootOutput::Sink(sink) => {
+                let stream = translation.root(&plan).await?;
+                if sink.overwrite {
+                    return Err(translate::overwrite(sink));
+                }
+                result::check_sink(&stream, sink, dealer.connectors)?;
+                draft.vertices[stream.vertex].output = VertexOutput::Sink(sink.clone());
+            }
             RootOutput::Result(_) => {
-                let stream = draft.gathered(stream);
+                let stream = translation.result(&plan).await?;
                 draft.vertices[stream.vertex].output = VertexOutput::Result;
             }
         }
@@ -95,17 +105,23 @@ async fn job_vertex(
 
 impl Draft {
     /// Adds a vertex that reads what `stream` puts out; says which.
-    fn exchange(&mut self, stream: &Stream, partitioning: Partitioning, parallelism: u32) -> usize {
+    fn exchange(
+        &mut self,
+        stream: &Stream,
+        partitioning: Partitioning,
+        parallelism: u32,
+    ) -> Result<usize, SqlError> {
         let target = self.vertices.len();
         let edge = self.edge(stream.vertex, target, partitioning);
-        let head = VertexHead::Edges { edges: vec![edge], schema: stream.schema.inner().clone() };
+        let columns = stream.columns().map_err(error::from_datafusion)?;
+        let head = VertexHead::Edges { edges: vec![edge], schema: columns.inner().clone() };
         self.vertices.push(StreamVertex {
             parallelism,
             head,
             chain: Vec::new(),
             output: VertexOutput::Edges,
         });
-        target
+        Ok(target)
     }
 
     fn edge(&mut self, source: usize, target: usize, partitioning: Partitioning) -> EdgeId {
@@ -121,11 +137,11 @@ impl Draft {
     }
 
     /// The same rows in one subtask.
-    fn gathered(&mut self, stream: Stream) -> Stream {
+    fn gathered(&mut self, stream: Stream) -> Result<Stream, SqlError> {
         if self.vertices[stream.vertex].parallelism == 1 {
-            return stream;
+            return Ok(stream);
         }
-        let vertex = self.exchange(&stream, Partitioning::Single, 1);
-        Stream { vertex, ..stream }
+        let vertex = self.exchange(&stream, Partitioning::Single, 1)?;
+        Ok(Stream { vertex, ..stream })
     }
 }

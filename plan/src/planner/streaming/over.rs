@@ -22,6 +22,9 @@ use crate::{
 impl Translation<'_> {
     /// Aggregates over the rows before each row, in the order of event time.
     pub(super) async fn over(&mut self, window: &Window, input: Stream) -> Result<Stream, SqlError> {
+        if input.updating {
+            return Err(unsupported("`OVER` rows that change in streaming mode"));
+        }
         let params = window.window_expr.iter().map(|expr| aggregate_params(expr, &input));
         let params = params.collect::<Result<Vec<_>, _>>()?;
         let [first, others @ ..] = &params[..] else { return Err(internal("there is no window function")) };

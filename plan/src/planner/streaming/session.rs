@@ -1,11 +1,8 @@
 //! Sessions of a stream: aggregated as their rows come, or assigned to single rows when they are complete.
 
-use std::sync::Arc;
-
 use datafusion::{
     common::{Column, DFSchema},
     logical_expr::{Aggregate, Expr},
-    physical_plan::PhysicalExpr,
 };
 use thalweg_graph::SqlError;
 
@@ -69,18 +66,5 @@ impl Translation<'_> {
         let kind = OperatorKind::AssignSessions(Box::new(spec));
         self.draft.vertices[vertex].push("WindowTableFunction", display, kind);
         Ok(vertex)
-    }
-
-    /// The vertex where the rows of a key meet: the stream's own where one subtask has them all.
-    pub(super) fn keyed(
-        &mut self,
-        input: &Stream,
-        keys: &[Arc<dyn PhysicalExpr>],
-    ) -> Result<usize, SqlError> {
-        if self.parallelism == 1 && self.draft.vertices[input.vertex].parallelism == 1 {
-            return Ok(input.vertex);
-        }
-        let (partitioning, parallelism) = self.by_keys(keys).map_err(error::from_datafusion)?;
-        Ok(self.draft.exchange(input, partitioning, parallelism))
     }
 }

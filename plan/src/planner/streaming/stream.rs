@@ -11,6 +11,7 @@ use datafusion::{
 use crate::{
     functions::temporal::PROCTIME,
     panes::{Panes, WindowBound},
+    stream::changelog::weight_field,
     window::LOCAL_TIME,
 };
 
@@ -21,8 +22,10 @@ pub(super) type QualifiedField = (Option<TableReference>, FieldRef);
 pub(super) struct Stream {
     /// The vertex that makes it.
     pub vertex: usize,
-    /// The columns of its rows, in order. More than the logical plan knows of where windows are pending.
+    /// The columns of its rows, in order, without their weight. More than the logical plan knows of where windows are pending.
     pub schema: DFSchemaRef,
+    /// Whether it also takes rows back: then a row's weight stands behind its columns.
+    pub updating: bool,
     /// Those of them that are event time.
     pub times: Vec<Column>,
     /// The windows that its rows are in, as long as nobody has needed their borders.
@@ -99,9 +102,10 @@ impl PendingWindows {
 }
 
 impl Stream {
-    /// What a vertex puts out, without any notion of time.
+    /// What a vertex puts out that only adds rows, without any notion of time.
     pub fn of(vertex: usize, schema: DFSchemaRef) -> Self {
-        Self { vertex, schema, times: Vec::new(), pending: None, borders: Vec::new(), clocks: Vec::new() }
+        let (times, borders, clocks) = (Vec::new(), Vec::new(), Vec::new());
+        Self { vertex, schema, updating: false, times, pending: None, borders, clocks }
     }
 
     /// The same of rows that come when their window is complete: of all their times only its last millisecond is not late.
@@ -109,6 +113,16 @@ impl Stream {
         let times = self.borders.iter().filter(|(_, bound)| *bound == WindowBound::Time);
         self.times = times.map(|(column, _)| column.clone()).collect();
         self
+    }
+
+    /// The columns of its rows as they travel: with the weight where there is one.
+    pub fn columns(&self) -> Result<DFSchemaRef> {
+        if !self.updating {
+            return Ok(Arc::clone(&self.schema));
+        }
+        let mut fields = fields_of(&self.schema);
+        fields.push((None, Arc::new(weight_field())));
+        schema_of(fields)
     }
 
     /// Whether a column is event time.
@@ -127,6 +141,9 @@ impl Stream {
 
     /// Whether rows that are equal in these are of one window.
     pub fn are_of_one_window<'e>(&self, exprs: impl IntoIterator<Item = &'e Expr>) -> bool {
+        if self.updating {
+            return false;
+        }
         let bounds: Vec<WindowBound> = exprs.into_iter().filter_map(|expr| self.border(expr)).collect();
         bounds.contains(&WindowBound::Start) && bounds.contains(&WindowBound::End)
     }

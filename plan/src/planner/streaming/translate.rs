@@ -10,27 +10,30 @@ use datafusion::{
         Expr, Extension, Filter, LogicalPlan, Projection, TableType, Union,
         physical_planning_context::PhysicalPlanningContext,
     },
-    physical_expr::{PhysicalExpr, create_physical_expr},
+    physical_expr::{PhysicalExpr, create_physical_expr, expressions::Column as PhysicalColumn},
     physical_plan::{
         ExecutionPlan, ExecutionPlanProperties as _,
         filter::FilterExec,
         projection::{ProjectionExec, ProjectionExpr},
     },
 };
-use thalweg_graph::{SqlError, VertexOutput, exchange::Partitioning, sql_error::SqlErrorCode};
+use thalweg_graph::{
+    SqlError, VertexOutput, exchange::Partitioning, sql_error::SqlErrorCode, table::SinkDescriptor,
+};
 
 use super::{
     Draft,
     stream::{
         PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of, unaliased,
     },
+    top_n,
     vertex::{StreamVertex, VertexHead, encode_columns},
 };
 use crate::{
     error,
     exec::codec,
     panes::WindowBound,
-    stream::{OperatorKind, WatermarkNode},
+    stream::{OperatorKind, WatermarkNode, changelog::WEIGHT},
     window::{LOCAL_TIME, WindowKind, WindowTableFunction},
     words::NOT_YET,
 };
@@ -62,7 +65,7 @@ impl Translation<'_> {
         self.settled(stream, plan)
     }
 
-    fn node<'b>(&'b mut self, plan: &'b LogicalPlan) -> BoxFuture<'b, Result<Stream, SqlError>> {
+    pub(super) fn node<'b>(&'b mut self, plan: &'b LogicalPlan) -> BoxFuture<'b, Result<Stream, SqlError>> {
         Box::pin(async move {
             match plan {
                 LogicalPlan::TableScan(_) | LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
@@ -73,10 +76,17 @@ impl Translation<'_> {
                     input.aliased(&alias.alias).map_err(error::from_datafusion)
                 }
                 LogicalPlan::Projection(projection) => {
+                    if let Some(ranked) = top_n::ranked_below(projection)? {
+                        let input = self.ranked(&ranked).await?;
+                        return self.projection(input, projection);
+                    }
                     let input = self.node(&projection.input).await?;
                     self.projection(input, projection)
                 }
                 LogicalPlan::Filter(filter) => {
+                    if let Some(ranked) = top_n::ranked(filter)? {
+                        return self.ranked(&ranked).await;
+                    }
                     let input = self.node(&filter.input).await?;
                     self.filter(input, filter)
                 }
@@ -87,7 +97,12 @@ impl Translation<'_> {
                     self.aggregate(input, aggregate)
                 }
                 LogicalPlan::Join(join) => self.join(join).await,
-                LogicalPlan::Window(window) => self.within_windows(window).await,
+                LogicalPlan::Window(window) => {
+                    let input = self.root(&window.input).await?;
+                    self.within_windows(window, input).await
+                }
+                LogicalPlan::Limit(limit) => self.limit(limit).await,
+                LogicalPlan::Sort(sort) => self.sort(sort).await,
                 other => Err(not_yet(other)),
             }
         })
@@ -135,6 +150,9 @@ impl Translation<'_> {
     /// Windows wait until somebody needs them.
     fn window_function(&mut self, input: Stream, function: &WindowTableFunction) -> Result<Stream, SqlError> {
         let input = self.assigned(input)?;
+        if input.updating {
+            return Err(unsupported("a window function over rows that change in streaming mode"));
+        }
         let input = self.timed_for(input, function)?;
         if !input.is_time(&function.time) {
             let (column, named) = match function.time.name.as_str() {
@@ -199,7 +217,7 @@ impl Translation<'_> {
         Ok(input)
     }
 
-    fn filter(&mut self, input: Stream, filter: &Filter) -> Result<Stream, SqlError> {
+    pub(super) fn filter(&mut self, input: Stream, filter: &Filter) -> Result<Stream, SqlError> {
         let input = self.assigned_for(input, std::slice::from_ref(&filter.predicate))?;
         let input = match &input.pending {
             // Less rows would make other sessions.
@@ -207,13 +225,14 @@ impl Translation<'_> {
             _ => input,
         };
         let predicate = self.physical(&filter.predicate, &input.schema)?;
+        let columns = input.columns().map_err(error::from_datafusion)?;
         let vertex = &mut self.draft.vertices[input.vertex];
-        let added = vertex.calc(&input.schema, |below| Ok(Arc::new(FilterExec::try_new(predicate, below)?)));
+        let added = vertex.calc(&columns, |below| Ok(Arc::new(FilterExec::try_new(predicate, below)?)));
         added.map_err(error::from_datafusion)?;
         Ok(input)
     }
 
-    fn projection(&mut self, input: Stream, projection: &Projection) -> Result<Stream, SqlError> {
+    pub(super) fn projection(&mut self, input: Stream, projection: &Projection) -> Result<Stream, SqlError> {
         self.project(input, projection.expr.iter().cloned().zip(fields_of(&projection.schema)).collect())
     }
 
@@ -250,15 +269,20 @@ impl Translation<'_> {
             let expr = self.physical(unaliased(expr), &input.schema)?;
             physical.push(ProjectionExpr { expr, alias: field.name().clone() });
         }
+        if input.updating {
+            let weight = Arc::new(PhysicalColumn::new(WEIGHT, input.schema.fields().len()));
+            physical.push(ProjectionExpr { expr: weight, alias: WEIGHT.to_owned() });
+        }
+        let columns = input.columns().map_err(error::from_datafusion)?;
         let vertex = &mut self.draft.vertices[input.vertex];
-        let added =
-            vertex.calc(&input.schema, |below| Ok(Arc::new(ProjectionExec::try_new(physical, below)?)));
+        let added = vertex.calc(&columns, |below| Ok(Arc::new(ProjectionExec::try_new(physical, below)?)));
         added.map_err(error::from_datafusion)?;
         let (times, borders) = (input.times_through(&made), input.borders_through(&made));
         let clocks = input.clocks_through(&made);
         let schema = schema_of(made.into_iter().map(|(_, field)| field).collect());
         let schema = schema.map_err(error::from_datafusion)?;
-        Ok(Stream { vertex: input.vertex, schema, times, pending, borders, clocks })
+        let (vertex, updating) = (input.vertex, input.updating);
+        Ok(Stream { vertex, schema, updating, times, pending, borders, clocks })
     }
 
     /// A column that pending windows need, among those made; added, hidden, where it is not there.
@@ -293,8 +317,13 @@ impl Translation<'_> {
             inputs.push(self.root(input).await?);
         }
         let target = self.draft.vertices.len();
+        let updating = inputs.iter().any(|input| input.updating);
         let mut edges = Vec::with_capacity(inputs.len());
         for input in &inputs {
+            if updating && !input.updating {
+                let (name, kind) = ("AddWeights", OperatorKind::AddWeights);
+                self.draft.vertices[input.vertex].push(name, name.to_owned(), kind);
+            }
             edges.push(self.draft.edge(input.vertex, target, Partitioning::RoundRobin));
         }
         let parallelism =
@@ -307,13 +336,15 @@ impl Translation<'_> {
         let times = fields.iter().enumerate().filter(|(position, _)| is_time(*position));
         let times = times.map(|(_, field)| column_of(field)).collect();
         let schema = Arc::clone(&union.schema);
+        let stream = Stream { updating, times, ..Stream::of(target, schema) };
+        let columns = stream.columns().map_err(error::from_datafusion)?;
         self.draft.vertices.push(StreamVertex {
             parallelism,
-            head: VertexHead::Edges { edges, schema: schema.inner().clone() },
+            head: VertexHead::Edges { edges, schema: columns.inner().clone() },
             chain: Vec::new(),
             output: VertexOutput::Edges,
         });
-        Ok(Stream { times, ..Stream::of(target, schema) })
+        Ok(stream)
     }
 
     /// The stream with its windows assigned if any of these expressions needs a border.
@@ -419,8 +450,6 @@ fn source_name(leaf: &LogicalPlan) -> String {
 
 fn not_yet(plan: &LogicalPlan) -> SqlError {
     unsupported(&match plan {
-        LogicalPlan::Sort(_) => "`ORDER BY` in streaming mode".to_owned(),
-        LogicalPlan::Limit(_) => "`LIMIT` in streaming mode".to_owned(),
         LogicalPlan::Distinct(_) => "`DISTINCT` in streaming mode".to_owned(),
         LogicalPlan::Unnest(_) => "`UNNEST` in streaming mode".to_owned(),
         other => format!("`{}` in streaming mode", other.display()),
@@ -430,6 +459,15 @@ fn not_yet(plan: &LogicalPlan) -> SqlError {
 /// The refusal of what a stream cannot do yet.
 pub(super) fn unsupported(what: &str) -> SqlError {
     let message = format!("{what} {NOT_YET}; where the input ends, set `execution.runtime-mode` to `BATCH`");
+    SqlError::new(SqlErrorCode::Unsupported, message)
+}
+
+/// The refusal of a stream that replaces what is there: it would do so again with each checkpoint.
+pub(super) fn overwrite(sink: &SinkDescriptor) -> SqlError {
+    let message = format!(
+        "a stream cannot overwrite `{}`: use `INSERT INTO`, or set `execution.runtime-mode` to `BATCH` where the input ends",
+        sink.table.path
+    );
     SqlError::new(SqlErrorCode::Unsupported, message)
 }
 

@@ -33,14 +33,8 @@ pub(super) enum VertexHead {
     Source { plan: Arc<dyn ExecutionPlan>, name: String },
     /// Edges, with the columns that come over them.
     Edges { edges: Vec<EdgeId>, schema: SchemaRef },
-    /// Two edges, with the columns of each, into an operator.
-    Pair {
-        left: (EdgeId, SchemaRef),
-        right: (EdgeId, SchemaRef),
-        name: String,
-        display: String,
-        kind: PairKind,
-    },
+    /// Two kinds of rows: an edge for each, with the columns that come over it, and the operator that puts them together.
+    Pair { inputs: [(EdgeId, SchemaRef); 2], name: String, display: String, kind: PairKind },
 }
 
 /// An operator to be.
@@ -85,13 +79,18 @@ impl StreamVertex {
             VertexHead::Edges { edges, schema } => {
                 Head::Edges { edges: edges.clone(), columns: encode_columns(schema)? }
             }
-            VertexHead::Pair { left, right, name, kind, .. } => Head::Pair {
-                left: pair_input(left)?,
-                right: pair_input(right)?,
-                uid: uids.next(name),
-                name: name.clone(),
-                kind: kind.clone(),
-            },
+            VertexHead::Pair { inputs: [left, right], name, kind, .. } => {
+                let input = |(edge, schema): &(EdgeId, SchemaRef)| -> Result<PairInput> {
+                    Ok(PairInput { edges: vec![*edge], columns: encode_columns(schema)? })
+                };
+                Head::Pair {
+                    left: input(left)?,
+                    right: input(right)?,
+                    uid: uids.next(name),
+                    name: name.clone(),
+                    kind: kind.clone(),
+                }
+            }
         };
         let chain = self.chain.iter().map(|link| match link {
             // It has no state.
@@ -133,8 +132,8 @@ impl StreamVertex {
                 let edges: Vec<String> = edges.iter().map(ToString::to_string).collect();
                 vec![format!("Exchange: edges=[{}]", edges.join(", "))]
             }
-            VertexHead::Pair { left, right, display, .. } => {
-                vec![display.clone(), format!("Exchange: edges=[{}, {}]", left.0, right.0)]
+            VertexHead::Pair { inputs: [(left, _), (right, _)], display, .. } => {
+                vec![display.clone(), format!("Exchange: left=[{left}], right=[{right}]")]
             }
         };
         for link in &self.chain {
@@ -149,16 +148,14 @@ impl StreamVertex {
     }
 }
 
-fn pair_input((edge, schema): &(EdgeId, SchemaRef)) -> Result<PairInput> {
-    Ok(PairInput { edges: vec![*edge], columns: encode_columns(schema)? })
-}
-
 /// Names for the state of a job's operators: each by what it is and how many such stand before it. A query that is edited elsewhere keeps them.
 #[derive(Default)]
 pub(super) struct Uids(BTreeMap<String, u32>);
 
 impl Uids {
     fn next(&mut self, name: &str) -> String {
+        // The second of two phases keeps what one does that does all of the work: the parallelism decides which it is.
+        let name = name.strip_prefix("Global").unwrap_or(name);
         let count = self.0.entry(name.to_owned()).or_default();
         *count += 1;
         format!("{name} {count}")

@@ -32,8 +32,11 @@ const SORTING_RULE: &str = "EnsureRequirements";
 
 impl Translation<'_> {
     /// Window functions whose partitions are each in one window.
-    pub(super) async fn within_windows(&mut self, window: &Window) -> Result<Stream, SqlError> {
-        let input = self.root(&window.input).await?;
+    pub(super) async fn within_windows(
+        &mut self,
+        window: &Window,
+        input: Stream,
+    ) -> Result<Stream, SqlError> {
         let partitions: Vec<&[Expr]> = window.window_expr.iter().filter_map(partition_by).collect();
         let all_known = partitions.len() == window.window_expr.len();
         if !all_known || !partitions.iter().all(|keys| input.are_of_one_window(*keys)) {

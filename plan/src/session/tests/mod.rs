@@ -4,6 +4,7 @@ mod deep;
 mod definition;
 mod insert;
 mod mistake;
+mod mode;
 mod query;
 
 use arrow::{
@@ -13,16 +14,20 @@ use arrow::{
 use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::empty::EmptyTable, execution::runtime_env::RuntimeEnv};
 use thalweg_graph::{
+    checkpoint::Manifest,
     sql_error::SqlErrorCode,
     table::Column,
     table::{SinkDescriptor, TableDescriptor, nearest},
 };
 
 use super::*;
-use crate::connect::FileRange;
+use crate::connect::{FileRange, SinkChanges};
 
 /// Options that the connectors know.
 const OPTIONS: &[&str] = &["connector", "format", "path"];
+
+/// The path of tables without an end.
+const ENDLESS: &str = "/endless";
 
 #[derive(Debug)]
 struct Empty;
@@ -36,6 +41,14 @@ impl Connectors for Empty {
         let meant = nearest(unknown, OPTIONS.iter().copied()).unwrap_or("?");
         let message = format!("option `{unknown}` is not known: did you mean `{meant}`?");
         Err(SqlError::new(SqlErrorCode::InvalidOption, message))
+    }
+
+    fn is_bounded(&self, table: &TableDescriptor) -> bool {
+        table.options.get("path").is_none_or(|path| path != ENDLESS)
+    }
+
+    async fn checkpoint(&self, url: &str) -> Result<Manifest, SqlError> {
+        Err(SqlError::new(SqlErrorCode::Invalid, format!("there is no checkpoint `{url}`")))
     }
 
     async fn infer_columns(&self, table: &TableDescriptor) -> Result<Vec<Column>, SqlError> {
@@ -64,6 +77,10 @@ impl Connectors for Empty {
 
     fn validate_sink(&self, _sink: &SinkDescriptor, _schema: &Schema) -> Result<(), SqlError> {
         Ok(())
+    }
+
+    fn sink_changes(&self, _: &SinkDescriptor) -> Result<SinkChanges, SqlError> {
+        Ok(SinkChanges::All)
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {

@@ -38,7 +38,11 @@ impl StatementParser<'_> {
     pub(super) fn explain(&mut self) -> Parsed<Command> {
         self.expect(&["EXPLAIN"])?;
         let mut details = Vec::new();
-        if !self.take(&["PLAN", "FOR"]) {
+        let mut upgrade = None;
+        if self.take(&["UPGRADE"]) {
+            upgrade = Some(self.parser.parse_literal_string()?);
+            self.expect(&["FOR"])?;
+        } else if !self.take(&["PLAN", "FOR"]) {
             while let Some(detail) = take_one_of(&mut self.parser, DETAILS) {
                 details.push(detail);
                 if !self.parser.consume_token(&Token::Comma) {
@@ -61,6 +65,6 @@ impl StatementParser<'_> {
         if !is_planned {
             return self.parser.expected("a query, `INSERT` or a statement set after `EXPLAIN`", token);
         }
-        Ok(Command::Explain(Explain { details, command: Box::new(command) }))
+        Ok(Command::Explain(Explain { details, upgrade, command: Box::new(command) }))
     }
 }

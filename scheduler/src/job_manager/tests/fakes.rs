@@ -7,13 +7,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use thalweg_graph::{
     Attempt, Failure, FailureKind, JobId, Options, SqlError, TaskMetrics,
+    checkpoint::Manifest,
     sql_error::{Position, SqlErrorCode},
     table::{Committable, SinkDescriptor},
 };
 use thalweg_rpc::{Session, TaskUpdate, ToLeader, ToWorker};
 
 use crate::{
-    Committer, JobManager, JobManagerConfig, Planner, Script, ScriptStatement, StatementOutcome,
+    CheckpointStorage, Committer, JobManager, JobManagerConfig, Planner, Script, ScriptStatement,
+    StatementOutcome,
     testing::{graph, query, registration},
 };
 
@@ -59,6 +61,8 @@ pub(super) struct Notes {
     pub(super) failures: Mutex<Vec<FailureKind>>,
     pub(super) committed: Mutex<Vec<(JobId, usize)>>,
     pub(super) aborted: Mutex<Vec<JobId>>,
+    /// Where manifests were written and not removed.
+    pub(super) manifests: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -71,8 +75,36 @@ impl Committer for Notes {
         Ok(())
     }
 
+    async fn commit_checkpoint(
+        &self,
+        job: JobId,
+        _: &SinkDescriptor,
+        prepared: &[Committable],
+    ) -> Result<(), Failure> {
+        self.committed.lock().push((job, prepared.len()));
+        Ok(())
+    }
+
     async fn abort(&self, job: JobId, _: &SinkDescriptor) -> Result<(), Failure> {
         self.aborted.lock().push(job);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CheckpointStorage for Notes {
+    async fn write(&self, url: &str, _: &Manifest) -> Result<(), Failure> {
+        self.manifests.lock().push(url.to_owned());
+        Ok(())
+    }
+
+    async fn remove(&self, manifest: &str, _: &[String]) -> Result<(), Failure> {
+        self.manifests.lock().retain(|kept| kept != manifest);
+        Ok(())
+    }
+
+    async fn remove_folder(&self, folder: &str) -> Result<(), Failure> {
+        self.manifests.lock().retain(|kept| !kept.starts_with(folder));
         Ok(())
     }
 }
@@ -129,7 +161,7 @@ pub(super) async fn manager(options: &[(&str, &str)]) -> (JobManager, Arc<Notes>
     let notes = Arc::new(Notes::default());
     let at_once = [("restart-strategy.exponential-delay.initial-backoff", "0 ms")];
     let options = at_once.iter().chain(options).copied().collect();
-    let manager =
-        JobManager::start(JobManagerConfig { options }, Arc::new(Words), notes.clone()).await.unwrap();
+    let config = JobManagerConfig { options };
+    let manager = JobManager::start(config, Arc::new(Words), notes.clone(), notes.clone()).await.unwrap();
     (manager, notes)
 }

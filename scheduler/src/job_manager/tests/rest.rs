@@ -95,7 +95,8 @@ async fn every_answer_has_the_shape_that_the_description_says() {
     for (path, operations) in description["paths"].as_object().unwrap() {
         let Some(operation) = operations.get("get") else { continue };
         let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
-        if schema.is_null() {
+        // Those of streams are tested where one runs.
+        if schema.is_null() || path.contains("{triggerid}") || path.contains("{checkpointid}") {
             continue;
         }
         let mut schema = schema.clone();

@@ -74,6 +74,16 @@ impl Kernel {
         })
     }
 
+    /// The aggregates.
+    pub fn functions(&self) -> &[Arc<AggregateFunctionExpr>] {
+        &self.functions
+    }
+
+    /// The types of an aggregate's arguments, over rows of these columns.
+    pub fn argument_types(&self, at: usize, rows: &Schema) -> Result<Vec<DataType>> {
+        self.arguments[at].iter().map(|argument| argument.data_type(rows)).collect()
+    }
+
     /// The types of the keys.
     pub fn key_schema(&self) -> &SchemaRef {
         &self.key_schema

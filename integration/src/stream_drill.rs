@@ -1,0 +1,227 @@
+//! Kills workers at random moments of a stream that takes checkpoints and compares what it leaves, row by row, with what the same
+//! query gives as a batch: nothing lost, nothing doubled, no file left behind.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use arrow::{
+    array::RecordBatch,
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use thalweg::{Client, Execution};
+use thalweg_graph::{JobId, Options};
+use thalweg_plan::Session;
+
+use crate::processes::{Cluster, ClusterConfig};
+
+/// Workers of the cluster. Two of them have the slots that the job needs.
+pub const WORKERS: usize = 3;
+/// Slots of each worker.
+pub const SLOTS: u32 = 1;
+const PARALLELISM: u32 = 2;
+/// Time for a job to recover and end.
+const JOB_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct StreamDrill {
+    /// Rows that the source gives.
+    pub rows: u64,
+    /// How many jobs.
+    pub jobs: u32,
+    /// How many workers are killed in each, one after the other.
+    pub kills: u32,
+    /// Where the random moments come from.
+    pub seed: u64,
+    /// A folder for checkpoints, as a URL that the cluster can reach; one on this machine where none is given.
+    pub checkpoints: Option<String>,
+}
+
+/// One job and what came of it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Disturbed {
+    /// When workers were killed, after the submission.
+    pub kills_after_ms: Vec<u64>,
+    /// How often the job started again.
+    pub restarts: u64,
+    /// How long the job took in all.
+    pub total_ms: u64,
+    /// How long it takes undisturbed.
+    pub undisturbed_ms: u64,
+    /// Rows that it left, all of them right.
+    pub rows: usize,
+}
+
+/// Runs a drill; the error says which job it was.
+pub async fn run(
+    mut config: ClusterConfig,
+    drill: StreamDrill,
+    mut report: impl FnMut(&Disturbed),
+) -> Result<Vec<Disturbed>> {
+    let folder = tempfile::Builder::new().prefix("thalweg-stream-drill-").tempdir()?;
+    let local = folder.path().join("checkpoints");
+    std::fs::create_dir(&local)?;
+    let checkpoints = drill.checkpoints.clone().unwrap_or_else(|| format!("file://{}", local.display()));
+    for (name, value) in [
+        ("execution.checkpointing.interval", "100 ms"),
+        ("execution.checkpointing.dir", checkpoints.as_str()),
+        ("restart-strategy.exponential-delay.initial-backoff", "50 ms"),
+    ] {
+        config.options.0.insert(name.to_owned(), value.to_owned());
+    }
+    let cluster = Cluster::start(config).await?;
+    let mut target = Target { client: client(&cluster, drill.rows).await?, folder: folder.path().to_owned() };
+    let expected = target.batch().await.context("as a batch")?;
+    let (undisturbed, _) = target.stream("undisturbed", &expected, async |_| Ok(())).await?;
+    let mut random = StdRng::seed_from_u64(drill.seed);
+    let mut outcomes = Vec::new();
+    for number in 0..drill.jobs {
+        let mut moments: Vec<Duration> =
+            (0..drill.kills).map(|_| undisturbed.mul_f64(random.random_range(0.0..1.0))).collect();
+        moments.sort();
+        let workers: Vec<usize> = moments.iter().map(|_| random.random_range(0..WORKERS)).collect();
+        let describe = || format!("seed {}, job {number}: workers {workers:?} at {moments:?}", drill.seed);
+        let kill = async |start: Instant| {
+            for (moment, worker) in moments.iter().zip(&workers) {
+                tokio::time::sleep_until((start + *moment).into()).await;
+                cluster.kill_worker(*worker);
+                cluster.replace_worker(*worker).await?;
+            }
+            Ok(())
+        };
+        let ran = target.stream(&format!("disturbed{number}"), &expected, kill).await;
+        let (total, job) = ran.with_context(describe).with_context(|| cluster.logs())?;
+        let left: Vec<_> = std::fs::read_dir(&local)?.collect();
+        ensure!(left.is_empty(), "{} checkpoints were left behind: {left:?}", describe());
+        let details = cluster.get(&format!("/v1/jobs/{job}")).await?;
+        let outcome = Disturbed {
+            kills_after_ms: moments.iter().map(|moment| moment.as_millis() as u64).collect(),
+            restarts: details["restarts"].as_u64().unwrap_or_default(),
+            total_ms: total.as_millis() as u64,
+            undisturbed_ms: undisturbed.as_millis() as u64,
+            rows: expected.len(),
+        };
+        report(&outcome);
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+async fn client(cluster: &Cluster, rows: u64) -> Result<Client> {
+    let options: Options = [("parallelism.default", PARALLELISM.to_string())].into_iter().collect();
+    let mut client = Client::remote(&cluster.address, options).await?;
+    client.sql(&create_source(rows)).await?;
+    Ok(client)
+}
+
+/// Rows of a hundred keys, a thousand a second.
+fn create_source(rows: u64) -> String {
+    let last = rows - 1;
+    format!(
+        "CREATE TABLE events (id BIGINT, k BIGINT, v BIGINT, \
+           ts AS CAST(TIMESTAMPADD(SECOND, CAST(id / 1000 AS INT), TIMESTAMP '2026-01-01 00:00:00') AS TIMESTAMP(3)), \
+           WATERMARK FOR ts AS ts - INTERVAL '1' SECOND) \
+         WITH ('connector' = 'datagen', 'number-of-rows' = '{rows}', \
+           'fields.id.kind' = 'sequence', 'fields.id.start' = '0', 'fields.id.end' = '{last}', \
+           'fields.k.min' = '0', 'fields.k.max' = '99', 'fields.v.min' = '1', 'fields.v.max' = '1000')"
+    )
+}
+
+/// Windows that slide over several panes, so that state lives across many checkpoints.
+const QUERY: &str = "SELECT window_end, k, COUNT(*) AS n, SUM(v) AS s \
+                     FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '20' SECOND, INTERVAL '60' SECOND)) \
+                     GROUP BY window_start, window_end, k";
+
+/// Each row with how often it is there.
+pub type Counted = BTreeMap<String, usize>;
+
+struct Target {
+    client: Client,
+    folder: PathBuf,
+}
+
+impl Target {
+    async fn batch(&mut self) -> Result<Counted> {
+        self.client.sql("SET 'execution.runtime-mode' = 'BATCH'").await?;
+        counted(&self.client.sql(QUERY).await?)
+    }
+
+    /// Runs the stream into a table and does something meanwhile; checks the table.
+    async fn stream(
+        &mut self,
+        table: &str,
+        expected: &Counted,
+        meanwhile: impl AsyncFnOnce(Instant) -> Result<()>,
+    ) -> Result<(Duration, JobId)> {
+        let path = self.folder.join(table);
+        let create = format!(
+            "CREATE TABLE {table} (window_end TIMESTAMP(3), k BIGINT, n BIGINT, s BIGINT) \
+             WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'parquet')",
+            path.display()
+        );
+        self.client.sql(&create).await?;
+        self.client.sql("SET 'execution.runtime-mode' = 'STREAMING'").await?;
+        let start = Instant::now();
+        let insert = format!("INSERT INTO {table} {QUERY}");
+        let statement = Session::parse(&insert)?.into_iter().next().context("there is a statement")?;
+        let Execution::Job { job, .. } = self.client.execute(&statement).await? else {
+            bail!("`{insert}` made no job");
+        };
+        let ended = tokio::time::timeout(JOB_TIMEOUT, self.client.wait(job));
+        let (ended, meanwhile) = tokio::join!(ended, meanwhile(start));
+        meanwhile?;
+        ended.with_context(|| format!("the job did not end in {} s", JOB_TIMEOUT.as_secs()))??;
+        let total = start.elapsed();
+        check_folder(&path)?;
+        self.client.sql("SET 'execution.runtime-mode' = 'BATCH'").await?;
+        let found = counted(&self.client.sql(&format!("SELECT window_end, k, n, s FROM {table}")).await?)?;
+        compare(expected, &found)?;
+        Ok((total, job))
+    }
+}
+
+/// The rows of a result, each with how often it is there.
+pub fn counted(batches: &[RecordBatch]) -> Result<Counted> {
+    let mut counted = Counted::new();
+    let options = FormatOptions::default();
+    for batch in batches {
+        let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            let cells: Vec<String> = columns.iter().map(|column| column.value(row).to_string()).collect();
+            *counted.entry(cells.join("|")).or_default() += 1;
+        }
+    }
+    Ok(counted)
+}
+
+/// Fails where a row is lost, doubled or wrong.
+pub fn compare(expected: &Counted, found: &Counted) -> Result<()> {
+    let lost = expected.iter().find(|(row, count)| found.get(*row).is_none_or(|there| there < count));
+    let doubled = found.iter().find(|(row, count)| expected.get(*row).is_none_or(|there| there < count));
+    ensure!(
+        lost.is_none() && doubled.is_none(),
+        "lost: {lost:?}; doubled or wrong: {doubled:?}; {} rows instead of {}",
+        found.values().sum::<usize>(),
+        expected.values().sum::<usize>()
+    );
+    Ok(())
+}
+
+/// A table's folder has its files and nothing else, hidden or not.
+fn check_folder(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        ensure!(
+            path.extension().is_some_and(|extension| extension == "parquet"),
+            "`{}` was left behind",
+            path.display()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! How a job runs, by what it reads and what is asked for.
+
+use thalweg_graph::RuntimeMode;
+
+use super::*;
+
+const TABLES: &str = "CREATE TABLE ended (id BIGINT, name STRING) WITH ('connector' = 'x', 'path' = '/a');
+    CREATE TABLE endless (id BIGINT, name STRING) WITH ('connector' = 'x', 'path' = '/endless');
+    CREATE VIEW inner_view AS SELECT id FROM endless;
+    CREATE VIEW outer_view AS SELECT id FROM inner_view WHERE id > 7;";
+
+async fn mode(statement: &str) -> RuntimeMode {
+    let mut session = after(TABLES).await;
+    job(&mut session, statement).await.mode
+}
+
+#[tokio::test]
+async fn a_job_is_a_batch_where_all_that_it_reads_ends() {
+    assert_eq!(mode("SELECT id FROM ended").await, RuntimeMode::Batch);
+    assert_eq!(mode("SELECT id FROM endless").await, RuntimeMode::Streaming);
+    assert_eq!(mode("INSERT INTO ended SELECT * FROM endless").await, RuntimeMode::Streaming);
+    assert_eq!(mode("INSERT INTO endless SELECT * FROM ended").await, RuntimeMode::Batch);
+    assert_eq!(
+        mode("CREATE TABLE t WITH ('connector' = 'x') AS SELECT id FROM endless").await,
+        RuntimeMode::Streaming
+    );
+    let set = "EXECUTE STATEMENT SET BEGIN INSERT INTO ended SELECT * FROM ended; INSERT INTO ended SELECT * FROM endless; END";
+    assert_eq!(mode(set).await, RuntimeMode::Streaming);
+}
+
+#[tokio::test]
+async fn views_hints_and_subqueries_are_looked_through() {
+    assert_eq!(mode("SELECT id FROM outer_view").await, RuntimeMode::Streaming);
+    assert_eq!(mode("SELECT id FROM (SELECT id FROM endless) AS t").await, RuntimeMode::Streaming);
+    assert_eq!(
+        mode("SELECT id FROM ended /*+ OPTIONS('path' = '/endless') */").await,
+        RuntimeMode::Streaming
+    );
+    assert_eq!(mode("SELECT id FROM endless /*+ OPTIONS('path' = '/b') */").await, RuntimeMode::Batch);
+}
+
+#[tokio::test]
+async fn a_name_of_the_query_s_own_is_no_table() {
+    assert_eq!(
+        mode("WITH endless AS (SELECT id FROM ended) SELECT id FROM endless").await,
+        RuntimeMode::Batch
+    );
+}
+
+#[tokio::test]
+async fn a_batch_over_a_table_without_an_end_is_refused_by_its_name() {
+    let mut session = after(TABLES).await;
+    let error =
+        refused(&mut session, "SET 'execution.runtime-mode' = 'BATCH'; SELECT id FROM outer_view").await;
+    assert_eq!(
+        error.message,
+        "table `default_catalog.default_database.endless` does not end, and `execution.runtime-mode` is `BATCH`: set it to \
+         `STREAMING` or `AUTOMATIC`, or give the table an end by its options"
+    );
+    let error = refused(&mut session, "SET 'execution.runtime-mode' = 'FAST'; SELECT id FROM ended").await;
+    assert!(error.message.contains("expected `AUTOMATIC`, `BATCH` or `STREAMING`"), "{}", error.message);
+}

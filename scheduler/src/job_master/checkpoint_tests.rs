@@ -1,0 +1,334 @@
+//! Checkpoints of a job of two sources and one sink: when they are taken, what they commit, and what a job goes on from.
+
+use thalweg_graph::{
+    CheckpointId, FailureKind, TaskDescriptor,
+    checkpoint::{AfterBarrier, Barrier},
+    exchange::ExchangeKind::Pipelined,
+    table::Committable,
+};
+
+use super::*;
+use crate::{
+    testing::graph,
+    view::{CheckpointStatus, SavepointStatus},
+};
+
+const INTERVAL_MS: u64 = 1_000;
+
+/// A job that runs on one worker, and all that it has asked for.
+struct Stream {
+    master: JobMaster,
+    now: Timestamp,
+    slots_made: u64,
+    tasks: BTreeMap<SubtaskId, Arc<TaskDescriptor>>,
+    /// What was asked for and not looked at yet.
+    actions: Vec<Action>,
+}
+
+impl Stream {
+    /// Two subtasks of a source, one of a sink.
+    fn start(options: &[(&str, &str)]) -> Stream {
+        let mut all = vec![
+            ("execution.checkpointing.interval", "1 s"),
+            ("execution.checkpointing.dir", "file:///c"),
+            ("restart-strategy.exponential-delay.initial-backoff", "0 ms"),
+        ];
+        all.extend(options);
+        let mut graph = graph(7, &[2, 1], &[(0, 1, Pipelined)], &all);
+        graph.mode = RuntimeMode::Streaming;
+        let settings = Settings::read(&graph.options).unwrap();
+        let master = JobMaster::new(Arc::new(graph), JobEpoch(0), settings, Timestamp(0));
+        let (tasks, actions) = Default::default();
+        let mut stream = Stream { master, now: Timestamp(0), slots_made: 0, tasks, actions };
+        stream.tell(Event::Start);
+        stream.run();
+        stream
+    }
+
+    fn tell(&mut self, event: Event) {
+        for action in self.master.handle(event, self.now) {
+            match action {
+                Action::RequestSlots { region, wishes, .. } => self.grant(region, wishes.len()),
+                Action::Deploy { tasks, .. } => {
+                    self.tasks.extend(tasks.into_iter().map(|task| (task.attempt.subtask, task)));
+                }
+                Action::CancelTask { attempt, .. } => self.update(attempt, TaskUpdate::Canceled),
+                Action::ReleaseSlot(_) => {}
+                other => self.actions.push(other),
+            }
+        }
+    }
+
+    fn grant(&mut self, region: RegionId, slots: usize) {
+        let slot = |number: u64| GrantedSlot {
+            allocation: AllocationId(number),
+            location: Arc::new(Location { worker: WorkerId("w".to_owned()), data_address: "w:1".to_owned() }),
+        };
+        let slots = (0..slots).map(|_| {
+            self.slots_made += 1;
+            slot(self.slots_made)
+        });
+        let slots = slots.collect();
+        self.tell(Event::SlotsGranted { region, slots });
+    }
+
+    fn update(&mut self, attempt: Attempt, update: TaskUpdate) {
+        self.tell(Event::Task { worker: WorkerId("w".to_owned()), attempt, update });
+    }
+
+    /// Every subtask's operators stand.
+    fn run(&mut self) {
+        let attempts: Vec<_> = self.tasks.values().map(|task| task.attempt).collect();
+        attempts.into_iter().for_each(|attempt| self.update(attempt, TaskUpdate::Running));
+    }
+
+    fn attempt(&self, vertex: u32, index: u32) -> Attempt {
+        self.tasks[&SubtaskId { vertex: VertexId(vertex), index }].attempt
+    }
+
+    /// Lets so much time pass.
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now.after(Duration::from_millis(ms));
+        self.tell(Event::Tick);
+    }
+
+    fn taken<T>(&mut self, wanted: impl Fn(&Action) -> Option<T>) -> Vec<T> {
+        let found = self.actions.iter().filter_map(&wanted).collect();
+        self.actions.retain(|action| wanted(action).is_none());
+        found
+    }
+
+    /// The barriers that sources were told to let pass.
+    fn barriers(&mut self) -> Vec<(Vec<Attempt>, Barrier)> {
+        self.taken(|action| match action {
+            Action::TriggerCheckpoint { attempts, barrier, .. } => Some((attempts.clone(), barrier.clone())),
+            _ => None,
+        })
+    }
+
+    fn snapshot(&mut self, vertex: u32, index: u32, checkpoint: u64, committable: Option<&str>) {
+        let committables = committable.iter().map(|text| Committable(text.to_string().into())).collect();
+        let snapshot = SubtaskSnapshot { committables, ..SubtaskSnapshot::default() };
+        let (attempt, checkpoint) = (self.attempt(vertex, index), CheckpointId(checkpoint));
+        self.tell(Event::Snapshot { attempt, checkpoint, snapshot: Ok(Box::new(snapshot)) });
+    }
+
+    fn all_snapshots(&mut self, checkpoint: u64, committable: Option<&str>) {
+        self.snapshot(0, 0, checkpoint, None);
+        self.snapshot(0, 1, checkpoint, None);
+        self.snapshot(1, 0, checkpoint, committable);
+    }
+
+    /// Where manifests were to be written.
+    fn stored(&mut self) -> Vec<String> {
+        self.taken(|action| match action {
+            Action::StoreCheckpoint { url, .. } => Some(url.clone()),
+            _ => None,
+        })
+    }
+
+    /// What was to be committed, by checkpoint.
+    fn completed(&mut self) -> Vec<(u64, Vec<String>)> {
+        self.taken(|action| match action {
+            Action::CompleteCheckpoint { completed, sinks } => Some((completed.checkpoint.0, texts(sinks))),
+            _ => None,
+        })
+    }
+
+    fn store(&mut self, checkpoint: u64) {
+        self.tell(Event::CheckpointStored { checkpoint: CheckpointId(checkpoint), outcome: Ok(()) });
+    }
+
+    fn commit(&mut self, checkpoint: u64) {
+        self.tell(Event::CheckpointCommitted { checkpoint: CheckpointId(checkpoint), outcome: Ok(()) });
+    }
+
+    /// A whole checkpoint, as it goes well.
+    fn checkpoint(&mut self, checkpoint: u64, committable: Option<&str>) {
+        self.pass(INTERVAL_MS);
+        self.all_snapshots(checkpoint, committable);
+        self.store(checkpoint);
+        self.commit(checkpoint);
+        self.barriers();
+        self.stored();
+        self.completed();
+    }
+
+    fn fail(&mut self, attempt: Attempt, kind: FailureKind) {
+        let failure = Failure::new(kind, "it broke");
+        self.update(attempt, TaskUpdate::Failed { failure, metrics: TaskMetrics::default() });
+        self.pass(0);
+    }
+
+    fn finish(&mut self, vertex: u32, index: u32, committable: Option<&str>) {
+        let committables = committable.iter().map(|text| Committable(text.to_string().into())).collect();
+        let (metrics, last) = (TaskMetrics::default(), Some(Box::default()));
+        let attempt = self.attempt(vertex, index);
+        self.update(attempt, TaskUpdate::Finished { metrics, committables, last });
+    }
+
+    /// What the tasks were last told to go on from.
+    fn restored(&self) -> Vec<Option<String>> {
+        self.tasks.values().map(|task| task.checkpoints.clone().unwrap().restored).collect()
+    }
+
+    fn final_commit(&mut self) -> Vec<Vec<String>> {
+        self.taken(|action| match action {
+            Action::Commit(sinks) => Some(texts(sinks)),
+            _ => None,
+        })
+    }
+}
+
+fn texts(sinks: &[SinkOutput]) -> Vec<String> {
+    let committables = sinks.iter().flat_map(|sink| &sink.committables);
+    committables.map(|committable| String::from_utf8_lossy(&committable.0).into_owned()).collect()
+}
+
+#[test]
+fn a_checkpoint_is_complete_when_all_have_answered_and_commits_what_was_prepared() {
+    let mut stream = Stream::start(&[]);
+    stream.pass(INTERVAL_MS - 1);
+    assert!(stream.barriers().is_empty(), "not due");
+    stream.pass(1);
+    let [(sources, barrier)] = &stream.barriers()[..] else { panic!("one worker is told") };
+    assert_eq!(*sources, [stream.attempt(0, 0), stream.attempt(0, 1)], "sources only");
+    assert_eq!((barrier.checkpoint, barrier.then), (CheckpointId(1), AfterBarrier::GoOn));
+    stream.snapshot(1, 0, 1, Some("file 1"));
+    stream.snapshot(0, 0, 1, None);
+    stream.pass(INTERVAL_MS);
+    assert!(stream.stored().is_empty() && stream.barriers().is_empty(), "one subtask is missing");
+    stream.snapshot(0, 1, 1, None);
+    let job = stream.master.execution.graph.job;
+    assert_eq!(stream.stored(), [format!("file:///c/{job}/chk-1/_metadata")]);
+    assert!(stream.completed().is_empty(), "nothing is visible before the manifest is");
+    stream.store(1);
+    assert_eq!(stream.completed(), [(1, vec!["file 1".to_owned()])]);
+    stream.commit(1);
+    let told = stream.taken(|action| match action {
+        Action::NotifyCheckpoint { attempts, checkpoint, .. } => Some((attempts.clone(), *checkpoint)),
+        _ => None,
+    });
+    assert_eq!(told, [(vec![stream.attempt(0, 0), stream.attempt(0, 1)], CheckpointId(1))]);
+    assert_eq!(stream.master.checkpoint_records()[0].status, CheckpointStatus::Completed);
+    // The next is due an interval after the last began.
+    stream.pass(0);
+    assert_eq!(stream.barriers()[0].1.checkpoint, CheckpointId(2));
+}
+
+#[test]
+fn a_failure_gives_the_checkpoint_up_and_the_job_goes_on_from_the_last_complete_one() {
+    let mut stream = Stream::start(&[]);
+    assert_eq!(stream.restored(), [None, None, None]);
+    stream.checkpoint(1, Some("a"));
+    stream.pass(INTERVAL_MS);
+    stream.snapshot(1, 0, 2, Some("b"));
+    stream.fail(stream.attempt(0, 0), FailureKind::Io);
+    let manifest = Some(format!("file:///c/{}/chk-1/_metadata", stream.master.execution.graph.job));
+    assert_eq!(stream.restored(), vec![manifest; 3]);
+    // Answers to what was given up mean nothing.
+    stream.run();
+    stream.all_snapshots(2, Some("b"));
+    assert!(stream.stored().is_empty());
+    stream.barriers();
+    stream.pass(INTERVAL_MS);
+    assert_eq!(stream.barriers()[0].1.checkpoint, CheckpointId(3), "a number is never used twice");
+}
+
+#[test]
+fn tasks_start_again_only_when_a_complete_checkpoint_is_visible() {
+    let mut stream = Stream::start(&[]);
+    stream.pass(INTERVAL_MS);
+    stream.all_snapshots(1, Some("a"));
+    stream.store(1);
+    let before = stream.attempt(1, 0);
+    stream.fail(before, FailureKind::Io);
+    stream.pass(60_000);
+    assert_eq!(stream.attempt(1, 0), before, "a new writer could take back what the old one has prepared");
+    stream.commit(1);
+    assert_eq!(stream.attempt(1, 0).number, before.number + 1);
+    assert!(stream.restored().iter().all(|url| url.as_ref().is_some_and(|url| url.contains("chk-1"))));
+}
+
+#[test]
+fn what_is_slow_or_cannot_be_stored_is_given_up_and_too_many_restart_the_job() {
+    let mut stream = Stream::start(&[
+        ("execution.checkpointing.timeout", "5 s"),
+        ("execution.checkpointing.tolerable-failed-checkpoints", "1"),
+    ]);
+    stream.pass(INTERVAL_MS);
+    stream.snapshot(0, 0, 1, None);
+    stream.pass(5_000);
+    let records = stream.master.checkpoint_records();
+    let CheckpointStatus::Failed(why) = &records[0].status else { panic!("{records:?}") };
+    assert!(why.contains("`v0` (2/2)") && why.contains("5s"), "{why}");
+    assert_eq!(stream.attempt(0, 0).number, 0, "one is tolerated");
+    stream.pass(0);
+    let (attempt, checkpoint) = (stream.attempt(0, 0), CheckpointId(2));
+    let failure = Failure::new(FailureKind::Io, "the disk is gone");
+    stream.tell(Event::Snapshot { attempt, checkpoint, snapshot: Err(failure) });
+    stream.pass(0);
+    assert_eq!(stream.attempt(0, 0).number, 1, "two are not");
+}
+
+#[test]
+fn what_a_finished_subtask_left_is_committed_once() {
+    let mut stream = Stream::start(&[]);
+    stream.finish(0, 0, None);
+    stream.pass(INTERVAL_MS);
+    assert_eq!(stream.barriers()[0].0, [stream.attempt(0, 1)], "only sources that run");
+    // The sink passes the barrier, then ends before the checkpoint is complete.
+    stream.snapshot(1, 0, 1, Some("a"));
+    stream.finish(0, 1, None);
+    stream.finish(1, 0, Some("b"));
+    assert!(stream.final_commit().is_empty(), "the checkpoint goes first");
+    stream.store(1);
+    assert_eq!(stream.completed(), [(1, vec!["a".to_owned()])]);
+    stream.commit(1);
+    assert_eq!(stream.final_commit(), [vec!["b".to_owned()]]);
+}
+
+#[test]
+fn stopping_with_a_savepoint_ends_the_job_when_it_is_complete() {
+    let mut stream = Stream::start(&[]);
+    let (trigger, folder) = ("t".to_owned(), Some("hdfs://nn/s/savepoint-1".to_owned()));
+    stream.tell(Event::Savepoint(SavepointOrder { trigger, folder, then: AfterBarrier::Stop }));
+    let (_, barrier) = stream.barriers().remove(0);
+    assert_eq!(barrier.savepoint.as_deref(), Some("hdfs://nn/s/savepoint-1"));
+    stream.all_snapshots(1, Some("a"));
+    assert_eq!(stream.stored(), ["hdfs://nn/s/savepoint-1/_metadata"]);
+    for (vertex, index) in [(0, 0), (0, 1), (1, 0)] {
+        stream.finish(vertex, index, None);
+    }
+    assert!(stream.final_commit().is_empty(), "it could still fail");
+    stream.store(1);
+    assert_eq!(stream.completed(), [(1, vec!["a".to_owned()])]);
+    stream.commit(1);
+    let expected = SavepointStatus::Completed("hdfs://nn/s/savepoint-1".to_owned());
+    assert_eq!(stream.master.savepoint_status("t"), Some(expected));
+    assert_eq!(stream.final_commit(), [Vec::<String>::new()]);
+}
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+    let mut stream = Stream::start(&[("execution.checkpointing.num-retained", "2")]);
+    (1..4).for_each(|checkpoint| stream.checkpoint(checkpoint, None));
+    let removed = stream.taken(|action| match action {
+        Action::RemoveCheckpoint { manifest, kept } => Some((manifest.contains("chk-1/"), kept.len())),
+        _ => None,
+    });
+    assert_eq!(removed, [(true, 2)], "two are kept");
+    stream.fail(stream.attempt(0, 0), FailureKind::Io);
+    assert!(stream.restored()[0].as_ref().unwrap().contains("chk-3/"));
+    stream.fail(stream.attempt(0, 0), FailureKind::StateLost);
+    assert!(stream.restored()[0].as_ref().unwrap().contains("chk-2/"));
+    stream.fail(stream.attempt(0, 0), FailureKind::StateLost);
+    assert_eq!(stream.master.status().0, JobStatus::Failing, "there is none before that");
+}
+
+#[test]
+fn checkpoints_need_a_folder() {
+    let options = [("execution.checkpointing.interval", "1 s")].into_iter().collect();
+    let error = Settings::read(&options).unwrap_err().to_string();
+    assert!(error.contains("execution.checkpointing.dir"), "{error}");
+}

@@ -1,0 +1,430 @@
+//! How a streaming job takes checkpoints and goes on from them.
+//!
+//! Sources are told to let a barrier pass; every subtask answers when what it keeps is stored. When all have, the manifest is written; once
+//! it is, the checkpoint is the one to go on from, and what sinks have prepared is made visible. A task that fails before that gives the
+//! checkpoint up; after it, tasks start again only when the commit is through, so that no writer of theirs takes back what it makes visible.
+
+use std::collections::BTreeMap;
+
+use thalweg_graph::{
+    Attempt, CheckpointId, Failure, FailureKind, JobStatus, SubtaskId, TaskState, VertexOutput, WorkerId,
+    checkpoint::{AfterBarrier, Barrier, CompletedCheckpoint, Manifest, SubtaskSnapshot},
+    options,
+    task::CheckpointFolder,
+};
+
+use super::{
+    Action, JobMaster, SinkOutput, Stage,
+    checkpoints::{Checkpoints, Pending, SavepointOrder, Step},
+};
+use crate::{
+    clock::Timestamp,
+    view::{CheckpointRecord, CheckpointStatus, SavepointStatus},
+};
+
+impl JobMaster {
+    /// Begins the checkpoint that is due, or gives up the one that takes too long.
+    pub(super) fn checkpoint_tick(&mut self, now: Timestamp) {
+        let Some(checkpoints) = &self.checkpoints else { return };
+        if !checkpoints.deadline().is_some_and(|at| at <= now) {
+            return;
+        }
+        if checkpoints.pending.is_some() {
+            let timeout = humantime::format_duration(checkpoints.settings.timeout);
+            let why = format!("it was not complete within {timeout}; {}", self.who_is_missing());
+            return self.checkpoint_failed(why, now);
+        }
+        self.begin_checkpoint(None, now);
+    }
+
+    /// Plans the first checkpoint as soon as every subtask runs.
+    pub(super) fn plan_checkpoints(&mut self, now: Timestamp) {
+        if !self.runs_whole() {
+            return;
+        }
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        if checkpoints.next_at.is_none() && checkpoints.pending.is_none() {
+            checkpoints.next_at = checkpoints.settings.interval.map(|interval| now.after(interval));
+        }
+        self.begin_ordered(now);
+    }
+
+    fn runs_whole(&self) -> bool {
+        let vertices = &self.execution.vertices;
+        self.stage == Stage::Executing
+            && vertices.iter().all(|vertex| {
+                let counts = &vertex.counts;
+                counts[TaskState::Running] + counts[TaskState::Finished] == vertex.subtasks.len() as u32
+            })
+            && !self.live_sources().is_empty()
+    }
+
+    fn live_sources(&self) -> Vec<SubtaskId> {
+        let sources = self.execution.vertices.iter().filter(|vertex| vertex.inputs.is_empty());
+        let subtasks = sources.flat_map(|vertex| {
+            (0..vertex.subtasks.len() as u32).map(|index| SubtaskId { vertex: vertex.id, index })
+        });
+        subtasks.filter(|id| self.execution.subtask(*id).state() == TaskState::Running).collect()
+    }
+
+    fn begin_ordered(&mut self, now: Timestamp) {
+        let ready = self.runs_whole();
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        if ready
+            && checkpoints.pending.is_none()
+            && let Some(order) = checkpoints.orders.pop_front()
+        {
+            self.begin_checkpoint(Some(order), now);
+        }
+    }
+
+    fn begin_checkpoint(&mut self, order: Option<SavepointOrder>, now: Timestamp) {
+        if !self.runs_whole() {
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.next_at = None;
+            }
+            return;
+        }
+        let (sources, all) = (self.live_sources(), self.execution.subtask_ids().collect::<Vec<_>>());
+        let live = all.into_iter().filter(|id| self.execution.subtask(*id).is_live()).collect();
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        let (trigger, savepoint, then) = match order {
+            Some(order) => (Some(order.trigger), order.folder, order.then),
+            None => (None, None, AfterBarrier::GoOn),
+        };
+        let barrier = Barrier { checkpoint: checkpoints.next_id(), savepoint, then };
+        let pending = Pending {
+            barrier: barrier.clone(),
+            triggered: now,
+            waiting: live,
+            snapshots: checkpoints.last.clone(),
+            step: Step::Collecting,
+            trigger,
+        };
+        checkpoints.record(&pending, CheckpointStatus::InProgress, None);
+        checkpoints.pending = Some(pending);
+        for (worker, attempts) in self.by_worker(&sources) {
+            self.actions.push(Action::TriggerCheckpoint { worker, attempts, barrier: barrier.clone() });
+        }
+    }
+
+    fn by_worker(&self, subtasks: &[SubtaskId]) -> BTreeMap<WorkerId, Vec<Attempt>> {
+        let mut by_worker = BTreeMap::<WorkerId, Vec<Attempt>>::new();
+        for id in subtasks {
+            if let Some(location) = self.execution.subtask(*id).location() {
+                by_worker.entry(location.worker.clone()).or_default().push(self.execution.attempt(*id));
+            }
+        }
+        by_worker
+    }
+
+    /// Somebody wants a savepoint, or a checkpoint now.
+    pub(super) fn order_savepoint(&mut self, order: SavepointOrder, now: Timestamp) {
+        let ended = self.stage != Stage::Executing;
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        checkpoints.order(order);
+        match ended {
+            true => self.refuse_savepoints("the job is ending"),
+            false => self.begin_ordered(now),
+        }
+    }
+
+    pub(super) fn refuse_savepoints(&mut self, why: &str) {
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.refuse_orders(&Failure::new(FailureKind::Io, why));
+        }
+    }
+
+    /// A subtask has stored what it kept, or could not.
+    pub(super) fn snapshot_taken(
+        &mut self,
+        attempt: Attempt,
+        checkpoint: CheckpointId,
+        snapshot: Result<SubtaskSnapshot, Failure>,
+        now: Timestamp,
+    ) {
+        if self.execution.current(attempt).is_none() {
+            return;
+        }
+        let Some(pending) = self.collecting(checkpoint) else { return };
+        match snapshot {
+            Ok(snapshot) => {
+                if pending.waiting.remove(&attempt.subtask) {
+                    pending.snapshots.insert(attempt.subtask, snapshot);
+                }
+                self.store_if_collected();
+            }
+            Err(failure) => self.checkpoint_failed(failure.message, now),
+        }
+    }
+
+    fn collecting(&mut self, checkpoint: CheckpointId) -> Option<&mut Pending> {
+        let pending = self.checkpoints.as_mut()?.pending.as_mut()?;
+        (pending.barrier.checkpoint == checkpoint && pending.step == Step::Collecting).then_some(pending)
+    }
+
+    /// A subtask has finished: what it left stands for it from now on.
+    pub(super) fn note_last_snapshot(&mut self, subtask: SubtaskId, last: SubtaskSnapshot) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        if let Some(pending) = &mut checkpoints.pending
+            && pending.step == Step::Collecting
+            && pending.waiting.remove(&subtask)
+        {
+            pending.snapshots.insert(subtask, last.clone());
+        }
+        checkpoints.last.insert(subtask, last);
+        self.store_if_collected();
+    }
+
+    fn store_if_collected(&mut self) {
+        let graph = &self.execution.graph;
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        let Some(pending) = &mut checkpoints.pending else { return };
+        if pending.step != Step::Collecting || !pending.waiting.is_empty() {
+            return;
+        }
+        pending.step = Step::Storing;
+        let manifest = Manifest {
+            version: Manifest::VERSION,
+            job: graph.job,
+            checkpoint: pending.barrier.checkpoint,
+            triggered_ms: pending.triggered.0 as i64,
+            key_groups: self.options.get(&options::MAX_PARALLELISM).unwrap_or_default() as u16,
+            statement: graph.statement.clone(),
+            subtasks: pending.snapshots.iter().map(|(id, snapshot)| (*id, snapshot.clone())).collect(),
+        };
+        let barrier = pending.barrier.clone();
+        let url = checkpoints.manifest_url(&barrier);
+        self.actions.push(Action::StoreCheckpoint { url, manifest: Box::new(manifest) });
+    }
+
+    /// The manifest is written, or cannot be.
+    pub(super) fn checkpoint_stored(
+        &mut self,
+        checkpoint: CheckpointId,
+        outcome: Result<(), Failure>,
+        now: Timestamp,
+    ) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        let Some(pending) = checkpoints
+            .pending
+            .as_mut()
+            .filter(|pending| pending.barrier.checkpoint == checkpoint && pending.step == Step::Storing)
+        else {
+            return;
+        };
+        if let Err(failure) = outcome {
+            return self.checkpoint_failed(failure.message, now);
+        }
+        pending.step = Step::Committing;
+        let (barrier, snapshots) = (pending.barrier.clone(), pending.snapshots.clone());
+        let manifest = checkpoints.manifest_url(&barrier);
+        let completed = CompletedCheckpoint { checkpoint, manifest, savepoint: barrier.savepoint.is_some() };
+        if !completed.savepoint {
+            checkpoints.completed.push_back(completed.clone());
+            checkpoints.restored = Some(completed.manifest.clone());
+        }
+        let sinks = self.prepared(&snapshots);
+        self.forget_committed(&snapshots);
+        self.actions.push(Action::CompleteCheckpoint { completed, sinks });
+    }
+
+    /// What subtasks had left when they finished and this checkpoint makes visible is not committed again at the job's end.
+    fn forget_committed(&mut self, snapshots: &BTreeMap<SubtaskId, SubtaskSnapshot>) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        for (id, snapshot) in snapshots.iter().filter(|(_, snapshot)| !snapshot.committables.is_empty()) {
+            if let Some(last) = checkpoints.last.get_mut(id)
+                && last.committables == snapshot.committables
+            {
+                last.committables.clear();
+                self.execution.subtask_mut(*id).committables.clear();
+            }
+        }
+    }
+
+    /// What the sinks have prepared.
+    fn prepared(&self, snapshots: &BTreeMap<SubtaskId, SubtaskSnapshot>) -> Vec<SinkOutput> {
+        let mut sinks = Vec::new();
+        for vertex in &self.execution.vertices {
+            let VertexOutput::Sink(sink) = &*vertex.output else { continue };
+            let own = snapshots.iter().filter(|(id, _)| id.vertex == vertex.id);
+            let committables: Vec<_> = own.flat_map(|(_, snapshot)| snapshot.committables.clone()).collect();
+            if !committables.is_empty() {
+                sinks.push(SinkOutput { sink: sink.clone(), committables });
+            }
+        }
+        sinks
+    }
+
+    /// What a checkpoint has made visible is visible, or cannot be made so.
+    pub(super) fn checkpoint_committed(
+        &mut self,
+        checkpoint: CheckpointId,
+        outcome: Result<(), Failure>,
+        now: Timestamp,
+    ) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        let is_it = |pending: &mut Pending| {
+            pending.barrier.checkpoint == checkpoint && pending.step == Step::Committing
+        };
+        let Some(pending) = checkpoints.pending.take_if(is_it) else { return };
+        if let Err(failure) = outcome {
+            let message = format!(
+                "the output of checkpoint {checkpoint} could not be made visible: {}",
+                failure.message
+            );
+            checkpoints.record(&pending, CheckpointStatus::Failed(message.clone()), Some(now));
+            let failure = Failure { kind: FailureKind::CommitFailed, message, ..failure };
+            self.record(&failure, now);
+            return self.fail(failure, now);
+        }
+        checkpoints.record(&pending, CheckpointStatus::Completed, Some(now));
+        checkpoints.failed_in_row = 0;
+        if let Some(trigger) = &pending.trigger {
+            let folder = checkpoints.manifest_url(&pending.barrier).trim_end_matches("/_metadata").to_owned();
+            checkpoints.set_outcome(trigger, SavepointStatus::Completed(folder));
+        }
+        while checkpoints.completed.len() > checkpoints.settings.retained {
+            let Some(old) = checkpoints.completed.pop_front() else { break };
+            let kept = checkpoints.completed.iter().map(|kept| kept.manifest.clone()).collect();
+            self.actions.push(Action::RemoveCheckpoint { manifest: old.manifest, kept });
+        }
+        if pending.barrier.savepoint.is_none() {
+            for (worker, attempts) in self.by_worker(&self.live_sources()) {
+                self.actions.push(Action::NotifyCheckpoint { worker, attempts, checkpoint });
+            }
+        }
+        self.plan_next(pending.triggered, now);
+        self.go_on_after_checkpoint(now);
+    }
+
+    fn plan_next(&mut self, begun: Timestamp, now: Timestamp) {
+        let runs = self.runs_whole();
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        let settings = &checkpoints.settings;
+        let next = settings.interval.map(|interval| begun.after(interval).max(now.after(settings.min_pause)));
+        checkpoints.next_at = next.filter(|_| runs);
+    }
+
+    /// What had to wait for the checkpoint under way.
+    fn go_on_after_checkpoint(&mut self, now: Timestamp) {
+        if self.stage != Stage::Executing {
+            return;
+        }
+        if self.execution.output_complete() {
+            return self.output_complete(now);
+        }
+        self.restart_delayed(now);
+        self.begin_ordered(now);
+    }
+
+    /// Gives the checkpoint under way up. Too many in a row restart the job.
+    fn checkpoint_failed(&mut self, why: String, now: Timestamp) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        let Some(pending) = checkpoints.pending.take() else { return };
+        let message = format!("checkpoint {} failed: {why}", pending.barrier.checkpoint);
+        tracing::warn!(job = %self.execution.graph.job, "{message}");
+        abandon(checkpoints, &pending, &message, now);
+        let ends = pending.barrier.then != AfterBarrier::GoOn;
+        checkpoints.failed_in_row += u32::from(pending.trigger.is_none());
+        let too_many = checkpoints.failed_in_row > checkpoints.settings.tolerable_failures;
+        self.plan_next(pending.triggered, now);
+        // Behind a barrier that ends the job sources have stopped: only a restart brings them back.
+        if too_many || ends {
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.failed_in_row = 0;
+            }
+            let failure = Failure::new(FailureKind::Io, message);
+            self.record(&failure, now);
+            let regions = self.regions.ids().collect();
+            return self.recover(regions, failure, false, now);
+        }
+        self.go_on_after_checkpoint(now);
+    }
+
+    /// Subtasks are about to start again: the checkpoint under way comes to nothing, unless it is complete.
+    pub(super) fn interrupt_checkpoint(&mut self, now: Timestamp) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        checkpoints.next_at = None;
+        let open = |pending: &mut Pending| pending.step != Step::Committing;
+        if let Some(pending) = checkpoints.pending.take_if(open) {
+            let message = format!("checkpoint {} was given up: a task failed", pending.barrier.checkpoint);
+            abandon(checkpoints, &pending, &message, now);
+        }
+    }
+
+    /// The checkpoint that the job was to go on from cannot be read. Returns whether there is an older one.
+    pub(super) fn fall_back(&mut self) -> bool {
+        let Some(checkpoints) = &mut self.checkpoints else { return false };
+        let Some(damaged) = checkpoints.completed.pop_back() else { return false };
+        let Some(older) = checkpoints.completed.back() else {
+            checkpoints.completed.push_back(damaged);
+            return false;
+        };
+        tracing::warn!(
+            damaged = damaged.manifest,
+            older = older.manifest,
+            "a checkpoint is damaged; going on from the one before"
+        );
+        checkpoints.restored = Some(older.manifest.clone());
+        true
+    }
+
+    /// Where a task's state is kept and what it goes on from.
+    pub(super) fn checkpoint_folder(&self) -> Option<CheckpointFolder> {
+        let checkpoints = self.checkpoints.as_ref()?;
+        Some(CheckpointFolder { folder: checkpoints.folder.clone(), restored: checkpoints.restored.clone() })
+    }
+
+    /// Removes what the job does not leave behind.
+    pub(super) fn clean_checkpoints(&mut self, status: JobStatus) {
+        let Some(checkpoints) = &self.checkpoints else { return };
+        let finished = status == JobStatus::Finished;
+        if checkpoints.folder.is_empty() || (!finished && checkpoints.stay_after(status == JobStatus::Failed))
+        {
+            return;
+        }
+        self.actions.push(Action::RemoveCheckpoints { folder: checkpoints.folder.clone() });
+    }
+
+    fn who_is_missing(&self) -> String {
+        let pending = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.pending.as_ref());
+        let mut missing = pending.iter().flat_map(|pending| &pending.waiting);
+        let Some(first) = missing.next() else { return "its manifest was not written".to_owned() };
+        let vertex = &self.execution.graph.vertices[first.vertex.index()];
+        let others = missing.count();
+        let name = format!("`{}` ({}/{})", vertex.name, first.index + 1, vertex.parallelism);
+        match others {
+            0 => format!("subtask {name} has not answered"),
+            others => format!("subtask {name} and {others} more have not answered"),
+        }
+    }
+
+    /// Its checkpoints for readers, oldest first.
+    pub fn checkpoint_records(&self) -> Vec<CheckpointRecord> {
+        let checkpoints = self.checkpoints.iter();
+        checkpoints.flat_map(|checkpoints| checkpoints.records().cloned()).collect()
+    }
+
+    /// How a savepoint that was asked for stands.
+    pub fn savepoint_status(&self, trigger: &str) -> Option<SavepointStatus> {
+        self.checkpoints.as_ref()?.outcome(trigger).cloned()
+    }
+
+    /// How all savepoints that were asked for stand.
+    pub fn savepoint_statuses(&self) -> BTreeMap<String, SavepointStatus> {
+        self.checkpoints.as_ref().map(|checkpoints| checkpoints.outcomes().clone()).unwrap_or_default()
+    }
+
+    /// Whether it is a stream, which can have savepoints.
+    pub fn is_stream(&self) -> bool {
+        self.checkpoints.is_some()
+    }
+}
+
+fn abandon(checkpoints: &mut Checkpoints, pending: &Pending, message: &str, now: Timestamp) {
+    checkpoints.record(pending, CheckpointStatus::Failed(message.to_owned()), Some(now));
+    if let Some(trigger) = &pending.trigger {
+        checkpoints.set_outcome(trigger, SavepointStatus::Failed(message.to_owned()));
+    }
+}

@@ -1,0 +1,109 @@
+//! Savepoints: asked for, polled by the id of the request, as Flink's asynchronous operations are.
+
+use axum::{Json, body::Bytes, extract::State, http::StatusCode};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use thalweg_graph::{JobId, checkpoint::AfterBarrier, options};
+
+use super::{
+    Api,
+    error::ApiError,
+    ids::{JobPath, TriggerPath, trigger_id},
+};
+use crate::{job_master::SavepointOrder, view::SavepointStatus};
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct SavepointBody {
+    target_directory: Option<String>,
+    cancel_job: bool,
+    trigger_id: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StopBody {
+    target_directory: Option<String>,
+    drain: bool,
+    trigger_id: Option<String>,
+}
+
+pub async fn trigger(
+    State(api): State<Api>,
+    JobPath(job): JobPath,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let body: SavepointBody = read(&body)?;
+    let then = if body.cancel_job { AfterBarrier::Stop } else { AfterBarrier::GoOn };
+    let folder = folder(&api, job, body.target_directory).await?;
+    order(&api, job, Some(folder), then, body.trigger_id).await
+}
+
+pub async fn stop(
+    State(api): State<Api>,
+    JobPath(job): JobPath,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let body: StopBody = read(&body)?;
+    let then = if body.drain { AfterBarrier::Drain } else { AfterBarrier::Stop };
+    let folder = folder(&api, job, body.target_directory).await?;
+    order(&api, job, Some(folder), then, body.trigger_id).await
+}
+
+/// A body, which may be left out.
+fn read<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::bad_request("malformed-body", format!("the body is not as expected: {error}"))
+    })
+}
+
+/// The folder of a savepoint: one of its own in the one that was named, or in that of the job's options.
+async fn folder(api: &Api, job: JobId, target: Option<String>) -> Result<String, ApiError> {
+    let details = api.dispatcher.job(job).await?;
+    let configured = details.options.get(&options::SAVEPOINT_DIR).unwrap_or_default();
+    let target = target.unwrap_or(configured);
+    if target.is_empty() {
+        let text = format!(
+            "the savepoint needs a folder: give `target-directory`, or set `{}`",
+            options::SAVEPOINT_DIR.name
+        );
+        return Err(ApiError::bad_request("no-savepoint-folder", text));
+    }
+    let (id, unique) = (job.to_string(), JobId(rand::random()).to_string());
+    Ok(format!("{}/savepoint-{}-{}", target.trim_end_matches('/'), &id[..6], &unique[..12]))
+}
+
+pub(super) async fn order(
+    api: &Api,
+    job: JobId,
+    folder: Option<String>,
+    then: AfterBarrier,
+    trigger: Option<String>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let trigger = match trigger {
+        None => JobId(rand::random()).to_string(),
+        Some(given) => trigger_id(&given)?,
+    };
+    api.dispatcher.savepoint(job, SavepointOrder { trigger: trigger.clone(), folder, then }).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "request-id": trigger }))))
+}
+
+pub async fn status(
+    State(api): State<Api>,
+    TriggerPath(job, trigger): TriggerPath,
+) -> Result<Json<Value>, ApiError> {
+    let status = api.dispatcher.savepoint_status(job, &trigger).await?;
+    Ok(Json(match status {
+        SavepointStatus::InProgress => json!({ "status": { "id": "IN_PROGRESS" }, "operation": null }),
+        SavepointStatus::Completed(folder) => {
+            json!({ "status": { "id": "COMPLETED" }, "operation": { "location": folder } })
+        }
+        SavepointStatus::Failed(why) => json!({
+            "status": { "id": "COMPLETED" },
+            "operation": { "failure-cause": { "class": "savepoint-failed", "stack-trace": why } },
+        }),
+    }))
+}

@@ -1,0 +1,106 @@
+//! Any other aggregate, of rows that are only added: one of DataFusion's accumulators for each group.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array as _, ArrayRef, UInt32Array, new_empty_array},
+    compute::take,
+    datatypes::DataType,
+};
+use datafusion::{
+    common::ScalarValue, error::Result, logical_expr::Accumulator,
+    physical_expr::aggregate::AggregateFunctionExpr,
+};
+
+use super::values::{Rows, Values};
+
+/// Accumulators.
+pub struct ByGroup {
+    function: Arc<AggregateFunctionExpr>,
+    state_types: Vec<DataType>,
+    accumulators: Vec<Option<Box<dyn Accumulator>>>,
+}
+
+impl ByGroup {
+    /// No groups yet.
+    pub fn new(function: Arc<AggregateFunctionExpr>) -> Result<Self> {
+        let state_types = function.state_fields()?.iter().map(|field| field.data_type().clone()).collect();
+        Ok(Self { function, state_types, accumulators: Vec::new() })
+    }
+
+    fn of(&mut self, group: usize) -> Result<&mut Box<dyn Accumulator>> {
+        match &mut self.accumulators[group] {
+            Some(accumulator) => Ok(accumulator),
+            none => Ok(none.insert(self.function.create_accumulator()?)),
+        }
+    }
+}
+
+impl Values for ByGroup {
+    fn resize(&mut self, groups: usize) {
+        self.accumulators.resize_with(groups, || None);
+    }
+
+    fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
+        let counts = |row: &usize| rows.filter.as_ref().is_none_or(|filter| filter.is_valid(*row));
+        let mut order: Vec<usize> = (0..rows.groups.len()).filter(counts).collect();
+        order.sort_by_key(|row| rows.groups[*row]);
+        for run in order.chunk_by(|one, other| rows.groups[*one] == rows.groups[*other]) {
+            let numbers = UInt32Array::from_iter_values(run.iter().map(|row| *row as u32));
+            let columns = rows.columns.iter().map(|column| Ok(take(column, &numbers, None)?));
+            let columns = columns.collect::<Result<Vec<_>>>()?;
+            self.of(rows.groups[run[0]])?.update_batch(&columns)?;
+        }
+        Ok(())
+    }
+
+    fn results(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+        let mut results = Vec::with_capacity(groups.len());
+        for group in groups {
+            results.push(self.of(*group as usize)?.evaluate()?);
+        }
+        column(results, self.function.field().data_type())
+    }
+
+    fn state_types(&self) -> Vec<DataType> {
+        self.state_types.clone()
+    }
+
+    fn states(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut columns = vec![Vec::with_capacity(groups.len()); self.state_types.len()];
+        for group in groups {
+            let states = self.of(*group as usize)?.state()?;
+            columns.iter_mut().zip(states).for_each(|(column, state)| column.push(state));
+        }
+        columns
+            .into_iter()
+            .zip(&self.state_types)
+            .map(|(states, data_type)| column(states, data_type))
+            .collect()
+    }
+
+    fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
+        for (row, group) in groups.iter().enumerate() {
+            let own: Vec<ArrayRef> = states.iter().map(|column| column.slice(row, 1)).collect();
+            self.accumulators[*group] = None;
+            self.of(*group)?.merge_batch(&own)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, groups: &[u32]) -> Result<()> {
+        self.accumulators = groups.iter().map(|group| self.accumulators[*group as usize].take()).collect();
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.accumulators.iter().flatten().map(|accumulator| accumulator.size()).sum()
+    }
+}
+
+fn column(values: Vec<ScalarValue>, data_type: &DataType) -> Result<ArrayRef> {
+    match values.is_empty() {
+        true => Ok(new_empty_array(data_type)),
+        false => ScalarValue::iter_to_array(values),
+    }
+}

@@ -1,0 +1,223 @@
+//! How often each value is there in each group: for aggregates that must know values one by one.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, AsArray as _, Int64Array, RecordBatch, UInt32Array},
+    compute::{filter, take},
+    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt32Type},
+};
+use datafusion::error::Result;
+
+use super::values::Rows;
+use crate::{
+    operator::{key_table::KeyTable, marks::Marks, state_log::StateLog},
+    state::{Snapshot, StateChunk, check_schema},
+};
+
+/// Entries that are there no more are thrown out when they are more than this and than those that are.
+const DEAD_MAX: usize = 16 << 10;
+
+/// Counts by group and value.
+pub struct Entries {
+    /// The group's number, then the values.
+    table: KeyTable,
+    counts: Vec<i64>,
+    live: usize,
+    touched: Marks,
+    dirty: Marks,
+    log: StateLog,
+    /// The columns of its part of the state: keys, values, the count.
+    schema: SchemaRef,
+    key_columns: usize,
+}
+
+/// Values that have come to a group, or left it.
+pub struct Changes {
+    /// Their groups.
+    pub groups: Vec<usize>,
+    /// The values.
+    pub columns: Vec<ArrayRef>,
+    /// One for each that has come, minus one for each that has left.
+    pub weights: Int64Array,
+}
+
+impl Entries {
+    /// No entries, of values of these types. They are table `number` of an operator whose groups have these keys.
+    pub fn new(number: u16, keys: &Schema, types: &[DataType]) -> Result<Self> {
+        let values = types
+            .iter()
+            .enumerate()
+            .map(|(at, data_type)| Arc::new(Field::new(format!("value{at}"), data_type.clone(), true)));
+        let group = Arc::new(Field::new("group", DataType::UInt32, false));
+        let entry: Vec<_> = [group].into_iter().chain(values.clone()).collect();
+        let count = Arc::new(Field::new("count", DataType::Int64, false));
+        let state: Vec<_> = keys.fields().iter().cloned().chain(values).chain([count]).collect();
+        Ok(Self {
+            table: KeyTable::new(Arc::new(Schema::new(entry)))?,
+            counts: Vec::new(),
+            live: 0,
+            touched: Marks::default(),
+            dirty: Marks::default(),
+            log: StateLog::new(number),
+            schema: Arc::new(Schema::new(state)),
+            key_columns: keys.fields().len(),
+        })
+    }
+
+    /// Counts rows; says which values are new or gone by it. A value is NULL in no entry.
+    pub fn update(&mut self, rows: &Rows<'_>) -> Result<Changes> {
+        let groups = UInt32Array::from_iter_values(rows.groups.iter().map(|group| *group as u32));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(groups)];
+        columns.extend(rows.columns.iter().cloned());
+        let mut weights = rows.weights.cloned();
+        if let Some(valid) = rows.valid() {
+            let mask = arrow::array::BooleanArray::new(valid.into_inner(), None);
+            for column in &mut columns {
+                *column = filter(column, &mask)?;
+            }
+            weights = weights
+                .map(|weights| filter(&weights, &mask))
+                .transpose()?
+                .map(|weights| weights.as_primitive::<Int64Type>().clone());
+        }
+        let (changed, weights) = self.count(&columns, weights.as_ref())?;
+        let changed = UInt32Array::from(changed);
+        let mut columns = columns.iter().map(|column| take(column, &changed, None));
+        let groups = columns.next().transpose()?.map_or_else(Vec::new, |groups| group_numbers(&groups));
+        Ok(Changes {
+            groups,
+            columns: columns.collect::<Result<_, _>>()?,
+            weights: Int64Array::from(weights),
+        })
+    }
+
+    /// The first row of each entry that is new or gone, and which of both.
+    fn count(&mut self, columns: &[ArrayRef], weights: Option<&Int64Array>) -> Result<(Vec<u32>, Vec<i64>)> {
+        self.table.intern(columns, columns[0].len())?;
+        self.counts.resize(self.table.len(), 0);
+        let numbers = self.table.numbers();
+        let mut rows = Vec::new();
+        let mut signs = Vec::new();
+        let Some(weights) = weights else {
+            // Of rows that are only added, nobody asks how often.
+            for (row, number) in numbers.iter().enumerate() {
+                if self.counts[*number] == 0 {
+                    self.counts[*number] = 1;
+                    self.dirty.mark(*number);
+                    rows.push(row as u32);
+                    signs.push(1);
+                }
+            }
+            self.live += rows.len();
+            return Ok((rows, signs));
+        };
+        let mut before = Vec::new();
+        for (row, number) in numbers.iter().enumerate() {
+            if self.touched.mark(*number) {
+                before.push((row as u32, self.counts[*number]));
+            }
+            self.counts[*number] += weights.value(row);
+            self.dirty.mark(*number);
+        }
+        for (number, (row, count)) in self.touched.take().into_iter().zip(before) {
+            let sign = i64::from(self.counts[number as usize] > 0) - i64::from(count > 0);
+            if sign != 0 {
+                rows.push(row);
+                signs.push(sign);
+                self.live = self.live.saturating_add_signed(sign as isize);
+            }
+        }
+        Ok((rows, signs))
+    }
+
+    /// All values that are there, some at a time.
+    pub fn all(&self) -> Result<Vec<Changes>> {
+        let live: Vec<u32> =
+            (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
+        let part = |numbers: &[u32]| {
+            let mut columns = self.table.take(numbers)?;
+            let groups = group_numbers(&columns.remove(0));
+            Ok(Changes { groups, columns, weights: Int64Array::from(vec![1; numbers.len()]) })
+        };
+        live.chunks(64 << 10).map(part).collect()
+    }
+
+    /// Adds what has changed since the last snapshot. `keys` are those of the groups.
+    pub fn snapshot(&mut self, snapshot: &mut Snapshot, keys: &KeyTable, key_groups: u16) -> Result<()> {
+        let mut dirty = self.dirty.take();
+        if self.log.is_long(self.live) {
+            self.log.clear();
+            dirty = (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
+        }
+        for part in dirty.chunks(64 << 10) {
+            let mut values = self.table.take(part)?;
+            let groups = values.remove(0);
+            let mut columns = keys.take(groups.as_primitive::<UInt32Type>().values())?;
+            columns.append(&mut values);
+            let counts = part.iter().map(|number| self.counts[*number as usize].max(0));
+            columns.push(Arc::new(Int64Array::from_iter_values(counts)));
+            self.log.push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
+        }
+        let width = self.key_columns;
+        self.log.snapshot(snapshot, key_groups, |batch| Ok(batch.columns()[..width].to_vec()))
+    }
+
+    /// Takes back a chunk, of which `keys` gives the numbers of the groups.
+    pub fn restore(&mut self, chunk: Arc<StateChunk>, keys: &mut KeyTable) -> Result<()> {
+        let rows = check_schema(&chunk.rows, &self.schema)?;
+        let (key_columns, values) = rows.columns().split_at(self.key_columns);
+        let groups = keys.intern(key_columns, rows.num_rows())?;
+        let groups = UInt32Array::from_iter_values(groups.iter().map(|group| *group as u32));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(groups)];
+        columns.extend(values[..values.len() - 1].iter().cloned());
+        let counts = values[values.len() - 1].as_primitive::<Int64Type>();
+        let numbers = self.table.intern(&columns, rows.num_rows())?.to_vec();
+        self.counts.resize(self.table.len(), 0);
+        for (number, count) in numbers.into_iter().zip(counts.values()) {
+            self.counts[number] = *count;
+        }
+        self.live = self.counts.iter().filter(|count| **count > 0).count();
+        self.log.restore(chunk);
+        Ok(())
+    }
+
+    /// Whether much of it is of values that are gone.
+    pub fn is_sparse(&self) -> bool {
+        self.counts.len() > 2 * self.live + DEAD_MAX
+    }
+
+    /// Throws out what is gone, and gives each entry the new number of its group: the first of `groups` is then number zero. Only
+    /// after a snapshot, which has taken note of what is gone.
+    pub fn keep(&mut self, groups: &[u32], groups_before: usize) -> Result<()> {
+        debug_assert!(self.dirty.list().is_empty());
+        let mut new_number = vec![u32::MAX; groups_before];
+        groups.iter().enumerate().for_each(|(new, old)| new_number[*old as usize] = new as u32);
+        let mut table = KeyTable::new(self.table.schema().clone())?;
+        let mut counts = Vec::new();
+        let live: Vec<u32> =
+            (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
+        for part in live.chunks(64 << 10) {
+            let mut columns = self.table.take(part)?;
+            let of_group = columns[0].as_primitive::<UInt32Type>();
+            let renumbered = of_group.values().iter().map(|group| new_number[*group as usize]);
+            columns[0] = Arc::new(UInt32Array::from_iter_values(renumbered));
+            table.intern(&columns, part.len())?;
+            counts.resize(table.len(), 0);
+            table.numbers().iter().zip(part).for_each(|(new, old)| counts[*new] = self.counts[*old as usize]);
+        }
+        (self.table, self.counts) = (table, counts);
+        self.dirty.reset();
+        self.touched.reset();
+        Ok(())
+    }
+
+    /// The bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.table.bytes() + self.counts.capacity() * size_of::<i64>() + self.log.bytes()
+    }
+}
+
+fn group_numbers(groups: &ArrayRef) -> Vec<usize> {
+    groups.as_primitive::<UInt32Type>().values().iter().map(|group| *group as usize).collect()
+}

@@ -1,0 +1,20 @@
+//! Aggregation without windows: a result for each key, put out again whenever it changes.
+//!
+//! Each batch of input gives one batch of changes: of each key whose result is another than before, the old one is taken back and the
+//! new one added. `values` is what an aggregate keeps of all groups; a file for each kind. `entries` counts single values for
+//! those that need them: `DISTINCT`, and the least and greatest of rows that may be taken back.
+
+mod values;
+mod count;
+mod sum;
+mod extreme;
+mod entries;
+mod distinct;
+mod ordered;
+mod by_group;
+mod choice;
+mod operator;
+#[cfg(test)]
+mod tests;
+
+pub use operator::GroupAggregate;

@@ -1,0 +1,329 @@
+//! Groups, and what of them has changed.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, AsArray as _, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array},
+    compute::{interleave, kernels::cmp::distinct, take},
+    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
+};
+use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
+use thalweg_plan::stream::changelog::is_updating;
+
+use super::{
+    choice::values_of,
+    values::{Rows, Values},
+};
+use crate::{
+    operator::{
+        changelog::{self, Weights},
+        key_table::KeyTable,
+        link::{Next, Operator},
+        marks::Marks,
+        state_log::StateLog,
+        window_aggregate::Kernel,
+    },
+    state::{Restored, Snapshot, check_schema},
+    watermark::Watermark,
+};
+
+/// Groups without rows are thrown out when they are more than this and than those with rows.
+const DEAD_MAX: usize = 16 << 10;
+
+/// The table with the groups.
+const GROUPS: u16 = 0;
+
+/// An aggregation of all rows that there are.
+pub struct GroupAggregate {
+    kernel: Kernel,
+    schema: SchemaRef,
+    keys: KeyTable,
+    /// The sum of the weights of each group's rows.
+    weights: Vec<i64>,
+    values: Vec<Box<dyn Values>>,
+    touched: Marks,
+    dirty: Marks,
+    log: StateLog,
+    state_schema: SchemaRef,
+    live: usize,
+    /// Without keys there is always a result: whether it is out.
+    started: bool,
+    key_groups: u16,
+    memory: MemoryReservation,
+}
+
+/// Results of groups before and after rows have come, side by side.
+struct Results {
+    was_there: Vec<bool>,
+    before: Vec<ArrayRef>,
+}
+
+impl GroupAggregate {
+    /// An aggregation of rows of `input` into rows of `schema`.
+    pub fn new(
+        kernel: Kernel,
+        input: &Schema,
+        schema: SchemaRef,
+        key_groups: u16,
+        memory: MemoryReservation,
+    ) -> Result<Self> {
+        let keys = Arc::clone(kernel.key_schema());
+        let updating = is_updating(input);
+        let mut values = Vec::with_capacity(kernel.functions().len());
+        for (at, function) in kernel.functions().iter().enumerate() {
+            values.push(values_of(function, &kernel.argument_types(at, input)?, at, &keys, updating)?);
+        }
+        let mut fields: Vec<Arc<Field>> = keys.fields().to_vec();
+        let types =
+            [DataType::Int64].into_iter().chain(values.iter().flat_map(|values| values.state_types()));
+        fields.extend(
+            types
+                .enumerate()
+                .map(|(at, data_type)| Arc::new(Field::new(format!("state{at}"), data_type, true))),
+        );
+        Ok(Self {
+            kernel,
+            schema,
+            keys: KeyTable::new(keys)?,
+            weights: Vec::new(),
+            values,
+            touched: Marks::default(),
+            dirty: Marks::default(),
+            log: StateLog::new(GROUPS),
+            state_schema: Arc::new(Schema::new(fields)),
+            live: 0,
+            started: false,
+            key_groups,
+            memory,
+        })
+    }
+
+    fn is_keyless(&self) -> bool {
+        self.kernel.key_schema().fields().is_empty()
+    }
+
+    fn is_there(&self, group: usize) -> bool {
+        if self.is_keyless() { self.started } else { self.weights[group] > 0 }
+    }
+
+    /// Makes room for the groups that there are.
+    fn resize(&mut self) {
+        let groups = self.keys.len();
+        self.weights.resize(groups, 0);
+        self.values.iter_mut().for_each(|values| values.resize(groups));
+    }
+
+    fn results(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.values.iter_mut().map(|values| values.results(groups)).collect()
+    }
+
+    fn take(&mut self, batch: &RecordBatch, next: &mut Next<'_>) -> Result<()> {
+        let (rows, weights) = changelog::split(batch)?;
+        let input = self.kernel.rows(&rows)?;
+        let groups = self.keys.intern(&input.keys, input.rows)?.to_vec();
+        self.resize();
+        let mut first_rows = Vec::new();
+        for (row, group) in groups.iter().enumerate() {
+            if self.touched.mark(*group) {
+                first_rows.push(row as u32);
+            }
+        }
+        let touched = self.touched.take();
+        let was_there: Vec<bool> = touched.iter().map(|group| self.is_there(*group as usize)).collect();
+        let before = self.results(&touched)?;
+        self.count(&groups, &weights);
+        for (values, (columns, mask)) in self.values.iter_mut().zip(input.values.iter().zip(&input.filters)) {
+            let filter = Rows::filter(mask.as_ref());
+            values.update(&Rows { groups: &groups, columns, filter, weights: weights.as_ref() })?;
+        }
+        self.started = true;
+        touched.iter().for_each(|group| _ = self.dirty.mark(*group as usize));
+        let first_rows = UInt32Array::from(first_rows);
+        let keys = input.keys.iter().map(|key| Ok(take(key, &first_rows, None)?)).collect::<Result<_>>()?;
+        self.emit(&touched, keys, Results { was_there, before }, next)?;
+        self.memory.try_resize(self.bytes())
+    }
+
+    fn count(&mut self, groups: &[usize], weights: &Weights) {
+        for (row, group) in groups.iter().enumerate() {
+            let before = self.weights[*group];
+            self.weights[*group] += changelog::weight(weights, row);
+            match (before > 0, self.weights[*group] > 0) {
+                (false, true) => self.live += 1,
+                (true, false) => self.live = self.live.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+
+    /// Puts out what has become of these groups.
+    fn emit(
+        &mut self,
+        groups: &[u32],
+        keys: Vec<ArrayRef>,
+        Results { was_there, before }: Results,
+        next: &mut Next<'_>,
+    ) -> Result<()> {
+        let after = self.results(groups)?;
+        let differs = differs(&before, &after, groups.len());
+        let mut places = Vec::with_capacity(2 * groups.len());
+        let mut weights = Vec::with_capacity(2 * groups.len());
+        for (at, group) in groups.iter().enumerate() {
+            let is_there = self.is_there(*group as usize);
+            if was_there[at] && (!is_there || differs[at]) {
+                places.push((0, at));
+                weights.push(-1);
+            }
+            if is_there && (!was_there[at] || differs[at]) {
+                places.push((1, at));
+                weights.push(1);
+            }
+        }
+        if places.is_empty() {
+            return Ok(());
+        }
+        let of_keys = UInt32Array::from_iter_values(places.iter().map(|(_, at)| *at as u32));
+        let keys = keys.iter().map(|key| Ok(take(key, &of_keys, None)?));
+        let results = before
+            .iter()
+            .zip(&after)
+            .map(|(before, after)| Ok(interleave(&[before.as_ref(), after.as_ref()], &places)?));
+        let columns = keys.chain(results).collect::<Result<Vec<_>>>()?;
+        next.rows(changelog::batch(&self.schema, columns, weights)?)
+    }
+
+    /// The result of no rows, where there are no keys and no rows have come.
+    fn start(&mut self, next: &mut Next<'_>) -> Result<()> {
+        if !self.is_keyless() || self.started {
+            return Ok(());
+        }
+        self.keys.intern(&[], 1)?;
+        self.resize();
+        let before = self.results(&[0])?;
+        self.started = true;
+        self.dirty.mark(0);
+        self.emit(&[0], Vec::new(), Results { was_there: vec![false], before }, next)
+    }
+
+    fn bytes(&self) -> usize {
+        let values: usize = self.values.iter().map(|values| values.bytes()).sum();
+        self.keys.bytes() + self.weights.capacity() * size_of::<i64>() + values + self.log.bytes()
+    }
+
+    fn push_changes(&mut self, groups: &[u32]) -> Result<()> {
+        for part in groups.chunks(64 << 10) {
+            let mut columns = self.keys.take(part)?;
+            let weights = part.iter().map(|group| self.weights[*group as usize]);
+            columns.push(Arc::new(Int64Array::from_iter_values(weights)));
+            for values in &mut self.values {
+                columns.extend(values.states(part)?);
+            }
+            let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
+            let schema = Arc::clone(&self.state_schema);
+            self.log.push(RecordBatch::try_new_with_options(schema, columns, &options)?);
+        }
+        Ok(())
+    }
+
+    fn live_groups(&self) -> Vec<u32> {
+        let all = 0..self.weights.len();
+        all.filter(|group| self.is_there(*group)).map(|group| group as u32).collect()
+    }
+
+    /// Throws out groups without rows, and values that are gone. Only after a snapshot has taken note of them.
+    fn compact(&mut self) -> Result<()> {
+        let groups_before = self.keys.len();
+        let is_sparse =
+            |values: &mut Box<dyn Values>| values.entries().is_some_and(|entries| entries.is_sparse());
+        if groups_before <= 2 * self.live + DEAD_MAX && !self.values.iter_mut().any(is_sparse) {
+            return Ok(());
+        }
+        let live = self.live_groups();
+        let groups = self.keys.keep(&live)?;
+        self.weights = super::values::gather(&self.weights, &groups);
+        for values in &mut self.values {
+            values.keep(&groups)?;
+            if let Some(entries) = values.entries() {
+                entries.keep(&groups, groups_before)?;
+            }
+        }
+        self.touched.reset();
+        self.dirty.reset();
+        Ok(())
+    }
+}
+
+impl Operator for GroupAggregate {
+    fn rows(&mut self, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
+        self.take(&batch, next)
+    }
+
+    fn watermark(&mut self, watermark: Watermark, next: &mut Next<'_>) -> Result<()> {
+        if watermark == Watermark::END {
+            self.start(next)?;
+        }
+        next.watermark(watermark)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        let mut changed = self.dirty.take();
+        if self.log.is_long(self.live) {
+            self.log.clear();
+            changed = self.live_groups();
+        }
+        self.push_changes(&changed)?;
+        let mut snapshot = Snapshot::default();
+        let keys = self.kernel.key_schema().fields().len();
+        self.log.snapshot(&mut snapshot, self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))?;
+        for values in &mut self.values {
+            if let Some(entries) = values.entries() {
+                entries.snapshot(&mut snapshot, &self.keys, self.key_groups)?;
+            }
+        }
+        self.compact()?;
+        Ok(snapshot)
+    }
+
+    fn restore(&mut self, restored: Restored) -> Result<()> {
+        let (groups, entries): (Vec<_>, Vec<_>) =
+            restored.chunks.into_iter().partition(|chunk| chunk.table == GROUPS);
+        for chunk in groups {
+            let rows = check_schema(&chunk.rows, &self.state_schema)?;
+            let (keys, states) = rows.columns().split_at(self.kernel.key_schema().fields().len());
+            let groups = self.keys.intern(keys, rows.num_rows())?.to_vec();
+            self.resize();
+            let weights = states[0].as_primitive::<Int64Type>();
+            groups.iter().zip(weights.values()).for_each(|(group, weight)| self.weights[*group] = *weight);
+            let mut at = 1;
+            for values in &mut self.values {
+                let width = values.state_types().len();
+                values.set(&groups, &states[at..at + width])?;
+                at += width;
+            }
+            self.started = true;
+            self.log.restore(chunk);
+        }
+        for chunk in entries {
+            let values = self.values.get_mut((chunk.table - 1) as usize);
+            if let Some(entries) = values.and_then(|values| values.entries()) {
+                entries.restore(chunk, &mut self.keys)?;
+            }
+        }
+        self.resize();
+        self.values.iter_mut().try_for_each(|values| values.rebuild())?;
+        self.live = self.weights.iter().filter(|weight| **weight > 0).count();
+        self.memory.try_resize(self.bytes())
+    }
+}
+
+/// Which rows are not the same in both. Values that cannot be compared count as different.
+fn differs(before: &[ArrayRef], after: &[ArrayRef], rows: usize) -> Vec<bool> {
+    let mut differs = vec![false; rows];
+    for (before, after) in before.iter().zip(after) {
+        match distinct(before, after) {
+            Ok(mask) => differs.iter_mut().enumerate().for_each(|(row, differs)| *differs |= mask.value(row)),
+            Err(_) => differs.fill(true),
+        }
+    }
+    differs
+}

@@ -1,0 +1,354 @@
+//! The rows of one side of a join, by key.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array as _, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array},
+    compute::{filter_record_batch, take_record_batch},
+    datatypes::SchemaRef,
+};
+use datafusion::{error::Result, physical_expr::PhysicalExpr};
+use thalweg_plan::stream::changelog::{is_updating, with_weight, without_weight};
+
+use crate::{
+    operator::{
+        changelog::{self, Weights},
+        key_table::KeyTable,
+        row_store::RowStore,
+        state_log::StateLog,
+    },
+    state::{StateChunk, key_group::hashes},
+};
+
+/// No row.
+const NONE: u32 = u32::MAX;
+
+/// Rows that are gone are thrown out when they are more than this and than those that are there.
+const DEAD_MAX: usize = 16 << 10;
+
+/// One side's rows.
+pub struct SideRows {
+    /// What must be equal.
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// Its changes.
+    pub log: StateLog,
+    /// The columns of its rows, without their weight.
+    pub schema: SchemaRef,
+    updating: bool,
+    rows: RowStore,
+    /// The first row with each key.
+    first: Vec<u32>,
+    /// The row behind each with the same key.
+    next: Vec<u32>,
+    /// The key of each row.
+    key_of: Vec<u32>,
+    /// The weight of each row; empty where each is one.
+    weights: Vec<i64>,
+    /// The hash of each row, to find it when it is taken back; empty where none is.
+    hashes: Vec<u64>,
+    /// The sum of the weights of the rows with each key.
+    totals: Vec<i64>,
+    /// How many partners each row has; empty where that follows from its key.
+    pub partners: Vec<i64>,
+    counts_partners: bool,
+    live: usize,
+}
+
+/// Rows of a batch that can have partners.
+pub struct Incoming {
+    /// The rows, without weights.
+    pub rows: RecordBatch,
+    /// Their weights.
+    pub weights: Weights,
+    /// Both.
+    pub kept: RecordBatch,
+    /// Their keys.
+    pub keys: Vec<ArrayRef>,
+    /// Rows whose key is NULL, which equals nothing.
+    pub without_key: Option<(RecordBatch, Weights)>,
+}
+
+impl SideRows {
+    /// A side with rows of `input`. `counts_partners`: a row's partners must be counted one by one.
+    pub fn new(
+        table: u16,
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        input: &SchemaRef,
+        counts_partners: bool,
+    ) -> Self {
+        let schema = without_weight(input);
+        Self {
+            keys,
+            log: StateLog::new(table),
+            updating: is_updating(input),
+            rows: RowStore::new(Arc::clone(&schema)),
+            schema,
+            first: Vec::new(),
+            next: Vec::new(),
+            key_of: Vec::new(),
+            weights: Vec::new(),
+            hashes: Vec::new(),
+            totals: Vec::new(),
+            partners: Vec::new(),
+            counts_partners,
+            live: 0,
+        }
+    }
+
+    /// Whether its rows are taken back too.
+    pub fn is_updating(&self) -> bool {
+        self.updating
+    }
+
+    /// The keys of rows.
+    pub fn keys_of(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        self.keys.iter().map(|key| key.evaluate(rows)?.into_array(rows.num_rows())).collect()
+    }
+
+    /// A batch, divided by whether its rows have a key.
+    pub fn incoming(&self, batch: &RecordBatch, nulls_equal: bool) -> Result<Incoming> {
+        let (rows, weights) = changelog::split(batch)?;
+        let keys = self.keys_of(&rows)?;
+        let mut valid = None;
+        if !nulls_equal {
+            for key in &keys {
+                valid = arrow::buffer::NullBuffer::union(valid.as_ref(), key.logical_nulls().as_ref());
+            }
+        }
+        let Some(valid) = valid.filter(|valid| valid.null_count() > 0) else {
+            return Ok(Incoming { rows, weights, kept: batch.clone(), keys, without_key: None });
+        };
+        let mask = BooleanArray::new(valid.into_inner(), None);
+        let without = changelog::split(&filter_record_batch(batch, &arrow::compute::not(&mask)?)?)?;
+        let kept = filter_record_batch(batch, &mask)?;
+        let (rows, weights) = changelog::split(&kept)?;
+        let keys = self.keys_of(&rows)?;
+        Ok(Incoming { rows, weights, kept, keys, without_key: Some(without) })
+    }
+
+    /// Makes room for so many keys.
+    pub fn resize(&mut self, keys: usize) {
+        if keys > self.first.len() {
+            self.first.resize(keys, NONE);
+            self.totals.resize(keys, 0);
+        }
+    }
+
+    /// The rows with a key.
+    pub fn with_key(&self, key: usize) -> impl Iterator<Item = u32> + '_ {
+        let mut at = self.first[key];
+        std::iter::from_fn(move || {
+            let row = at;
+            (row != NONE).then(|| {
+                at = self.next[row as usize];
+                row
+            })
+        })
+    }
+
+    /// The weight of a row.
+    pub fn weight(&self, row: u32) -> i64 {
+        self.weights.get(row as usize).copied().unwrap_or(1)
+    }
+
+    /// The sum of the weights of the rows with a key.
+    pub fn total(&self, key: usize) -> i64 {
+        self.totals[key]
+    }
+
+    /// These rows.
+    pub fn take(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.rows.take(rows)
+    }
+
+    /// Adds rows, or takes back those that are there. `partners`: how many each has.
+    pub fn apply(&mut self, incoming: &Incoming, keys: &[usize], partners: &[i64]) -> Result<()> {
+        let rows = incoming.rows.num_rows();
+        for (row, key) in keys.iter().enumerate() {
+            self.totals[*key] += changelog::weight(&incoming.weights, row);
+        }
+        if !self.updating {
+            return self.append(&incoming.rows, None, &[], keys, partners);
+        }
+        let row_hashes = hashes(incoming.rows.columns(), rows)?;
+        let mut added: Vec<u32> = Vec::with_capacity(rows);
+        // What comes and goes in one batch stays in it, whichever is first.
+        let mut weights = Vec::with_capacity(rows);
+        for row in 0..rows {
+            let weight = changelog::weight(&incoming.weights, row);
+            if weight != 0 && !self.change(keys[row], row_hashes[row], weight) {
+                added.push(row as u32);
+                weights.push(weight);
+            }
+        }
+        if added.is_empty() {
+            return Ok(());
+        }
+        let pick = |from: &[i64]| added.iter().filter_map(|row| from.get(*row as usize).copied()).collect();
+        let (partners, numbers): (Vec<i64>, Vec<usize>) =
+            (pick(partners), added.iter().map(|row| keys[*row as usize]).collect());
+        let own_hashes: Vec<u64> = added.iter().map(|row| row_hashes[*row as usize]).collect();
+        let rows = match added.len() == rows {
+            true => incoming.rows.clone(),
+            false => take_record_batch(&incoming.rows, &UInt32Array::from(added))?,
+        };
+        self.append(&rows, Some(&weights), &own_hashes, &numbers, &partners)
+    }
+
+    /// Changes the weight of a row that is there; says whether it is. Of two rows with one key, a hash of 64 bits tells whether they
+    /// are the same.
+    fn change(&mut self, key: usize, hash: u64, weight: i64) -> bool {
+        let (mut before, mut at) = (NONE, self.first[key]);
+        while at != NONE && self.hashes[at as usize] != hash {
+            (before, at) = (at, self.next[at as usize]);
+        }
+        if at == NONE {
+            return false;
+        }
+        let row = at as usize;
+        self.weights[row] += weight;
+        if self.weights[row] == 0 {
+            match before {
+                NONE => self.first[key] = self.next[row],
+                before => self.next[before as usize] = self.next[row],
+            }
+            self.live -= 1;
+        }
+        true
+    }
+
+    fn append(
+        &mut self,
+        rows: &RecordBatch,
+        weights: Option<&[i64]>,
+        row_hashes: &[u64],
+        keys: &[usize],
+        partners: &[i64],
+    ) -> Result<()> {
+        let first = self.rows.len();
+        self.rows.push(rows.columns().to_vec(), rows.num_rows())?;
+        for (at, key) in keys.iter().enumerate() {
+            let row = (first + at) as u32;
+            self.next.push(std::mem::replace(&mut self.first[*key], row));
+            self.key_of.push(*key as u32);
+        }
+        self.weights.extend_from_slice(weights.unwrap_or_default());
+        self.hashes.extend_from_slice(row_hashes);
+        if self.counts_partners {
+            self.partners.extend_from_slice(partners);
+        }
+        self.live += keys.len();
+        Ok(())
+    }
+
+    /// Takes note of changes for the next snapshot. Rows that are only added are there anyway.
+    pub fn note(&mut self, changes: RecordBatch) -> Result<()> {
+        if !self.updating {
+            return Ok(());
+        }
+        self.log.push(changes);
+        if self.log.is_long(self.live) { self.rewrite_log() } else { Ok(()) }
+    }
+
+    /// Puts into the log what a snapshot needs.
+    pub fn prepare_log(&mut self) -> Result<()> {
+        if !self.updating {
+            self.rows.seal().iter().for_each(|block| self.log.push(block.clone()));
+        }
+        Ok(())
+    }
+
+    /// Takes back a chunk whose rows are there again.
+    pub fn restored(&mut self, chunk: Arc<StateChunk>) {
+        self.log.restore(chunk);
+        self.rows.seal();
+    }
+
+    /// Replaces the log by what is there.
+    fn rewrite_log(&mut self) -> Result<()> {
+        self.log.clear();
+        let schema = with_weight(&self.schema);
+        for part in self.live_rows().chunks(64 << 10) {
+            let mut columns = self.rows.take(part)?;
+            columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|row| self.weight(*row)))));
+            self.log.push(RecordBatch::try_new(Arc::clone(&schema), columns)?);
+        }
+        Ok(())
+    }
+
+    /// Throws out rows that are gone where they are many.
+    pub fn compact(&mut self) -> Result<()> {
+        if self.rows.len() <= 2 * self.live + DEAD_MAX {
+            return Ok(());
+        }
+        let live = self.live_rows();
+        self.rows.keep(&live)?;
+        let gather = |values: &mut Vec<i64>| {
+            if !values.is_empty() {
+                *values = live.iter().map(|row| values[*row as usize]).collect();
+            }
+        };
+        gather(&mut self.weights);
+        gather(&mut self.partners);
+        self.hashes = live.iter().map(|row| self.hashes[*row as usize]).collect();
+        self.key_of = live.iter().map(|row| self.key_of[*row as usize]).collect();
+        self.link();
+        Ok(())
+    }
+
+    fn link(&mut self) {
+        self.first.fill(NONE);
+        self.next.clear();
+        for (row, key) in self.key_of.iter().enumerate() {
+            // What is gone is in no list.
+            let is_gone = self.weights.get(row) == Some(&0);
+            let next =
+                if is_gone { NONE } else { std::mem::replace(&mut self.first[*key as usize], row as u32) };
+            self.next.push(next);
+        }
+    }
+
+    /// Gives its rows the numbers that their keys have in another table.
+    pub fn renumber(&mut self, keys: &mut KeyTable) -> Result<()> {
+        let live = self.live_rows();
+        for part in live.chunks(64 << 10) {
+            let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
+            let schema = Arc::clone(&self.schema);
+            let rows = RecordBatch::try_new_with_options(schema, self.rows.take(part)?, &options)?;
+            let numbers = keys.intern(&self.keys_of(&rows)?, rows.num_rows())?;
+            part.iter().zip(numbers).for_each(|(row, number)| self.key_of[*row as usize] = *number as u32);
+        }
+        self.first = vec![NONE; keys.len()];
+        self.totals = vec![0; keys.len()];
+        for row in live {
+            self.totals[self.key_of[row as usize] as usize] += self.weight(row);
+        }
+        // The others are in no list.
+        self.key_of.iter_mut().for_each(|key| *key = (*key).min(keys.len().saturating_sub(1) as u32));
+        self.link();
+        Ok(())
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    fn live_rows(&self) -> Vec<u32> {
+        let all = 0..self.rows.len() as u32;
+        if self.weights.is_empty() {
+            return all.collect();
+        }
+        all.filter(|row| self.weights[*row as usize] != 0).collect()
+    }
+
+    /// The bytes it holds.
+    pub fn bytes(&self) -> usize {
+        let numbers = self.first.capacity() + self.next.capacity() + self.key_of.capacity();
+        let wide = self.weights.capacity()
+            + self.hashes.capacity()
+            + self.totals.capacity()
+            + self.partners.capacity();
+        self.rows.bytes() + numbers * size_of::<u32>() + wide * size_of::<i64>() + self.log.bytes()
+    }
+}

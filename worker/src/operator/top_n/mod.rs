@@ -1,0 +1,10 @@
+//! The first rows in an order, of each partition: `ROW_NUMBER() <= n`, deduplication, `LIMIT`.
+//!
+//! Of rows that are only added no more are kept than can come out; of rows that are taken back too, all are, since any may move up.
+
+mod rows;
+mod operator;
+#[cfg(test)]
+mod tests;
+
+pub use operator::{TopN, TopNPlan};

@@ -1,0 +1,110 @@
+//! What comes out is the first rows of those that are there.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::compute::SortOptions;
+use datafusion::physical_expr::{PhysicalExpr, expressions::Column};
+use proptest::prelude::*;
+
+use super::{TopN, TopNPlan};
+use crate::operator::{
+    link::Side,
+    sort_order::SortOrder,
+    zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
+};
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    skip: usize,
+    fetch: usize,
+    descending: bool,
+    with_rank: bool,
+    updating: bool,
+}
+
+impl Case {
+    fn top_n(&self) -> Any {
+        let column = |name: &str, at| Arc::new(Column::new(name, at)) as Arc<dyn PhysicalExpr>;
+        let options = SortOptions { descending: self.descending, nulls_first: false };
+        // Rows that are equal in the order are equal altogether, so that one answer is right.
+        let order_by = SortOrder::new(vec![(column("v", 1), options)]);
+        let names: &[&str] = if self.with_rank { &["k", "v", "place"] } else { &["k", "v"] };
+        let plan = TopNPlan {
+            partition_by: vec![column("k", 0)],
+            order_by,
+            skip: self.skip,
+            fetch: self.fetch,
+            with_rank: self.with_rank,
+            schema: schema(names, true),
+        };
+        let input = schema(&["k", "v"], self.updating);
+        Any::One(Box::new(TopN::new(plan, &input, KEY_GROUPS, memory()).unwrap()))
+    }
+
+    /// The first rows by their definition.
+    fn expected(&self, rows: &ZSet) -> ZSet {
+        let mut partitions: BTreeMap<Option<i64>, Vec<&Row>> = BTreeMap::new();
+        for (row, count) in rows {
+            (0..*count).for_each(|_| partitions.entry(row[0]).or_default().push(row));
+        }
+        let mut expected = ZSet::new();
+        for rows in partitions.values_mut() {
+            rows.sort_by_key(|row| (row[1].is_none(), row[1].map(|v| if self.descending { -v } else { v })));
+            for (place, row) in rows.iter().enumerate().skip(self.skip).take(self.fetch) {
+                let mut row = (*row).clone();
+                row.extend(self.with_rank.then_some(Some(place as i64 + 1)));
+                *expected.entry(row).or_default() += 1;
+            }
+        }
+        expected
+    }
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (0usize..3, 0usize..4, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(skip, fetch, descending, with_rank, updating)| Case {
+            skip,
+            fetch,
+            descending,
+            with_rank,
+            updating,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn they_are_the_first_of_the_rows_that_are_there(
+        case in case(),
+        batches in prop::collection::vec((prop::collection::vec((0i64..3, prop::option::of(0i64..9), any::<bool>()), 1..10), 0..6u8), 1..12)
+    ) {
+        let input = schema(&["k", "v"], case.updating);
+        let mut run = Run::new([Some(0), None], || case.top_n());
+        let mut table = Table::default();
+        for (wishes, event) in batches {
+            let mut change = |(key, value, remove)| table.change(vec![Some(key), value], remove && case.updating);
+            let changes: Vec<(Row, i64)> = wishes.into_iter().map(&mut change).collect();
+            run.rows(Side::Left, &batch(&input, &changes));
+            prop_assert_eq!(&run.total, &case.expected(&table.rows));
+            run.happen(match event { 0 => Event::Checkpoint, 1 => Event::Restart, _ => Event::Nothing });
+        }
+    }
+}
+
+/// The last row of each key replaces the one before, for much longer than rows are kept.
+#[test]
+fn rows_that_are_replaced_leave_nothing_behind() {
+    let case = Case { skip: 0, fetch: 1, descending: true, with_rank: false, updating: false };
+    let input = schema(&["k", "v"], false);
+    let mut run = Run::new([Some(0), None], || case.top_n());
+    for round in 0..10i64 {
+        let rows: Vec<(Row, i64)> =
+            (0..10_000).map(|key| (vec![Some(key % 100), Some(round * 10_000 + key)], 1)).collect();
+        run.rows(Side::Left, &batch(&input, &rows));
+        run.checkpoint();
+    }
+    run.restart();
+    run.rows(Side::Left, &batch(&input, &[(vec![Some(0), Some(0)], 1)]));
+    let expected: ZSet = (0..100).map(|key| (vec![Some(key), Some(99_900 + key)], 1)).collect();
+    assert_eq!(run.total, expected);
+}
