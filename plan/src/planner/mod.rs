@@ -8,6 +8,7 @@ mod joins;
 mod name;
 mod read_fields;
 mod recovery;
+mod stream_report;
 mod streaming;
 
 use std::sync::Arc;
@@ -31,10 +32,13 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor},
 };
 
-pub use self::recovery::{Fate, fates};
 use self::{
     cut::{Cut, CutVertex},
     deal::Dealer,
+};
+pub use self::{
+    recovery::{Fate, fates},
+    stream_report::{answers_at_the_end, changelog_modes, growing},
 };
 use crate::{connect::Connectors, error, exec::codec, target::Target, window};
 

@@ -1,12 +1,12 @@
 //! `EXPLAIN`: what a statement becomes, from the query as it was understood to the job graph.
 
 use datafusion::{execution::SessionState, logical_expr::LogicalPlan};
-use thalweg_graph::{JobId, RuntimeMode, SqlError, explain, sql_error::SqlErrorCode};
+use thalweg_graph::{JobGraph, JobId, RuntimeMode, SqlError, explain, sql_error::SqlErrorCode};
 
 use super::{Outcome, Rows, Session};
 use crate::{
     error,
-    planner::{Root, RootOutput, fates},
+    planner::{Root, RootOutput, changelog_modes, fates, growing},
     sql::command::{Command, Explain, Insert, Query},
 };
 
@@ -36,13 +36,13 @@ impl Session {
         let graph = self.plan(roots, text, job, &state, mode).await?;
         sections.push(section("Job Graph", &explain::text(&graph)));
         if wanted.details.contains(&"CHANGELOG_MODE") {
-            sections.push(section("Changelog Mode", "every vertex: [I] (the job only inserts)"));
+            sections.push(section("Changelog Mode", &changelog_mode(&graph)?));
         }
         if wanted.details.contains(&"ESTIMATED_COST") {
             sections.push(section("Estimated Cost", &estimates(&graph)));
         }
         if wanted.details.contains(&"PLAN_ADVICE") {
-            sections.push(section("Advice", "No available advice."));
+            sections.push(section("Advice", &advice(&graph)?));
         }
         if wanted.details.contains(&"JSON_EXECUTION_PLAN") {
             let json = serde_json::to_string_pretty(&explain::json(&graph));
@@ -119,6 +119,26 @@ fn plans(
 
 fn optimized(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan, SqlError> {
     state.optimize(plan).map_err(error::from_datafusion)
+}
+
+/// Which changes go over the edges of a job.
+fn changelog_mode(graph: &JobGraph) -> Result<String, SqlError> {
+    match graph.mode {
+        RuntimeMode::Batch => Ok("every vertex: [I] (the job only inserts)".to_owned()),
+        RuntimeMode::Streaming => Ok(changelog_modes(graph)?.join("\n")),
+    }
+}
+
+fn advice(graph: &JobGraph) -> Result<String, SqlError> {
+    let growing = match graph.mode {
+        RuntimeMode::Batch => Vec::new(),
+        RuntimeMode::Streaming => growing(graph)?,
+    };
+    if growing.is_empty() {
+        return Ok("No available advice.".to_owned());
+    }
+    let growing = growing.join("\n");
+    Ok(format!("State grows as long as the input goes on; windows would bound it:\n{growing}"))
 }
 
 fn estimates(graph: &thalweg_graph::JobGraph) -> String {

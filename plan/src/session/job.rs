@@ -1,12 +1,14 @@
 //! Statements that make jobs: queries, inserts, statement sets.
 
 use datafusion::execution::SessionState;
-use thalweg_graph::{JobGraph, JobId, RuntimeMode, SqlError, options, sql_error::SqlErrorCode};
+use thalweg_graph::{
+    JobGraph, JobId, RuntimeMode, SqlError, options, sql_error::SqlErrorCode, table::TablePath,
+};
 
 use super::{Outcome, Session, set::check_zone};
 use crate::{
     bind::{InsertInto, output_columns},
-    planner::{PlanRequest, Root, RootOutput, plan_job},
+    planner::{PlanRequest, Root, RootOutput, answers_at_the_end, growing, plan_job},
     sql::command::{Insert, Query},
 };
 
@@ -18,7 +20,18 @@ impl Session {
         let state = self.state();
         let mode = self.mode(&[query], &state)?;
         let root = self.query_root(query, &state, mode).await?;
-        Ok(Outcome::Job(Box::new(self.plan(vec![root], text, job, &state, mode).await?)))
+        let graph = self.plan(vec![root], text, job, &state, mode).await?;
+        let endless = self.warned_of_growth(&graph, &[query], &state)?;
+        if let Some(table) = endless.filter(|_| graph.mode == RuntimeMode::Streaming)
+            && answers_at_the_end(&graph)?
+        {
+            let message = format!(
+                "the query's rows change or are ordered, so that they are known when its input ends, and table `{table}` does not \
+                 end: INSERT INTO a table that takes changes, such as one of connector `print`, or give the table an end by its options"
+            );
+            return Err(SqlError::new(SqlErrorCode::Unsupported, message));
+        }
+        Ok(Outcome::Job(Box::new(graph)))
     }
 
     pub(super) async fn insert_job(
@@ -30,7 +43,31 @@ impl Session {
         let state = self.state();
         let mode = self.insert_mode(inserts, &state)?;
         let roots = self.insert_roots(inserts, &state, mode).await?;
-        Ok(Outcome::Job(Box::new(self.plan(roots, text, job, &state, mode).await?)))
+        let graph = self.plan(roots, text, job, &state, mode).await?;
+        let queries: Vec<&Query> = inserts.iter().map(|insert| &insert.query).collect();
+        self.warned_of_growth(&graph, &queries, &state)?;
+        Ok(Outcome::Job(Box::new(graph)))
+    }
+
+    /// The table without an end that a stream reads, if there is one; warns of each operator whose state then grows without one.
+    fn warned_of_growth(
+        &self,
+        graph: &JobGraph,
+        queries: &[&Query],
+        state: &SessionState,
+    ) -> Result<Option<TablePath>, SqlError> {
+        if graph.mode == RuntimeMode::Batch {
+            return Ok(None);
+        }
+        let binder = self.binder(state, graph.mode);
+        for query in queries {
+            let Some(table) = binder.unbounded(query)? else { continue };
+            for operator in growing(graph)? {
+                tracing::warn!(job = %graph.job, "{operator}, and table `{table}` does not end: its state grows without end");
+            }
+            return Ok(Some(table));
+        }
+        Ok(None)
     }
 
     pub(super) async fn query_root(

@@ -17,6 +17,8 @@ pub struct StreamFragment {
     pub head: Head,
     /// What is done with them.
     pub chain: Vec<OperatorSpec>,
+    /// Whether it puts out rows with weights, to take some back.
+    pub updating: bool,
 }
 
 /// Where a vertex's rows come from.

@@ -74,14 +74,15 @@ impl Translation<'_> {
         let spec = spec().map_err(error::from_datafusion)?;
         let columns = |side: &Stream| Ok(Arc::clone(side.columns().map_err(error::from_datafusion)?.inner()));
         let inputs = [
-            (self.draft.edge(left.vertex, vertex, left_partitioning), columns(&left)?),
-            (self.draft.edge(right.vertex, vertex, right_partitioning), columns(&right)?),
+            (self.draft.edge(&left, vertex, left_partitioning), columns(&left)?),
+            (self.draft.edge(&right, vertex, right_partitioning), columns(&right)?),
         ];
         let kind = PairKind::Join(Box::new(spec));
         self.draft.vertices.push(StreamVertex {
             parallelism,
             head: VertexHead::Pair { inputs, name: "Join".to_owned(), display, kind },
             chain: Vec::new(),
+            updating: false,
             output: VertexOutput::Edges,
         });
         Ok(stream)

@@ -58,6 +58,7 @@ pub(super) async fn plan(
                 if sink.overwrite {
                     return Err(translate::overwrite(sink));
                 }
+                draft.vertices[stream.vertex].updating = stream.updating;
                 result::check_sink(&stream, sink, dealer.connectors)?;
                 draft.vertices[stream.vertex].output = VertexOutput::Sink(sink.clone());
             }
@@ -112,19 +113,22 @@ impl Draft {
         parallelism: u32,
     ) -> Result<usize, SqlError> {
         let target = self.vertices.len();
-        let edge = self.edge(stream.vertex, target, partitioning);
+        let edge = self.edge(stream, target, partitioning);
         let columns = stream.columns().map_err(error::from_datafusion)?;
         let head = VertexHead::Edges { edges: vec![edge], schema: columns.inner().clone() };
         self.vertices.push(StreamVertex {
             parallelism,
             head,
             chain: Vec::new(),
+            updating: false,
             output: VertexOutput::Edges,
         });
         Ok(target)
     }
 
-    fn edge(&mut self, source: usize, target: usize, partitioning: Partitioning) -> EdgeId {
+    fn edge(&mut self, stream: &Stream, target: usize, partitioning: Partitioning) -> EdgeId {
+        let source = stream.vertex;
+        self.vertices[source].updating = stream.updating;
         let id = EdgeId(self.edges.len() as u32);
         self.edges.push(JobEdge {
             id,

@@ -117,6 +117,7 @@ impl Translation<'_> {
             parallelism: plan.output_partitioning().partition_count() as u32,
             head: VertexHead::Source { plan, name: source_name(leaf) },
             chain: Vec::new(),
+            updating: false,
             output: VertexOutput::Edges,
         });
         Ok(Stream::of(vertex, Arc::clone(leaf.schema())))
@@ -319,12 +320,13 @@ impl Translation<'_> {
         let target = self.draft.vertices.len();
         let updating = inputs.iter().any(|input| input.updating);
         let mut edges = Vec::with_capacity(inputs.len());
-        for input in &inputs {
+        for input in &mut inputs {
             if updating && !input.updating {
                 let (name, kind) = ("AddWeights", OperatorKind::AddWeights);
                 self.draft.vertices[input.vertex].push(name, name.to_owned(), kind);
+                input.updating = true;
             }
-            edges.push(self.draft.edge(input.vertex, target, Partitioning::RoundRobin));
+            edges.push(self.draft.edge(input, target, Partitioning::RoundRobin));
         }
         let parallelism =
             inputs.iter().map(|input| self.draft.vertices[input.vertex].parallelism).max().unwrap_or(1);
@@ -342,6 +344,7 @@ impl Translation<'_> {
             parallelism,
             head: VertexHead::Edges { edges, schema: columns.inner().clone() },
             chain: Vec::new(),
+            updating: false,
             output: VertexOutput::Edges,
         });
         Ok(stream)

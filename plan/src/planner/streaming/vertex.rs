@@ -23,6 +23,8 @@ pub(super) struct StreamVertex {
     pub head: VertexHead,
     /// Its operators so far.
     pub chain: Vec<Link>,
+    /// Whether it puts out rows with weights.
+    pub updating: bool,
     /// Where its rows leave the job.
     pub output: VertexOutput,
 }
@@ -101,7 +103,7 @@ impl StreamVertex {
             }),
             Link::Done { spec, .. } => Ok(OperatorSpec { uid: uids.next(&spec.name), ..spec.clone() }),
         });
-        Ok(StreamFragment { head, chain: chain.collect::<Result<_>>()? })
+        Ok(StreamFragment { head, chain: chain.collect::<Result<_>>()?, updating: self.updating })
     }
 
     /// The chain of its operators, as Flink names a vertex.

@@ -60,3 +60,36 @@ async fn a_batch_over_a_table_without_an_end_is_refused_by_its_name() {
     let error = refused(&mut session, "SET 'execution.runtime-mode' = 'FAST'; SELECT id FROM ended").await;
     assert!(error.message.contains("expected `AUTOMATIC`, `BATCH` or `STREAMING`"), "{}", error.message);
 }
+
+#[tokio::test]
+async fn explain_tells_which_changes_a_stream_makes_and_what_grows() {
+    let mut session = after(TABLES).await;
+    let script = "SET 'execution.runtime-mode' = 'STREAMING';
+        EXPLAIN CHANGELOG_MODE, PLAN_ADVICE INSERT INTO ended
+        SELECT COUNT(*), a.name FROM ended AS a JOIN ended AS b ON a.id = b.id GROUP BY a.name";
+    let explained = text(&mut session, script).await;
+    let changes = explained.split("== Changelog Mode ==").nth(1).unwrap();
+    assert!(changes.contains("Vertex 0: [I]\nVertex 1: [I]\n"), "two sources, {changes}");
+    assert!(changes.contains(": [I,UB,UA,D]"), "the counts, {changes}");
+    assert!(
+        changes.contains("`Join` of vertex") && changes.contains("`GroupAggregate` of vertex"),
+        "{changes}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_would_never_come_is_refused() {
+    let mut session = after(TABLES).await;
+    let error = refused(&mut session, "SELECT name, COUNT(*) FROM endless GROUP BY name").await;
+    assert!(
+        error.message.contains("`default_catalog.default_database.endless` does not end"),
+        "{}",
+        error.message
+    );
+    assert_eq!(
+        mode("SELECT DISTINCT name FROM endless").await,
+        RuntimeMode::Streaming,
+        "new rows as they come"
+    );
+    assert_eq!(mode("SELECT name FROM endless LIMIT 3").await, RuntimeMode::Streaming);
+}

@@ -1,0 +1,52 @@
+//! What there is to say of a planned stream: which changes its vertices put out, and whose state grows as long as it runs.
+
+use thalweg_graph::{JobGraph, JobVertex, SqlError, sql_error::SqlErrorCode};
+
+use crate::stream::{Head, OperatorKind, PairKind, StreamFragment};
+
+/// For each vertex the kinds of changes that it puts out, as Flink writes them.
+pub fn changelog_modes(graph: &JobGraph) -> Result<Vec<String>, SqlError> {
+    let line = |vertex: &JobVertex| {
+        let mode = if fragment(vertex)?.updating { "[I,UB,UA,D]" } else { "[I]" };
+        Ok(format!("Vertex {}: {mode}", vertex.id.0))
+    };
+    graph.vertices.iter().map(line).collect()
+}
+
+/// The operators that keep more the longer the job runs, each with what it keeps.
+pub fn growing(graph: &JobGraph) -> Result<Vec<String>, SqlError> {
+    let mut growing = Vec::new();
+    for vertex in &graph.vertices {
+        let fragment = fragment(vertex)?;
+        if let Head::Pair { name, kind, .. } = &fragment.head {
+            let what = match kind {
+                PairKind::Join(_) => "every row of both sides",
+            };
+            growing.push(format!("`{name}` of vertex {} keeps {what}", vertex.id.0));
+        }
+        for operator in &fragment.chain {
+            let what = match &operator.kind {
+                OperatorKind::GroupAggregate(_) => "a result for each key",
+                OperatorKind::TopN(top_n) if !top_n.partition_by.is_empty() => "rows of each partition",
+                _ => continue,
+            };
+            growing.push(format!("`{}` of vertex {} keeps {what}", operator.name, vertex.id.0));
+        }
+    }
+    Ok(growing)
+}
+
+/// Whether a query's rows come only when its input ends.
+pub fn answers_at_the_end(graph: &JobGraph) -> Result<bool, SqlError> {
+    for vertex in &graph.vertices {
+        if fragment(vertex)?.chain.iter().any(|last| matches!(last.kind, OperatorKind::FinalResult(_))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn fragment(vertex: &JobVertex) -> Result<StreamFragment, SqlError> {
+    StreamFragment::decode(&vertex.fragment.plan)
+        .map_err(|error| SqlError::new(SqlErrorCode::Internal, error.to_string()))
+}
