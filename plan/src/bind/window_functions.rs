@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::{Column, DFSchema, Result, ScalarValue},
+    arrow::datatypes::{DataType, TimeUnit},
+    common::{Column, DFSchema, ExprSchema as _, Result, ScalarValue},
     error::DataFusionError,
     logical_expr::{
-        Expr, Extension, LogicalPlan,
+        Expr, Extension, LogicalPlan, LogicalPlanBuilder,
         planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning},
         simplify::SimplifyContext,
     },
@@ -23,9 +24,10 @@ use thalweg_graph::{
 };
 
 use crate::{
+    functions::conversion::cast_expr,
     panes::{Panes, WindowShape},
     sql::dialect::TABLE_ARGUMENT,
-    window::{WindowKind, WindowTableFunction},
+    window::{BORDER_NAMES, LOCAL_TIME, WindowKind, WindowTableFunction},
 };
 
 /// Plans the window table functions.
@@ -152,6 +154,27 @@ impl Call {
                 partition_by: self.partition_by(data, input.schema())?,
             },
         };
+        let zoned = matches!(
+            input.schema().field_from_column(&time)?.data_type(),
+            DataType::Timestamp(TimeUnit::Millisecond, Some(_))
+        );
+        if !zoned {
+            return self.node(input, time, kind);
+        }
+        // The windows of a TIMESTAMP_LTZ are those of what the clocks of the session's zone show.
+        let own = input.schema().iter().map(|column| Expr::Column(column.into()));
+        let names: Vec<String> = input.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let ltz = input.schema().field_from_column(&time)?.data_type().clone();
+        let local = cast_expr(Expr::Column(time), &ltz, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
+        let with_local: Vec<Expr> = own.chain([local.alias(LOCAL_TIME)]).collect();
+        let with_local = LogicalPlanBuilder::from(input).project(with_local)?.build()?;
+        let windowed = self.node(with_local, Column::new_unqualified(LOCAL_TIME), kind)?;
+        let kept = names.iter().map(String::as_str).chain(BORDER_NAMES);
+        let kept = kept.map(|name| Expr::Column(Column::new_unqualified(name)));
+        LogicalPlanBuilder::from(windowed).project(kept)?.build()
+    }
+
+    fn node(&self, input: LogicalPlan, time: Column, kind: WindowKind) -> Result<LogicalPlan> {
         let node = WindowTableFunction::try_new(input, time, kind);
         let node = node.map_err(|error| self.wrong(error.strip_backtrace()))?;
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))

@@ -53,6 +53,9 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in temporal::clock_functions() {
         registry.register_udf(function.into_udf())?;
     }
+    for function in temporal::clock_batch_functions() {
+        registry.register_udf(function.into_udf())?;
+    }
     for function in conditional::functions() {
         registry.register_udf(function.into_udf())?;
     }

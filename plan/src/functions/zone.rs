@@ -71,6 +71,12 @@ impl Zone {
         instant + TimeDelta::seconds(self.offset_at(instant).into())
     }
 
+    /// The same in milliseconds since 1970.
+    pub fn local_ms(self, utc_ms: i64) -> i64 {
+        let instant = DateTime::from_timestamp_millis(utc_ms).map(|instant| instant.naive_utc());
+        instant.map_or(utc_ms, |instant| utc_ms + i64::from(self.offset_at(instant)) * 1000)
+    }
+
     /// The instant (in UTC) at which the clocks of the zone show this: the earlier of two; in a gap as if it had not begun.
     pub fn instant(self, local: NaiveDateTime) -> NaiveDateTime {
         let Zone::Region(region) = self else {

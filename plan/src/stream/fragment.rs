@@ -65,6 +65,10 @@ pub struct PairInput {
 /// What an operator of two inputs does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PairKind {
+    /// Joins rows of the same window, when it is complete.
+    WindowJoin(Box<WindowJoinSpec>),
+    /// Joins rows whose times are not far apart, as they come.
+    IntervalJoin(Box<IntervalJoinSpec>),
     /// Joins all rows of both sides.
     Join(Box<JoinSpec>),
 }
@@ -104,8 +108,32 @@ pub enum OperatorKind {
         /// All columns, as an `EmptyExec`.
         columns: Bytes,
     },
+    /// Puts each row out several times, each time by another `ProjectionExec`.
+    Expand {
+        /// The projections.
+        plans: Vec<Bytes>,
+    },
+    /// Puts the time at which a row comes into a column, and lets event time follow the clock.
+    ProcessingTime {
+        /// The column.
+        column: u32,
+        /// How often it says how far time has come.
+        every_ms: i64,
+        /// One of the times at which it does.
+        offset_ms: i64,
+    },
+    /// Says how far event time has come as the clocks of the session's zone show it.
+    LocalTime,
     /// Aggregates windows and puts each out once, when it is complete.
     WindowAggregate(Box<WindowAggregateSpec>),
+    /// Aggregates sessions and puts each out once, when it is complete.
+    SessionAggregate(Box<SessionAggregateSpec>),
+    /// Holds rows until their session is complete, and puts them out with its borders.
+    AssignSessions(Box<AssignSessionsSpec>),
+    /// Adds aggregates over the rows before it to each row, in the order of event time.
+    OverAggregate(Box<OverAggregateSpec>),
+    /// Holds rows until their window is complete, and puts out what a plan makes of those of complete windows.
+    WithinWindows(Box<WithinWindowsSpec>),
     /// Gives rows that are only added their weight, one, where rows that have weights come beside them.
     AddWeights,
     /// Aggregates all rows there are and puts out what changes.
@@ -128,6 +156,99 @@ pub struct WindowAggregateSpec {
     /// What each column put out is; not used by `Local`.
     pub output: Vec<OutputColumn>,
     /// The columns put out, as an `EmptyExec`. Those of `Local`: keys, the start of the pane, states.
+    pub columns: Bytes,
+}
+
+/// An aggregation by sessions and their keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionAggregateSpec {
+    /// Keys, which are those of the sessions, aggregates and their filters: an `AggregateExec` over the columns of the rows.
+    pub plan: Bytes,
+    /// The pause that ends a session.
+    pub gap_ms: i64,
+    /// The column with a row's time.
+    pub time: u32,
+    /// What each column put out is.
+    pub output: Vec<OutputColumn>,
+    /// The columns put out, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// The sessions of single rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignSessionsSpec {
+    /// The pause that ends a session.
+    pub gap_ms: i64,
+    /// The column with a row's time.
+    pub time: u32,
+    /// The columns that are the keys of sessions.
+    pub keys: Vec<u32>,
+    /// The columns added.
+    pub bounds: Vec<WindowBound>,
+    /// All columns, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// What is done with the rows of a complete window, all of which are needed for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithinWindowsSpec {
+    /// The plan over an `EmptyExec`, which the rows of complete windows take the place of.
+    pub plan: Bytes,
+    /// The rows.
+    pub rows: TimedRows,
+    /// The columns put out, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// Aggregates over the rows before each row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverAggregateSpec {
+    /// A window operator over the columns of the rows.
+    pub plan: Bytes,
+    /// The column with a row's time.
+    pub time: u32,
+    /// Expressions for the keys.
+    pub keys: Vec<Bytes>,
+    /// The columns put out, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// Rows that are held until event time has passed a time of theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimedRows {
+    /// The column with the time; the end of a window where it is complete before.
+    pub time: u32,
+    /// Expressions for the keys by which rows are divided among subtasks.
+    pub keys: Vec<Bytes>,
+}
+
+/// A join of rows of the same window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowJoinSpec {
+    /// The join, of two `EmptyExec`s, which the rows of complete windows take the place of.
+    pub plan: Bytes,
+    /// Rows of the left side.
+    pub left: TimedRows,
+    /// Rows of the right side.
+    pub right: TimedRows,
+    /// The columns put out, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// A join of rows whose times are not far apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntervalJoinSpec {
+    /// The join, of two `EmptyExec`s, which rows take the place of. Its condition says no less than the bounds do.
+    pub plan: Bytes,
+    /// Rows of the left side.
+    pub left: TimedRows,
+    /// Rows of the right side.
+    pub right: TimedRows,
+    /// A left row's time is at least so much after a right row's.
+    pub lower_ms: i64,
+    /// And at most so much.
+    pub upper_ms: i64,
+    /// The columns put out, as an `EmptyExec`.
     pub columns: Bytes,
 }
 
@@ -166,8 +287,17 @@ impl OperatorKind {
             OperatorKind::Calc { .. }
             | OperatorKind::Watermarks { .. }
             | OperatorKind::AssignWindows { .. }
+            | OperatorKind::Expand { .. }
+            | OperatorKind::ProcessingTime { .. }
+            | OperatorKind::LocalTime
             | OperatorKind::AddWeights => false,
-            OperatorKind::GroupAggregate(_) | OperatorKind::TopN(_) | OperatorKind::FinalResult(_) => true,
+            OperatorKind::SessionAggregate(_)
+            | OperatorKind::AssignSessions(_)
+            | OperatorKind::OverAggregate(_)
+            | OperatorKind::WithinWindows(_)
+            | OperatorKind::GroupAggregate(_)
+            | OperatorKind::TopN(_)
+            | OperatorKind::FinalResult(_) => true,
             // What the first phase holds goes on before a barrier.
             OperatorKind::WindowAggregate(aggregate) => !matches!(aggregate.phase, Phase::Local { .. }),
         }

@@ -10,8 +10,9 @@ mod updating;
 mod watermark;
 
 pub use fragment::{
-    Head, OperatorKind, OperatorSpec, OutputColumn, PairInput, PairKind, Phase, StreamFragment,
-    WindowAggregateSpec,
+    AssignSessionsSpec, Head, IntervalJoinSpec, OperatorKind, OperatorSpec, OutputColumn, OverAggregateSpec,
+    PairInput, PairKind, Phase, SessionAggregateSpec, StreamFragment, TimedRows, WindowAggregateSpec,
+    WindowJoinSpec, WithinWindowsSpec,
 };
 pub use updating::{FinalResultSpec, GroupAggregateSpec, JoinKind, JoinSpec, SortKey, TopNSpec};
 pub use watermark::WatermarkNode;

@@ -4,4 +4,4 @@ mod lower;
 mod node;
 
 pub use lower::lower;
-pub use node::{WindowKind, WindowTableFunction};
+pub use node::{BORDER_NAMES, LOCAL_TIME, WindowKind, WindowTableFunction};

@@ -29,6 +29,12 @@ const START: &str = "window_start";
 const END: &str = "window_end";
 const TIME: &str = "window_time";
 
+/// The names of the columns that are added: start, end and time.
+pub const BORDER_NAMES: [&str; 3] = [START, END, TIME];
+
+/// The name of a column that shows a TIMESTAMP_LTZ as the clocks of the session's zone do.
+pub const LOCAL_TIME: &str = "__local_time";
+
 /// A window table function over a table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WindowTableFunction {
@@ -48,7 +54,7 @@ impl WindowTableFunction {
         let border = DataType::Timestamp(TimeUnit::Millisecond, None);
         if input.schema().field_from_column(&time)?.data_type() != &border {
             return plan_err!(
-                "a window function needs a time column of type TIMESTAMP(3), and `{}` is none",
+                "a window function needs a time column of type TIMESTAMP(3) or TIMESTAMP_LTZ(3), and `{}` is none",
                 time.name
             );
         }

@@ -17,8 +17,10 @@ use datafusion::{
 };
 use thalweg_plan::{
     exec::codec,
+    functions::zone::Zone,
     stream::{
-        OperatorKind, OperatorSpec, PairKind, Phase, SortKey, WindowAggregateSpec,
+        AssignSessionsSpec, JoinSpec, OperatorKind, OperatorSpec, OverAggregateSpec, PairKind, Phase,
+        SessionAggregateSpec, SortKey, TimedRows, WindowAggregateSpec,
         changelog::{with_weight, without_weight},
     },
 };
@@ -28,14 +30,24 @@ use super::{
     calc::Calc,
     chain::Chain,
     changelog::AddWeights,
+    clock_time::{LocalTime, ProcessingTime},
+    expand::Expand,
     final_result::FinalResult,
     group_aggregate::GroupAggregate,
+    held_rows::HeldRows,
+    interval_join::{Bounds, IntervalJoin},
     join::{Join, JoinPlan},
     link::{Operator, PairOperator},
+    over::{self, Over},
+    session::{AssignSessions, SessionAggregate, Shape},
     sort_order::SortOrder,
+    sub_plan::SubPlan,
     top_n::{TopN, TopNPlan},
+    two_sides::{self, BatchJoin, TwoSides},
     watermarks::Watermarks,
     window_aggregate::{Kernel, LocalWindowAggregate, WindowAggregate},
+    window_join::WindowJoin,
+    within_windows::WithinWindows,
 };
 
 /// What building operators needs.
@@ -85,7 +97,49 @@ impl Building<'_> {
     }
 
     fn pair(&self, pair: &PairSpec<'_>) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
-        let PairKind::Join(join) = pair.kind;
+        match pair.kind {
+            PairKind::Join(join) => self.join(pair, join),
+            PairKind::WindowJoin(join) => {
+                let (plan, schema) = self.batch_join(&join.plan, &join.columns)?;
+                let sides = self.two_sides(&join.left, &join.right, pair)?;
+                Ok((Box::new(WindowJoin::new(plan, sides, self.memory(pair.name))), schema))
+            }
+            PairKind::IntervalJoin(join) => {
+                let (plan, schema) = self.batch_join(&join.plan, &join.columns)?;
+                let sides = self.two_sides(&join.left, &join.right, pair)?;
+                let bounds = Bounds { lower_ms: join.lower_ms, upper_ms: join.upper_ms };
+                Ok((Box::new(IntervalJoin::new(plan, sides, bounds, self.memory(pair.name))), schema))
+            }
+        }
+    }
+
+    fn batch_join(&self, plan: &[u8], columns: &[u8]) -> Result<(BatchJoin, SchemaRef)> {
+        let (plan, schema) = self.sub_plan(plan, columns)?;
+        Ok((BatchJoin::new(plan)?, schema))
+    }
+
+    fn two_sides(&self, left: &TimedRows, right: &TimedRows, pair: &PairSpec<'_>) -> Result<TwoSides> {
+        let [left_columns, right_columns] = &pair.inputs;
+        Ok(TwoSides {
+            left: self.held_rows(left, left_columns, two_sides::LEFT)?,
+            right: self.held_rows(right, right_columns, two_sides::RIGHT)?,
+            inputs: pair.inputs.clone(),
+        })
+    }
+
+    /// A part of a plan, and the columns of what it puts out.
+    fn sub_plan(&self, plan: &[u8], columns: &[u8]) -> Result<(SubPlan, SchemaRef)> {
+        let schema = codec::decode(columns, self.context)?.schema();
+        let plan = SubPlan::new(codec::decode(plan, self.context)?, self.context, Arc::clone(&schema))?;
+        Ok((plan, schema))
+    }
+
+    fn held_rows(&self, rows: &TimedRows, input: &SchemaRef, table: u16) -> Result<HeldRows> {
+        let keys = self.expressions(&rows.keys, input)?;
+        Ok(HeldRows::new(rows.time as usize, keys, table, self.key_groups))
+    }
+
+    fn join(&self, pair: &PairSpec<'_>, join: &JoinSpec) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
         let [left, right] = &pair.inputs;
         let schema = codec::decode(&join.columns, self.context)?.schema();
         let both = |columns: &SchemaRef| without_weight(columns).fields().to_vec();
@@ -125,6 +179,20 @@ impl Building<'_> {
                 let expression = codec::decode_expr(expression, input, self.context)?;
                 (Box::new(Watermarks::new(expression, self.watermark_interval)), Arc::clone(input))
             }
+            OperatorKind::Expand { plans } => {
+                let plans = plans.iter().map(|plan| codec::decode(plan, self.context));
+                let plans = plans.collect::<Result<Vec<_>>>()?;
+                let schema = plans.first().map_or_else(|| Arc::clone(input), |plan| plan.schema());
+                let calcs = plans.iter().map(Calc::of).collect::<Result<_>>()?;
+                (Box::new(Expand(calcs)), schema)
+            }
+            OperatorKind::ProcessingTime { column, every_ms, offset_ms } => {
+                let operator = ProcessingTime::new(*column as usize, *every_ms, *offset_ms, self.zone());
+                (Box::new(operator), Arc::clone(input))
+            }
+            OperatorKind::LocalTime => {
+                (Box::new(LocalTime { zone: self.zone(), told: None }), Arc::clone(input))
+            }
             OperatorKind::AssignWindows { time, windows, bounds, columns } => {
                 let schema = codec::decode(columns, self.context)?.schema();
                 let operator = AssignWindows {
@@ -136,6 +204,15 @@ impl Building<'_> {
                 (Box::new(operator), schema)
             }
             OperatorKind::WindowAggregate(aggregate) => self.window_aggregate(&spec.name, aggregate)?,
+            OperatorKind::SessionAggregate(aggregate) => self.session_aggregate(&spec.name, aggregate)?,
+            OperatorKind::AssignSessions(sessions) => self.assign_sessions(&spec.name, sessions, input)?,
+            OperatorKind::OverAggregate(over) => self.over(&spec.name, over, input)?,
+            OperatorKind::WithinWindows(within) => {
+                let (plan, schema) = self.sub_plan(&within.plan, &within.columns)?;
+                let rows = self.held_rows(&within.rows, input, 0)?;
+                let input = Arc::clone(input);
+                (Box::new(WithinWindows::new(plan, rows, input, self.memory(&spec.name))), schema)
+            }
             OperatorKind::AddWeights => {
                 let schema = with_weight(input);
                 (Box::new(AddWeights { schema: Arc::clone(&schema) }), schema)
@@ -176,6 +253,43 @@ impl Building<'_> {
         })
     }
 
+    fn session_aggregate(
+        &self,
+        name: &str,
+        spec: &SessionAggregateSpec,
+    ) -> Result<(Box<dyn Operator>, SchemaRef)> {
+        let kernel = Kernel::of(&codec::decode(&spec.plan, self.context)?)?;
+        let schema = codec::decode(&spec.columns, self.context)?.schema();
+        let operator = SessionAggregate::new(
+            kernel,
+            spec.gap_ms,
+            spec.time as usize,
+            spec.output.clone(),
+            Arc::clone(&schema),
+            self.key_groups,
+            self.memory(name),
+        )?;
+        Ok((Box::new(operator), schema))
+    }
+
+    fn assign_sessions(
+        &self,
+        name: &str,
+        spec: &AssignSessionsSpec,
+        input: &SchemaRef,
+    ) -> Result<(Box<dyn Operator>, SchemaRef)> {
+        let schema = codec::decode(&spec.columns, self.context)?.schema();
+        let shape = Shape {
+            gap_ms: spec.gap_ms,
+            time: spec.time as usize,
+            keys: spec.keys.iter().map(|key| *key as usize).collect(),
+            bounds: spec.bounds.clone(),
+        };
+        let (input, columns) = (Arc::clone(input), Arc::clone(&schema));
+        let operator = AssignSessions::new(shape, input, columns, self.key_groups, self.memory(name))?;
+        Ok((Box::new(operator), schema))
+    }
+
     fn window_aggregate(
         &self,
         name: &str,
@@ -207,6 +321,27 @@ impl Building<'_> {
             }
         };
         Ok((operator, schema))
+    }
+
+    fn over(
+        &self,
+        name: &str,
+        spec: &OverAggregateSpec,
+        input: &SchemaRef,
+    ) -> Result<(Box<dyn Operator>, SchemaRef)> {
+        let output = codec::decode(&spec.columns, self.context)?.schema();
+        let shape = over::Shape {
+            time: spec.time as usize,
+            keys: self.expressions(&spec.keys, input)?,
+            functions: over::functions_of(&codec::decode(&spec.plan, self.context)?)?,
+            input: Arc::clone(input),
+            output: Arc::clone(&output),
+        };
+        Ok((Box::new(Over::new(shape, self.key_groups, self.memory(name))?), output))
+    }
+
+    fn zone(&self) -> Zone {
+        Zone::of_session(self.context.session_config().options())
     }
 
     fn memory(&self, name: &str) -> MemoryReservation {

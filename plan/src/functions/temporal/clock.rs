@@ -1,5 +1,6 @@
 //! Functions of the current time. In a bounded query all rows see the time at which the query started: the planner puts it in
-//! as a constant. `CURRENT_ROW_TIMESTAMP` alone reads the clock for each batch of rows.
+//! as a constant. `CURRENT_ROW_TIMESTAMP` and `PROCTIME` read the clock for each batch of rows, and in a stream, which has no such
+//! start, so do all others.
 
 use std::sync::Arc;
 
@@ -86,9 +87,72 @@ pub fn row_functions() -> Vec<Builtin> {
             "The time at which the row is worked on.",
             row_timestamp,
         )
+        .returns(ltz.clone())
+        .volatile(),
+        Builtin::new(
+            PROCTIME,
+            "PROCTIME()",
+            "The time at which the row is worked on. A column that is computed by it can be the time column of windows in a stream.",
+            row_timestamp,
+        )
         .returns(ltz)
         .volatile(),
     ]
+}
+
+/// The name of the function whose value is processing time.
+pub const PROCTIME: &str = "proctime";
+
+/// The functions of the current time as a stream calls them; queries do not call them by these names.
+pub fn batch_functions() -> Vec<BatchTime> {
+    functions().into_iter().map(BatchTime::of).collect()
+}
+
+/// The call that a stream makes in place of one of the time at which a query started.
+pub fn for_each_batch(expr: &Expr) -> Option<Expr> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let function = call.func.inner().downcast_ref::<QueryTime>()?;
+    let function = ScalarUDF::new_from_impl(BatchTime::of(function.clone()));
+    Some(function.call(Vec::new()))
+}
+
+/// A function of the time at which a batch of rows is worked on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BatchTime {
+    name: String,
+    of_query: QueryTime,
+    signature: Signature,
+}
+
+impl BatchTime {
+    fn of(of_query: QueryTime) -> Self {
+        let name = format!("{}_of_batch", of_query.name);
+        Self { name, of_query, signature: Signature::nullary(Volatility::Volatile) }
+    }
+
+    /// Makes the DataFusion function.
+    pub fn into_udf(self) -> Arc<ScalarUDF> {
+        Arc::new(ScalarUDF::new_from_impl(self))
+    }
+}
+
+impl ScalarUDFImpl for BatchTime {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.of_query.return_type(arguments)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let zone = Zone::of_session(&args.config_options);
+        Ok(ColumnarValue::Scalar(self.of_query.at(Utc::now(), zone)))
+    }
 }
 
 fn row_timestamp(call: &Call) -> Result<ArrayRef> {

@@ -19,7 +19,9 @@ use super::{
     builtin::Builtin,
 };
 
-pub use clock::functions as clock_functions;
+pub use clock::{
+    PROCTIME, batch_functions as clock_batch_functions, for_each_batch, functions as clock_functions,
+};
 
 /// The temporal functions that have arguments.
 pub fn functions() -> Vec<Builtin> {

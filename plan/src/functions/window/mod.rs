@@ -3,6 +3,8 @@
 //! Whether a function skips NULLs is not sent to workers, so those that do have names of their own, which only the lowering of
 //! calls uses ([`skipping_nulls`]).
 
+mod session;
+
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
@@ -20,6 +22,8 @@ use datafusion::{
     },
     physical_plan::PhysicalExpr,
 };
+
+pub use session::{SESSION_END, SESSION_START};
 
 /// A window function.
 #[derive(Debug, Clone)]
@@ -95,9 +99,10 @@ impl Ranking {
     }
 }
 
-/// The functions that skip NULLs; queries do not call them by these names.
+/// The functions that skip NULLs and those of sessions; queries do not call them by these names.
 pub fn internal_functions() -> Vec<Arc<WindowUDF>> {
-    ["first_value", "last_value", "lag", "lead"].into_iter().filter_map(skipping_nulls).collect()
+    let skipping = ["first_value", "last_value", "lag", "lead"].into_iter().filter_map(skipping_nulls);
+    skipping.chain(session::functions()).collect()
 }
 
 /// The function of this name that skips NULLs, if there is one.

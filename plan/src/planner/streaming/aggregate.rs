@@ -1,10 +1,10 @@
 //! Aggregations of a stream: by windows, in two phases where several subtasks share the work.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use datafusion::{
-    arrow::datatypes::{DataType, Field, Schema, SchemaRef},
-    common::{DFSchema, Result},
+    arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+    common::{Column, DFSchema, Result, ScalarValue},
     logical_expr::{Aggregate, Expr, physical_planning_context::PhysicalPlanningContext},
     physical_expr::{
         aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder},
@@ -18,60 +18,168 @@ use datafusion::{
 use thalweg_graph::SqlError;
 
 use super::{
-    stream::{PendingWindows, QualifiedField, Stream, column_of, fields_of},
-    translate::{Translation, internal, unsupported},
+    stream::{PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, unaliased},
+    translate::{Translation, internal},
     vertex::{columns_plan, encode_columns},
 };
 use crate::{
     error,
     exec::codec,
-    panes::WindowBound,
+    panes::{Panes, WindowBound, WindowShape},
     stream::{OperatorKind, OutputColumn, Phase, WindowAggregateSpec},
 };
 
 /// An aggregation over the rows of a stream.
-struct Parts {
+pub(super) struct Parts {
     /// Keys, aggregates and filters, over the rows' columns.
-    plan: Arc<dyn ExecutionPlan>,
+    pub plan: Arc<dyn ExecutionPlan>,
     /// What each column of the result is.
-    output: Vec<OutputColumn>,
+    pub output: Vec<OutputColumn>,
     /// The columns between the phases.
     states: SchemaRef,
     /// The keys among those.
     keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// The same over the rows' columns.
+    pub row_keys: Vec<Arc<dyn PhysicalExpr>>,
     /// What the query calls them.
-    key_names: Vec<String>,
+    pub key_names: Vec<String>,
+}
+
+/// The name of the last millisecond of a window that the query does not ask for.
+const HIDDEN_WINDOW_TIME: &str = "__window_time";
+
+impl PendingWindows {
+    /// Whether an aggregation can take rows whose windows are not assigned: it groups by the windows, uses their borders for
+    /// nothing else, and by sessions it groups with exactly the sessions' keys.
+    fn take(&self, aggregate: &Aggregate, input: &Stream) -> bool {
+        let groups = &aggregate.group_expr;
+        let has = |wanted| groups.iter().any(|expr| self.bound(expr) == Some(wanted));
+        let mut all = groups.iter().chain(&aggregate.aggr_expr);
+        if !has(WindowBound::Start)
+            || !has(WindowBound::End)
+            || all.any(|expr| self.bound(expr).is_none() && self.is_used_by(expr))
+        {
+            return false;
+        }
+        let PendingKind::Session { keys, .. } = &self.windows else { return true };
+        let position = |column: &Column| input.schema.maybe_index_of_column(column);
+        let wanted: BTreeSet<_> = keys.iter().map(position).collect();
+        let others = groups.iter().filter(|expr| self.bound(expr).is_none());
+        let grouped = others.map(|expr| match unaliased(expr) {
+            Expr::Column(column) => position(column),
+            _ => None,
+        });
+        grouped.collect::<BTreeSet<_>>() == wanted
+    }
+}
+
+/// The results of an aggregation by windows.
+pub(super) fn results_of(
+    input: &Stream,
+    aggregate: &Aggregate,
+    pending: &PendingWindows,
+    vertex: usize,
+) -> Stream {
+    let fields = fields_of(&aggregate.schema);
+    let bound = |expr: &Expr| pending.bound(expr).or_else(|| input.border(expr));
+    let borders = aggregate.group_expr.iter().zip(&fields);
+    let borders: Vec<_> =
+        borders.filter_map(|(expr, field)| Some((column_of(field), bound(expr)?))).collect();
+    Stream { borders, ..Stream::of(vertex, Arc::clone(&aggregate.schema)) }.timed_by_windows()
 }
 
 impl Translation<'_> {
-    /// An aggregation by the windows that are pending.
+    /// An aggregation: by windows where it groups by them, otherwise of all rows there are.
     pub(super) fn aggregate(&mut self, input: Stream, aggregate: &Aggregate) -> Result<Stream, SqlError> {
-        let Some(pending) = input.pending.clone() else {
-            return Err(internal("an aggregation by windows has none"));
+        let (input, aggregate) = match &aggregate.group_expr[..] {
+            [Expr::GroupingSet(set)] if !input.updating => {
+                let (input, plain) = self.expanded(input, aggregate, set)?;
+                (input, &plain.clone())
+            }
+            _ => (input, aggregate),
         };
-        let has = |wanted| aggregate.group_expr.iter().any(|expr| pending.bound(expr) == Some(wanted));
-        if !has(WindowBound::Start) || !has(WindowBound::End) {
-            let what =
-                "an aggregation of windows that does not group by both `window_start` and `window_end`";
-            return Err(unsupported(&format!("{what} in streaming mode")));
+        let input = match &input.pending {
+            Some(pending) if !pending.take(aggregate, &input) => self.assigned(input)?,
+            _ => input,
+        };
+        match input.pending.clone() {
+            Some(pending) => match pending.windows {
+                PendingKind::Fixed(panes) => self.window_aggregate(input, aggregate, &pending, panes),
+                PendingKind::Session { gap_ms, .. } => {
+                    self.session_aggregate(input, aggregate, &pending, gap_ms)
+                }
+            },
+            None if input.are_of_one_window(&aggregate.group_expr) => {
+                let (input, windows) = self.own_windows(input)?;
+                let (pending, panes) = windows;
+                self.window_aggregate(input, aggregate, &pending, panes)
+            }
+            None => self.group_aggregate(input, aggregate),
         }
-        let used = |expr: &&Expr| pending.bound(expr).is_none() && pending.is_used_by(expr);
-        if let Some(expr) = aggregate.group_expr.iter().chain(&aggregate.aggr_expr).find(used) {
-            return Err(unsupported(&format!("`{expr}` within the aggregation of its window")));
+    }
+
+    /// Rows that are in one window each, as rows whose window begins and ends at its last millisecond: its start is then a key like
+    /// others, and all rows of a window are in the same one.
+    fn own_windows(&mut self, input: Stream) -> Result<(Stream, (PendingWindows, Panes)), SqlError> {
+        let mut input = self.with_window_time(input)?;
+        let columns = input.borders.iter().filter(|(_, bound)| *bound != WindowBound::Start);
+        let field = |column: &Column| -> Result<QualifiedField, SqlError> {
+            let (qualifier, field) = input.schema.qualified_field(self.position(&input, column)? as usize);
+            Ok((qualifier.cloned(), Arc::clone(field)))
+        };
+        let columns =
+            columns.map(|(column, bound)| Ok((field(column)?, *bound))).collect::<Result<_, _>>()?;
+        let time = input.borders.iter().find(|(_, bound)| *bound == WindowBound::Time);
+        let (time, _) = time.ok_or_else(|| internal("a window has no time"))?.clone();
+        let panes = Panes { shape: WindowShape::Tumble { size_ms: 1 }, offset_ms: 0 };
+        input.times.clear();
+        Ok((input, (PendingWindows { windows: PendingKind::Fixed(panes), time, columns }, panes)))
+    }
+
+    /// The stream with the last millisecond of each row's window among its columns.
+    fn with_window_time(&mut self, input: Stream) -> Result<Stream, SqlError> {
+        if input.borders.iter().any(|(_, bound)| *bound == WindowBound::Time) {
+            return Ok(input);
         }
+        let end = input.borders.iter().find(|(_, bound)| *bound == WindowBound::End);
+        let (end, _) = end.ok_or_else(|| internal("a window has no end"))?.clone();
+        let mut exprs: Vec<(Expr, QualifiedField)> = fields_of(&input.schema)
+            .into_iter()
+            .map(|field| (Expr::Column(column_of(&field)), field))
+            .collect();
+        let millisecond = Expr::Literal(ScalarValue::new_interval_dt(0, 1), None);
+        let field = Field::new(HIDDEN_WINDOW_TIME, DataType::Timestamp(TimeUnit::Millisecond, None), true);
+        let field = (None, Arc::new(field));
+        let time = column_of(&field);
+        exprs.push((Expr::Column(end) - millisecond, field));
+        let mut made = self.project(input, exprs)?;
+        made.borders.push((time, WindowBound::Time));
+        Ok(made)
+    }
+
+    fn window_aggregate(
+        &mut self,
+        input: Stream,
+        aggregate: &Aggregate,
+        pending: &PendingWindows,
+        windows: Panes,
+    ) -> Result<Stream, SqlError> {
         let time = self.position(&input, &pending.time)?;
-        let parts = self.parts(&input, aggregate, &pending)?;
+        let parts = self.parts(&input, aggregate, pending)?;
         let spec = |phase, output, columns: &SchemaRef| -> Result<OperatorKind> {
             Ok(OperatorKind::WindowAggregate(Box::new(WindowAggregateSpec {
                 plan: codec::encode(&parts.plan)?,
-                windows: pending.windows,
+                windows,
                 phase,
                 output,
                 columns: encode_columns(columns)?,
             })))
         };
         let results = aggregate.schema.inner();
-        let shape = format!("{}, keys=[{}]", pending.windows, parts.key_names.join(", "));
+        let shape = match input.pending {
+            Some(_) => format!("{windows}, keys=[{}]", parts.key_names.join(", ")),
+            None => format!("windows of the rows, keys=[{}]", parts.key_names.join(", ")),
+        };
         let parallelism = self.parallelism;
         let vertex = if parallelism == 1 && self.draft.vertices[input.vertex].parallelism == 1 {
             let kind = spec(Phase::Single { time }, parts.output, results).map_err(error::from_datafusion)?;
@@ -88,22 +196,17 @@ impl Translation<'_> {
             self.draft.vertices[input.vertex].push("LocalWindowAggregate", display, kind);
             let (partitioning, parallelism) = self.by_keys(&parts.keys).map_err(error::from_datafusion)?;
             let states = DFSchema::try_from(Arc::clone(&parts.states)).map_err(error::from_datafusion)?;
-            let local = Stream { schema: Arc::new(states), times: Vec::new(), pending: None, ..input };
+            let local = Stream::of(input.vertex, Arc::new(states));
             let vertex = self.draft.exchange(&local, partitioning, parallelism)?;
             let kind = spec(Phase::Global, parts.output, results).map_err(error::from_datafusion)?;
             let display = format!("GlobalWindowAggregate: {shape}");
             self.draft.vertices[vertex].push("GlobalWindowAggregate", display, kind);
             vertex
         };
-        let fields = fields_of(&aggregate.schema);
-        let is_time = |(expr, _): &(&Expr, &QualifiedField)| pending.bound(expr) == Some(WindowBound::Time);
-        let times = aggregate.group_expr.iter().zip(&fields).filter(is_time);
-        let times = times.map(|(_, field)| column_of(field)).collect();
-        let schema = Arc::clone(&aggregate.schema);
-        Ok(Stream { vertex, schema, updating: false, times, pending: None })
+        Ok(results_of(&input, aggregate, pending, vertex))
     }
 
-    fn parts(
+    pub(super) fn parts(
         &self,
         input: &Stream,
         aggregate: &Aggregate,
@@ -113,9 +216,6 @@ impl Translation<'_> {
         let mut keys = Vec::new();
         let mut states = Vec::new();
         for (expr, field) in aggregate.group_expr.iter().zip(aggregate.schema.fields()) {
-            if matches!(expr, Expr::GroupingSet(_)) {
-                return Err(unsupported("`GROUPING SETS` in streaming mode"));
-            }
             if let Some(bound) = pending.bound(expr) {
                 output.push(OutputColumn::Bound(bound));
                 continue;
@@ -142,6 +242,7 @@ impl Translation<'_> {
             .map(|at| Arc::new(PhysicalColumn::new(states[at].name(), at)) as Arc<dyn PhysicalExpr>)
             .collect();
         let key_names = keys.iter().map(|(_, name)| name.clone()).collect();
+        let row_keys = keys.iter().map(|(key, _)| Arc::clone(key)).collect();
         let plan = AggregateExec::try_new(
             AggregateMode::Single,
             PhysicalGroupBy::new_single(keys),
@@ -151,7 +252,14 @@ impl Translation<'_> {
             Arc::clone(rows),
         );
         let plan = Arc::new(plan.map_err(error::from_datafusion)?);
-        Ok(Parts { plan, output, states: Arc::new(Schema::new(states)), keys: key_columns, key_names })
+        Ok(Parts {
+            plan,
+            output,
+            states: Arc::new(Schema::new(states)),
+            keys: key_columns,
+            row_keys,
+            key_names,
+        })
     }
 }
 

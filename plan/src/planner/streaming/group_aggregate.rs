@@ -66,7 +66,7 @@ impl Translation<'_> {
         let updating = input.updating || !aggregate.aggr_expr.is_empty();
         let vertex = self.keyed(&input, &key_exprs)?;
         let schema = Arc::clone(&aggregate.schema);
-        let stream = Stream { vertex, schema, updating, times: Vec::new(), pending: None };
+        let stream = Stream { updating, ..Stream::of(vertex, schema) };
         let spec = || -> datafusion::error::Result<GroupAggregateSpec> {
             let plan: Arc<dyn datafusion::physical_plan::ExecutionPlan> = Arc::new(plan?);
             Ok(GroupAggregateSpec {

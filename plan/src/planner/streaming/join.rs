@@ -10,6 +10,7 @@ use datafusion::{
 use thalweg_graph::{SqlError, VertexOutput};
 
 use super::{
+    interval::Interval,
     stream::Stream,
     translate::{Translation, unsupported},
     vertex::{StreamVertex, VertexHead, encode_columns},
@@ -23,9 +24,17 @@ use crate::{
 impl Translation<'_> {
     /// A join. What it puts out is only added where both sides are and nothing is put out for want of a partner.
     pub(super) async fn join(&mut self, join: &Join) -> Result<Stream, SqlError> {
-        let kind = kind(join)?;
         let left = self.root(&join.left).await?;
         let right = self.root(&join.right).await?;
+        if Self::is_of_windows(join, &left, &right) {
+            return self.window_join(join, left, right).await;
+        }
+        if join.join_type == JoinType::Inner
+            && let Some(interval) = Interval::of(join, &left, &right)
+        {
+            return self.interval_join(join, left, right, interval).await;
+        }
+        let kind = kind(join)?;
         let mut left_keys = Vec::with_capacity(join.on.len());
         let mut right_keys = Vec::with_capacity(join.on.len());
         for (left_key, right_key) in &join.on {
@@ -42,7 +51,7 @@ impl Translation<'_> {
         let (left_partitioning, parallelism) = self.by_keys(&left_keys).map_err(error::from_datafusion)?;
         let (right_partitioning, _) = self.by_keys(&right_keys).map_err(error::from_datafusion)?;
         let schema = Arc::clone(&join.schema);
-        let stream = Stream { vertex, schema, updating, times: Vec::new(), pending: None };
+        let stream = Stream { updating, ..Stream::of(vertex, schema) };
         let mut on = Vec::with_capacity(left_keys.len());
         for (left_key, right_key) in left_keys.iter().zip(&right_keys) {
             on.push(format!("{left_key} = {right_key}"));

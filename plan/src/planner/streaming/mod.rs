@@ -5,13 +5,19 @@
 
 mod aggregate;
 mod group_aggregate;
+mod grouping_sets;
+mod interval;
 mod join;
 mod optimize;
+mod over;
 mod result;
+mod session;
 mod stream;
+mod timed_join;
 mod top_n;
 mod translate;
 mod vertex;
+mod within;
 
 use datafusion::execution::SessionState;
 use thalweg_graph::{

@@ -180,6 +180,11 @@ impl Translation<'_> {
         let Ranked { filter, found, place, rest, with_rank } = ranked;
         let input = self.root(&found.window.input).await?;
         let params = &found.function.params;
+        if input.are_of_one_window(&params.partition_by) {
+            let numbered = self.within_windows(found.window, input).await?;
+            let stream = self.steps(numbered, &found.steps)?;
+            return self.filter(stream, filter);
+        }
         let fields = fields_of(&found.window.schema);
         let rank = fields.last().cloned().ok_or_else(|| internal("a window function has no column"))?;
         let given = with_rank.then_some(&rank);
@@ -194,12 +199,7 @@ impl Translation<'_> {
             });
             stream = self.project(stream, columns.collect())?;
         }
-        for step in &found.steps {
-            stream = match step {
-                Step::Project(projection) => self.projection(stream, projection)?,
-                Step::Alias(alias) => stream.aliased(&alias.alias).map_err(error::from_datafusion)?,
-            };
-        }
+        stream = self.steps(stream, &found.steps)?;
         match conjunction(rest.iter().cloned()) {
             Some(rest) => {
                 let rest =
@@ -208,6 +208,16 @@ impl Translation<'_> {
             }
             None => Ok(stream),
         }
+    }
+
+    fn steps(&mut self, mut stream: Stream, steps: &[Step<'_>]) -> Result<Stream, SqlError> {
+        for step in steps {
+            stream = match step {
+                Step::Project(projection) => self.projection(stream, projection)?,
+                Step::Alias(alias) => stream.aliased(&alias.alias).map_err(error::from_datafusion)?,
+            };
+        }
+        Ok(stream)
     }
 
     /// `LIMIT` within a query, by the order below it where there is one.
@@ -261,7 +271,7 @@ impl Translation<'_> {
         // Without an order nothing that comes later takes a place.
         let updating = input.updating || !order_by.is_empty();
         let order = self.sort_keys(order_by, &input.schema)?;
-        let stream = Stream { vertex, schema, updating, times: Vec::new(), pending: None };
+        let stream = Stream { updating, ..Stream::of(vertex, schema) };
         let spec = || -> datafusion::error::Result<TopNSpec> {
             Ok(TopNSpec {
                 partition_by: keys

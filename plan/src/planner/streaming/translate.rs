@@ -23,7 +23,9 @@ use thalweg_graph::{
 
 use super::{
     Draft,
-    stream::{PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of, unaliased},
+    stream::{
+        PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of, unaliased,
+    },
     top_n,
     vertex::{StreamVertex, VertexHead, encode_columns},
 };
@@ -32,12 +34,15 @@ use crate::{
     exec::codec,
     panes::WindowBound,
     stream::{OperatorKind, WatermarkNode, changelog::WEIGHT},
-    window::{WindowKind, WindowTableFunction},
+    window::{LOCAL_TIME, WindowKind, WindowTableFunction},
     words::NOT_YET,
 };
 
-/// The name of an event time column that only pending windows need.
-const HIDDEN_TIME: &str = "__window_time_of_row";
+/// Begins the names of columns that only pending windows need.
+const HIDDEN: &str = "__of_row_";
+
+/// How often in a session's gap time is told by the clock: a session comes out so much later than it could.
+const CLOCK_TICKS_IN_GAP: i64 = 10;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -89,12 +94,13 @@ impl Translation<'_> {
                 LogicalPlan::Extension(extension) => self.extension(extension).await,
                 LogicalPlan::Aggregate(aggregate) => {
                     let input = self.node(&aggregate.input).await?;
-                    match &input.pending {
-                        Some(_) => self.aggregate(input, aggregate),
-                        None => self.group_aggregate(input, aggregate),
-                    }
+                    self.aggregate(input, aggregate)
                 }
                 LogicalPlan::Join(join) => self.join(join).await,
+                LogicalPlan::Window(window) => {
+                    let input = self.root(&window.input).await?;
+                    self.within_windows(window, input).await
+                }
                 LogicalPlan::Limit(limit) => self.limit(limit).await,
                 LogicalPlan::Sort(sort) => self.sort(sort).await,
                 other => Err(not_yet(other)),
@@ -114,8 +120,7 @@ impl Translation<'_> {
             updating: false,
             output: VertexOutput::Edges,
         });
-        let schema = Arc::clone(leaf.schema());
-        Ok(Stream { vertex, schema, updating: false, times: Vec::new(), pending: None })
+        Ok(Stream::of(vertex, Arc::clone(leaf.schema())))
     }
 
     async fn extension(&mut self, extension: &Extension) -> Result<Stream, SqlError> {
@@ -149,27 +154,36 @@ impl Translation<'_> {
         if input.updating {
             return Err(unsupported("a window function over rows that change in streaming mode"));
         }
+        let input = self.timed_for(input, function)?;
         if !input.is_time(&function.time) {
+            let (column, named) = match function.time.name.as_str() {
+                LOCAL_TIME => ("its time column".to_owned(), "..."),
+                name => (format!("`{name}`"), name),
+            };
             let message = format!(
-                "a window function on a stream needs an event time column, and `{}` is none: declare `WATERMARK FOR {0} AS ...` on its table",
-                function.time.name
+                "a window function on a stream needs an event time column, and {column} is none: declare `WATERMARK FOR {named} AS ...` on its table"
             );
             return Err(SqlError::new(SqlErrorCode::Invalid, message));
         }
-        let WindowKind::Fixed(windows) = function.kind else {
-            return Err(unsupported("`SESSION` in streaming mode"));
-        };
         // The function's own columns have other qualifiers than its input's.
         let all = fields_of(&function.schema);
         let (made, added) = all.split_at(all.len() - 3);
         let renamed = |column: &Column| -> Option<Column> {
             made.get(input.schema.maybe_index_of_column(column)?).map(column_of)
         };
-        let time =
-            renamed(&function.time).ok_or_else(|| internal("a window function lost its time column"))?;
+        let needed = |column: &Column| {
+            renamed(column).ok_or_else(|| internal("a window function lost its time column or its keys"))
+        };
+        let windows = match &function.kind {
+            WindowKind::Fixed(panes) => PendingKind::Fixed(*panes),
+            WindowKind::Session { gap_ms, partition_by } => PendingKind::Session {
+                gap_ms: *gap_ms,
+                keys: partition_by.iter().map(needed).collect::<Result<_, _>>()?,
+            },
+        };
         let pending = PendingWindows {
             windows,
-            time,
+            time: needed(&function.time)?,
             columns: added
                 .iter()
                 .cloned()
@@ -178,11 +192,39 @@ impl Translation<'_> {
         };
         let times = input.times.iter().filter_map(renamed).collect();
         let schema = schema_of(made.to_vec()).map_err(error::from_datafusion)?;
-        Ok(Stream { vertex: input.vertex, schema, updating: false, times, pending: Some(pending) })
+        Ok(Stream { times, pending: Some(pending), ..Stream::of(input.vertex, schema) })
+    }
+
+    /// The stream with event time as the function's windows are closed by it: that of the session's zone, or the clock's.
+    fn timed_for(&mut self, mut input: Stream, function: &WindowTableFunction) -> Result<Stream, SqlError> {
+        let is_clock = input.is_clock(&function.time);
+        if !is_clock && (function.time.name != LOCAL_TIME || !input.is_time(&function.time)) {
+            return Ok(input);
+        }
+        let column = self.position(&input, &function.time)?;
+        let vertex = &mut self.draft.vertices[input.vertex];
+        if is_clock {
+            let (every_ms, offset_ms) = match &function.kind {
+                WindowKind::Fixed(panes) => (panes.pane_ms(), panes.offset_ms),
+                WindowKind::Session { gap_ms, .. } => ((gap_ms / CLOCK_TICKS_IN_GAP).max(1), 0),
+            };
+            let kind = OperatorKind::ProcessingTime { column, every_ms, offset_ms };
+            vertex.push("ProcessingTime", format!("ProcessingTime: every {every_ms} ms"), kind);
+        } else {
+            vertex.push("LocalTime", "LocalTime".to_owned(), OperatorKind::LocalTime);
+        }
+        // Others are not of the same clock.
+        input.times = vec![function.time.clone()];
+        Ok(input)
     }
 
     pub(super) fn filter(&mut self, input: Stream, filter: &Filter) -> Result<Stream, SqlError> {
         let input = self.assigned_for(input, std::slice::from_ref(&filter.predicate))?;
+        let input = match &input.pending {
+            // Less rows would make other sessions.
+            Some(PendingWindows { windows: PendingKind::Session { .. }, .. }) => self.assigned(input)?,
+            _ => input,
+        };
         let predicate = self.physical(&filter.predicate, &input.schema)?;
         let columns = input.columns().map_err(error::from_datafusion)?;
         let vertex = &mut self.draft.vertices[input.vertex];
@@ -220,8 +262,8 @@ impl Translation<'_> {
                 }
                 None => true,
             });
-            let time = self.keep_time(&input, &windows.time, &mut made)?;
-            pending = Some(PendingWindows { windows: windows.windows, time, columns });
+            let kept = windows.clone().renamed(|column| self.keep(&input, column, &mut made))?;
+            pending = Some(PendingWindows { columns, ..kept });
         }
         let mut physical = Vec::with_capacity(made.len());
         for (expr, (_, field)) in &made {
@@ -236,33 +278,36 @@ impl Translation<'_> {
         let vertex = &mut self.draft.vertices[input.vertex];
         let added = vertex.calc(&columns, |below| Ok(Arc::new(ProjectionExec::try_new(physical, below)?)));
         added.map_err(error::from_datafusion)?;
-        let times = input.times_through(&made);
+        let (times, borders) = (input.times_through(&made), input.borders_through(&made));
+        let clocks = input.clocks_through(&made);
         let schema = schema_of(made.into_iter().map(|(_, field)| field).collect());
         let schema = schema.map_err(error::from_datafusion)?;
-        Ok(Stream { vertex: input.vertex, schema, updating: input.updating, times, pending })
+        let (vertex, updating) = (input.vertex, input.updating);
+        Ok(Stream { vertex, schema, updating, times, pending, borders, clocks })
     }
 
-    /// The column with the time of pending windows among those made; added, hidden, where it is not there.
-    fn keep_time(
+    /// A column that pending windows need, among those made; added, hidden, where it is not there.
+    fn keep(
         &self,
         input: &Stream,
-        time: &Column,
+        needed: &Column,
         made: &mut Vec<(Expr, QualifiedField)>,
     ) -> Result<Column, SqlError> {
-        let position = input.schema.maybe_index_of_column(time);
-        let is_time = |expr: &Expr| match unaliased(expr) {
+        let position = input.schema.maybe_index_of_column(needed);
+        let is_it = |expr: &Expr| match unaliased(expr) {
             Expr::Column(column) => input.schema.maybe_index_of_column(column) == position,
             _ => false,
         };
-        if let Some((_, field)) = made.iter().find(|(expr, _)| is_time(expr)) {
+        if let Some((_, field)) = made.iter().find(|(expr, _)| is_it(expr)) {
             return Ok(column_of(field));
         }
         let (_, field) = position
             .map(|position| input.schema.qualified_field(position))
-            .ok_or_else(|| internal("pending windows lost their time column"))?;
-        let field = (None, Arc::new(field.as_ref().clone().with_name(HIDDEN_TIME)));
+            .ok_or_else(|| internal("pending windows lost a column"))?;
+        let hidden = format!("{HIDDEN}{}", field.name().trim_start_matches(HIDDEN));
+        let field = (None, Arc::new(field.as_ref().clone().with_name(hidden)));
         let column = column_of(&field);
-        made.push((Expr::Column(time.clone()), field));
+        made.push((Expr::Column(needed.clone()), field));
         Ok(column)
     }
 
@@ -293,7 +338,7 @@ impl Translation<'_> {
         let times = fields.iter().enumerate().filter(|(position, _)| is_time(*position));
         let times = times.map(|(_, field)| column_of(field)).collect();
         let schema = Arc::clone(&union.schema);
-        let stream = Stream { vertex: target, schema, updating, times, pending: None };
+        let stream = Stream { updating, times, ..Stream::of(target, schema) };
         let columns = stream.columns().map_err(error::from_datafusion)?;
         self.draft.vertices.push(StreamVertex {
             parallelism,
@@ -314,23 +359,30 @@ impl Translation<'_> {
     /// The stream with each row once for each of its windows, whose borders are columns behind the row's own.
     pub(super) fn assigned(&mut self, input: Stream) -> Result<Stream, SqlError> {
         let Some(pending) = input.pending.clone() else { return Ok(input) };
-        let time = self.position(&input, &pending.time)?;
         let mut fields = fields_of(&input.schema);
         fields.extend(pending.columns.iter().map(|(field, _)| field.clone()));
         let schema = schema_of(fields).map_err(error::from_datafusion)?;
-        let bounds: Vec<WindowBound> = pending.columns.iter().map(|(_, bound)| *bound).collect();
-        let display = format!("WindowTableFunction: {}", pending.windows);
+        let borders: Vec<(Column, WindowBound)> =
+            pending.columns.iter().map(|(field, bound)| (column_of(field), *bound)).collect();
+        let panes = match pending.windows {
+            PendingKind::Fixed(panes) => panes,
+            PendingKind::Session { gap_ms, ref keys } => {
+                let vertex = self.assign_sessions(&input, &pending, gap_ms, keys, &schema)?;
+                return Ok(Stream { borders, ..Stream::of(vertex, schema) }.timed_by_windows());
+            }
+        };
         let kind = OperatorKind::AssignWindows {
-            time,
-            windows: pending.windows,
-            bounds,
+            time: self.position(&input, &pending.time)?,
+            windows: panes,
+            bounds: borders.iter().map(|(_, bound)| *bound).collect(),
             columns: encode_columns(schema.inner()).map_err(error::from_datafusion)?,
         };
+        let display = format!("WindowTableFunction: {panes}");
         self.draft.vertices[input.vertex].push("WindowTableFunction", display, kind);
         let mut times = input.times;
-        let ends = pending.columns.iter().filter(|(_, bound)| *bound == WindowBound::Time);
-        times.extend(ends.map(|(field, _)| column_of(field)));
-        Ok(Stream { vertex: input.vertex, schema, updating: input.updating, times, pending: None })
+        let ends = borders.iter().filter(|(_, bound)| *bound == WindowBound::Time);
+        times.extend(ends.map(|(column, _)| column.clone()));
+        Ok(Stream { times, borders, ..Stream::of(input.vertex, schema) })
     }
 
     /// The stream with exactly the columns of a plan, in its order.
@@ -401,7 +453,6 @@ fn source_name(leaf: &LogicalPlan) -> String {
 
 fn not_yet(plan: &LogicalPlan) -> SqlError {
     unsupported(&match plan {
-        LogicalPlan::Window(_) => "`OVER` in streaming mode".to_owned(),
         LogicalPlan::Distinct(_) => "`DISTINCT` in streaming mode".to_owned(),
         LogicalPlan::Unnest(_) => "`UNNEST` in streaming mode".to_owned(),
         other => format!("`{}` in streaming mode", other.display()),

@@ -13,7 +13,6 @@ use datafusion::{
     error::{DataFusionError, Result},
     execution::memory_pool::MemoryReservation,
 };
-use serde::{Deserialize, Serialize};
 use thalweg_plan::{panes::Panes, stream::OutputColumn};
 
 use super::{
@@ -25,9 +24,10 @@ use crate::{
     operator::{
         assign_windows::border_column,
         link::{Next, Operator},
+        progress::Progress,
         times::times,
     },
-    state::{Restored, Snapshot, check_schema, decode_value, encode_value},
+    state::{Restored, Snapshot, check_schema, encode_value},
     watermark::Watermark,
 };
 
@@ -43,20 +43,11 @@ pub struct WindowAggregate {
     output: Vec<OutputColumn>,
     schema: SchemaRef,
     panes: BTreeMap<i64, Pane>,
-    /// Windows that end here or before are out.
-    fired_ms: i64,
     /// The first end of a window that is not out and has rows.
     next_end_ms: i64,
-    late: u64,
+    progress: Progress,
     key_groups: u16,
     memory: MemoryReservation,
-}
-
-/// What it keeps besides panes.
-#[derive(Serialize, Deserialize)]
-struct Progress {
-    fired_ms: i64,
-    late: u64,
 }
 
 impl WindowAggregate {
@@ -77,9 +68,8 @@ impl WindowAggregate {
             output,
             schema,
             panes: BTreeMap::new(),
-            fired_ms: i64::MIN,
             next_end_ms: i64::MAX,
-            late: 0,
+            progress: Progress::default(),
             key_groups,
             memory,
         }
@@ -111,10 +101,10 @@ impl WindowAggregate {
     }
 
     fn add(&mut self, start: i64, rows: &RecordBatch, of: Of) -> Result<()> {
-        let open = self.windows.window_ends(start).find(|end| *end > self.fired_ms);
+        let open = self.windows.window_ends(start).find(|end| *end > self.progress.fired_ms);
         let Some(first_open) = open else {
             if self.windows.last_window_end(start).is_some() {
-                self.late += rows.num_rows() as u64;
+                self.progress.late += rows.num_rows() as u64;
             }
             return Ok(());
         };
@@ -133,22 +123,22 @@ impl WindowAggregate {
                 .panes
                 .keys()
                 .flat_map(|start| self.windows.window_ends(*start))
-                .filter(|end| *end > self.fired_ms && *end <= until_ms)
+                .filter(|end| *end > self.progress.fired_ms && *end <= until_ms)
                 .collect();
             for end in ends {
                 let table = self.window(end)?;
                 self.emit(end, table, next)?;
             }
         }
-        self.fired_ms = self.fired_ms.max(until_ms);
-        let (windows, fired) = (self.windows, self.fired_ms);
+        self.progress.fired_ms = self.progress.fired_ms.max(until_ms);
+        let (windows, fired) = (self.windows, self.progress.fired_ms);
         self.panes.retain(|start, _| windows.last_window_end(*start).is_some_and(|end| end > fired));
         self.find_next_end();
         Ok(())
     }
 
     fn find_next_end(&mut self) {
-        let open = |start: &i64| self.windows.window_ends(*start).find(|end| *end > self.fired_ms);
+        let open = |start: &i64| self.windows.window_ends(*start).find(|end| *end > self.progress.fired_ms);
         self.next_end_ms = self.panes.keys().filter_map(open).min().unwrap_or(i64::MAX);
     }
 
@@ -204,8 +194,8 @@ impl Operator for WindowAggregate {
 
     fn watermark(&mut self, watermark: Watermark, next: &mut Next<'_>) -> Result<()> {
         self.fire(watermark.open_from_ms(), next)?;
-        if watermark == Watermark::END && self.late > 0 {
-            tracing::warn!(rows = self.late, "rows came after their windows were complete and were left out");
+        if watermark == Watermark::END {
+            self.progress.tell_late();
         }
         next.watermark(watermark)
     }
@@ -216,18 +206,12 @@ impl Operator for WindowAggregate {
             let parts = pane.freeze(&self.kernel, *start, self.key_groups)?;
             parts.iter().for_each(|part| snapshot.chunk(part));
         }
-        let progress = Progress { fired_ms: self.fired_ms, late: self.late };
-        snapshot.value = Some(encode_value(&progress));
+        snapshot.value = Some(encode_value(&self.progress));
         Ok(snapshot)
     }
 
     fn restore(&mut self, restored: Restored) -> Result<()> {
-        for value in &restored.values {
-            let Progress { fired_ms, late } = decode_value(value)?;
-            // All subtasks have seen the same watermarks before the same barrier.
-            self.fired_ms = self.fired_ms.max(fired_ms);
-            self.late += late;
-        }
+        self.progress.restore(&restored.values)?;
         for chunk in restored.chunks {
             let of_pane =
                 check_schema(&chunk.rows, self.kernel.state_schema())?.column(self.kernel.pane_column());

@@ -13,5 +13,5 @@ mod table;
 mod tests;
 
 pub use global::WindowAggregate;
-pub use kernel::Kernel;
+pub use kernel::{Input, Kernel};
 pub use local::LocalWindowAggregate;
