@@ -96,7 +96,7 @@ impl Table {
         restored: Option<&[SplitPosition]>,
     ) -> Result<Box<dyn SourceReader>, Error> {
         self.connectors.validate(&self.descriptor).map_err(|error| Error::Invalid(error.message))?;
-        let scan = ConnectorScan { table: self.descriptor.clone(), projection: None, limit: None };
+        let scan = ConnectorScan::new(self.descriptor.clone(), None, None);
         let request =
             OpenReader { scan: &scan, schema: self.schema(), batch_rows: 100, share, splits: &[], restored };
         open_reader(request).await

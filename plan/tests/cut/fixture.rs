@@ -25,9 +25,9 @@ use thalweg_graph::{
 use thalweg_plan::{
     Connectors, Target,
     connect::FileRange,
-    stream::changelog::Changes,
     planner::{PlanRequest, Root, RootOutput, plan_job},
     session_config::{planning_state, session_state},
+    stream::changelog::Changes,
 };
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,
