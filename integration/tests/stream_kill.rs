@@ -10,9 +10,9 @@ use crate::place::cluster_config;
 async fn drill(jobs: u32, kills: u32, checkpoints: Option<String>) {
     let drill = StreamDrill { rows: 3_000_000, jobs, kills, seed: rand::random(), checkpoints };
     // Printed where the test fails: `make drill-stream SEED=...` repeats it.
-    println!("seed {}", drill.seed);
+    eprintln!("seed {}", drill.seed);
     let config = cluster_config(stream_drill::WORKERS, stream_drill::SLOTS);
-    stream_drill::run(config, drill, |job| println!("{job:?}")).await.unwrap();
+    stream_drill::run(config, drill, |job| eprintln!("{job:?}")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

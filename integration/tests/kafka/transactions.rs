@@ -51,7 +51,7 @@ async fn rows_are_visible_once_their_checkpoint_is_committed() {
         let prepared = writer.prepare(CheckpointId(epoch as u64)).await.unwrap().unwrap();
         // What comes before the commit is another transaction already.
         assert_eq!(topics.values("epochs").await.unwrap(), visible);
-        assert_eq!(table.commit(&[prepared.clone()]).await.unwrap(), 2);
+        assert_eq!(table.commit(std::slice::from_ref(&prepared)).await.unwrap(), 2);
         visible.extend([row(epoch * 2), row(epoch * 2 + 1)]);
         visible.sort();
         assert_eq!(topics.values("epochs").await.unwrap(), visible);
@@ -113,7 +113,7 @@ async fn what_a_dead_process_has_prepared_is_committed_by_another() {
     assert_eq!(topics.values("dead").await.unwrap(), Vec::<String>::new());
     assert_eq!(topics.read_all("dead", IsolationLevel::ReadUncommitted).await.unwrap().len(), 3);
     let table = exactly_once("dead");
-    assert_eq!(table.commit(&[prepared.clone()]).await.unwrap(), 3);
+    assert_eq!(table.commit(std::slice::from_ref(&prepared)).await.unwrap(), 3);
     assert_eq!(topics.values("dead").await.unwrap(), [row(0), row(1), row(2)]);
     // The next attempt takes the same ids and goes on, and the commit stays one when it is done again.
     let mut writer = table.writer(schema(), 1).await.unwrap();
