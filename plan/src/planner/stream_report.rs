@@ -18,15 +18,14 @@ pub fn growing(graph: &JobGraph) -> Result<Vec<String>, SqlError> {
     let mut growing = Vec::new();
     for vertex in &graph.vertices {
         let fragment = fragment(vertex)?;
-        if let Head::Pair { name, kind, .. } = &fragment.head {
-            let what = match kind {
-                PairKind::Join(_) => "every row of both sides",
-            };
-            growing.push(format!("`{name}` of vertex {} keeps {what}", vertex.id.0));
+        // Joins of windows and intervals keep rows until event time has passed them.
+        if let Head::Pair { name, kind: PairKind::Join(_), .. } = &fragment.head {
+            growing.push(format!("`{name}` of vertex {} keeps every row of both sides", vertex.id.0));
         }
         for operator in &fragment.chain {
             let what = match &operator.kind {
                 OperatorKind::GroupAggregate(_) => "a result for each key",
+                OperatorKind::OverAggregate(_) => "the last rows of each key",
                 OperatorKind::TopN(top_n) if !top_n.partition_by.is_empty() => "rows of each partition",
                 _ => continue,
             };

@@ -36,7 +36,7 @@ impl Translation<'_> {
         let mut keys = Vec::with_capacity(aggregate.group_expr.len());
         for (expr, field) in aggregate.group_expr.iter().zip(aggregate.schema.fields()) {
             if matches!(expr, Expr::GroupingSet(_)) {
-                return Err(unsupported("`GROUPING SETS` without windows in streaming mode"));
+                return Err(unsupported("`GROUPING SETS` of rows that change in streaming mode"));
             }
             keys.push((self.physical(expr, &input.schema)?, field.name().clone()));
         }

@@ -145,13 +145,14 @@ impl Draft {
     pub(super) fn pair(&mut self, pair: &Pair, name: &str, display: String, kind: PairKind) -> usize {
         let target = self.vertices.len();
         let [left, right] = &pair.partitionings;
-        let left = (self.edge(pair.left.vertex, target, left.clone()), pair.left.schema.inner().clone());
-        let right = (self.edge(pair.right.vertex, target, right.clone()), pair.right.schema.inner().clone());
+        let left = (self.edge(&pair.left, target, left.clone()), pair.left.schema.inner().clone());
+        let right = (self.edge(&pair.right, target, right.clone()), pair.right.schema.inner().clone());
         let inputs = [left, right];
         self.vertices.push(StreamVertex {
             parallelism: pair.parallelism,
             head: VertexHead::Pair { inputs, name: name.to_owned(), display, kind },
             chain: Vec::new(),
+            updating: false,
             output: VertexOutput::Edges,
         });
         target
