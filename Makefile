@@ -60,13 +60,14 @@ deny: ## Checks licences, sources and advisories of all dependencies (installs c
 ## ---- Testing it
 
 .PHONY: test
-test: services lint ## Everything that CI runs: checks, unit tests, SQL, TPC-H, kills, a real HDFS.
+test: services lint ## Everything that CI runs: checks, unit tests, SQL, TPC-H, kills, a real HDFS, a real Kafka.
 	cargo test $(CARGO_FLAGS)
 
 .PHONY: services
 services: ## Installs or names what real services need, and brings their jars.
 	integration/services/require.sh java mvn curl
 	integration/services/hadoop/fetch.sh
+	integration/services/kafka/fetch.sh
 
 # Numbers come from optimised builds only.
 BENCH := $(CARGO_TARGET_DIR)/release/bench

@@ -27,9 +27,10 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor, TableDescriptor, nearest},
 };
 use thalweg_plan::{
-    connect::{Connectors, FileRange, SinkChanges},
+    connect::{Connectors, FileRange},
     exec::{ConnectorScan, OpenSource},
     sql_type,
+    stream::changelog::Changes,
 };
 use tokio::{runtime::Handle, time::timeout};
 
@@ -39,6 +40,7 @@ use crate::{
     error::{Error, Result},
     file_system::{block_locations::hosts_of_range, registry::FileSystems, retry::Patience},
     filesystem::{self, options::FilesystemOptions, sink::target::Target, table::FilesystemTable},
+    kafka::{self, KafkaTable},
     nexmark::{self, NexmarkOptions, NexmarkTable},
     options, print,
     source::{OpenReader, SourceReader},
@@ -71,7 +73,8 @@ pub struct BuiltinConnectors {
     runtime_env: Arc<RuntimeEnv>,
 }
 
-const CONNECTORS: &[&str] = &["filesystem", "datagen", "nexmark", "print", "blackhole"];
+const CONNECTORS: &[&str] =
+    &["filesystem", "kafka", "upsert-kafka", "datagen", "nexmark", "print", "blackhole"];
 
 impl BuiltinConnectors {
     /// Opens nothing yet: file systems are reached when a table first names them.
@@ -102,6 +105,7 @@ impl BuiltinConnectors {
             "datagen" => datagen::open_reader(request).map(Some),
             "nexmark" => nexmark::open_reader(request).map(Some),
             "filesystem" => Ok(None),
+            "kafka" | "upsert-kafka" => kafka::open_reader(request).await.map(Some),
             other => Err(unknown_connector(other)),
         }
     }
@@ -109,6 +113,7 @@ impl BuiltinConnectors {
     fn check(&self, table: &TableDescriptor) -> Result<()> {
         match (table.connector(), table.metadata.first()) {
             ("filesystem", _) => filesystem::metadata::check(table)?,
+            ("kafka" | "upsert-kafka", _) => kafka::check(table)?,
             (connector, Some(metadata)) if CONNECTORS.contains(&connector) => {
                 return Err(Error::Invalid(format!(
                     "connector `{connector}` knows no metadata: column `{}` cannot be METADATA",
@@ -119,6 +124,7 @@ impl BuiltinConnectors {
         }
         match table.connector() {
             "filesystem" => FilesystemOptions::of(table).map(|_| ()),
+            "kafka" | "upsert-kafka" => Ok(()),
             "datagen" => Datagen::of(table).map(|_| ()),
             "nexmark" => nexmark::check(table),
             "print" => options::check("print", &table.options, print::OPTIONS),
@@ -147,6 +153,7 @@ impl Connectors for BuiltinConnectors {
         match table.connector() {
             "datagen" => Datagen::of(table).is_ok_and(|datagen| datagen.numbering.end.is_some()),
             "nexmark" => NexmarkOptions::of(table).is_ok_and(|options| options.is_bounded()),
+            "kafka" | "upsert-kafka" => kafka::is_bounded(table).unwrap_or(true),
             _ => true,
         }
     }
@@ -191,6 +198,7 @@ impl Connectors for BuiltinConnectors {
             }
             "datagen" => Ok(Arc::new(DatagenTable::new(table.clone(), schema)?)),
             "nexmark" => Ok(Arc::new(NexmarkTable::new(table.clone(), schema)?)),
+            "kafka" | "upsert-kafka" => Ok(Arc::new(KafkaTable::new(table.clone(), schema)?)),
             "print" | "blackhole" => {
                 let connector = table.connector();
                 Err(Error::Unsupported(format!("connector `{connector}` can be written and not be read"))
@@ -204,6 +212,7 @@ impl Connectors for BuiltinConnectors {
         self.check(&sink.table)?;
         match sink.table.connector() {
             "filesystem" => Ok(Target::of(&self.file_systems, sink, schema).map(|_| ())?),
+            "kafka" | "upsert-kafka" => Ok(kafka::sink::validate(sink, schema)?),
             connector @ ("datagen" | "nexmark") => {
                 Err(Error::Unsupported(format!("connector `{connector}` can be read and not be written"))
                     .into())
@@ -216,11 +225,19 @@ impl Connectors for BuiltinConnectors {
         }
     }
 
-    fn sink_changes(&self, sink: &SinkDescriptor) -> Result<SinkChanges, SqlError> {
-        Ok(match sink.table.connector() {
-            "print" | "blackhole" => SinkChanges::All,
-            _ => SinkChanges::Inserts,
-        })
+    fn source_changes(&self, table: &TableDescriptor) -> Result<Changes, SqlError> {
+        match table.connector() {
+            "kafka" | "upsert-kafka" => Ok(kafka::changes(table)?),
+            _ => Ok(Changes::Append),
+        }
+    }
+
+    fn sink_changes(&self, sink: &SinkDescriptor) -> Result<Changes, SqlError> {
+        match sink.table.connector() {
+            "kafka" | "upsert-kafka" => Ok(kafka::changes(&sink.table)?),
+            "print" | "blackhole" => Ok(Changes::All),
+            _ => Ok(Changes::Append),
+        }
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {
@@ -270,6 +287,7 @@ impl OpenSource for BuiltinConnectors {
             }
             "datagen" => Ok(datagen::open(scan, splits, schema, &context)?),
             "nexmark" => Ok(nexmark::open(scan, splits, schema, &context)?),
+            "kafka" | "upsert-kafka" => Ok(kafka::open(scan, splits, schema, &context)?),
             other => Err(unknown_connector(other).into()),
         }
     }

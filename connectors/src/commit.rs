@@ -6,7 +6,7 @@ use thalweg_graph::{
 };
 
 pub use crate::writer::CommitOutcome;
-use crate::{builtin::BuiltinConnectors, error::Result, filesystem};
+use crate::{builtin::BuiltinConnectors, error::Result, filesystem, kafka};
 
 /// Makes visible what the attempts that finished have written, all of it.
 pub async fn commit(
@@ -19,6 +19,7 @@ pub async fn commit(
         "filesystem" => {
             filesystem::sink::commit::commit(connectors.file_systems(), job, sink, committables).await
         }
+        "kafka" | "upsert-kafka" => kafka::sink::commit(sink, committables).await,
         _ => Ok(CommitOutcome::default()),
     }
 }
@@ -33,6 +34,7 @@ pub async fn commit_checkpoint(
         "filesystem" => {
             filesystem::sink::commit::commit_checkpoint(connectors.file_systems(), sink, committables).await
         }
+        "kafka" | "upsert-kafka" => kafka::sink::commit(sink, committables).await,
         _ => Ok(CommitOutcome::default()),
     }
 }
@@ -41,6 +43,7 @@ pub async fn commit_checkpoint(
 pub async fn abort(connectors: &BuiltinConnectors, job: JobId, sink: &SinkDescriptor) -> Result<()> {
     match sink.table.connector() {
         "filesystem" => filesystem::sink::commit::abort(connectors.file_systems(), job, sink).await,
+        "kafka" | "upsert-kafka" => kafka::sink::abort(job, sink).await,
         _ => Ok(()),
     }
 }

@@ -109,6 +109,58 @@ pub enum Error {
         /// What was expected and found.
         reason: String,
     },
+    /// A record of a topic that does not fit the table.
+    #[error(
+        "topic `{topic}`, partition {partition}, offset {offset}: not a valid {format} record: {reason}; correct what writes \
+         the topic, or set `scan.malformed-records` to `skip` or `dead-letter`"
+    )]
+    MalformedRecord {
+        /// The topic.
+        topic: String,
+        /// The partition in it.
+        partition: i32,
+        /// The offset in that.
+        offset: i64,
+        /// The format: `json`, `avro`.
+        format: &'static str,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// No broker of a Kafka cluster answered within the time that they are waited for.
+    #[error(
+        "cannot reach Kafka at `{servers}`: gave up after {seconds} s; is it running, and can this machine reach the addresses \
+         that its brokers advertise?"
+    )]
+    NoBroker {
+        /// The bootstrap servers.
+        servers: String,
+        /// How long it was tried.
+        seconds: u64,
+        /// The last failure.
+        source: Cause,
+    },
+    /// Kafka did not do what it was asked.
+    #[error("cannot {action} `{subject}`")]
+    Kafka {
+        /// What was wanted.
+        action: &'static str,
+        /// Of what: a topic, a transactional id.
+        subject: String,
+        /// What the client said.
+        source: Cause,
+    },
+    /// Rows that a checkpoint holds to be written and that Kafka has thrown away.
+    #[error(
+        "{rows} rows of transaction `{transaction}` are lost: Kafka has aborted it before it could be committed, because it was \
+         open for longer than `properties.transaction.timeout.ms`, or because another job uses the same \
+         `sink.transactional-id-prefix`"
+    )]
+    LostTransaction {
+        /// The transactional id.
+        transaction: String,
+        /// Its rows.
+        rows: u64,
+    },
     /// A file whose column has another type than the table.
     #[error("column `{column}` of `{path}` has type {found}, which cannot be read as {expected}; {advice}")]
     SchemaMismatch {
@@ -150,14 +202,16 @@ impl Error {
             | Error::PermissionDenied { .. }
             | Error::Corrupt { .. }
             | Error::MalformedRow { .. }
+            | Error::MalformedRecord { .. }
             | Error::SchemaMismatch { .. }
             | Error::InvalidOption(_)
             | Error::Unsupported(_)
             | Error::Invalid(_)
             | Error::Rows(_) => FailureKind::Deterministic,
             Error::DiskFull { .. } => FailureKind::ResourceExhausted,
-            Error::Unreachable { .. } => FailureKind::Unreachable,
-            Error::Io { .. } => FailureKind::Io,
+            Error::Unreachable { .. } | Error::NoBroker { .. } => FailureKind::Unreachable,
+            Error::Io { .. } | Error::Kafka { .. } => FailureKind::Io,
+            Error::LostTransaction { .. } => FailureKind::CommitFailed,
             Error::Internal(_) => FailureKind::Internal,
         }
     }

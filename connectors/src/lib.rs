@@ -18,6 +18,7 @@ pub mod filesystem;
 pub mod numbered;
 pub mod datagen;
 pub mod nexmark;
+pub mod kafka;
 pub mod print;
 pub mod blackhole;
 pub mod builtin;

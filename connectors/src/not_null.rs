@@ -96,6 +96,7 @@ mod tests {
             columns: vec![column("a", true), column("b", false)],
             metadata: Vec::new(),
             partition_keys: Vec::new(),
+            primary_key: Vec::new(),
             options: Default::default(),
         };
         let nulls: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None]));

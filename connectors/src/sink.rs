@@ -10,6 +10,7 @@ use crate::{
     builtin::{BuiltinConnectors, unknown_connector},
     error::Result,
     filesystem::sink::{target::Target, writer::FilesystemWriter},
+    kafka,
     not_null::{NotNullColumns, NotNullWriter},
     options::TableOptions,
     print::Print,
@@ -33,6 +34,7 @@ pub async fn open(
             let pool = &connectors.runtime_env().memory_pool;
             Box::new(FilesystemWriter::open(target, attempt, partition, pool).await?)
         }
+        "kafka" | "upsert-kafka" => kafka::sink::open(sink, attempt, partition).await?,
         other => return Err(unknown_connector(other)),
     };
     Ok(match not_null.is_empty() {

@@ -52,6 +52,9 @@ pub struct TableDescriptor {
     pub metadata: Vec<MetadataColumn>,
     /// The columns that it is partitioned by, in order.
     pub partition_keys: Vec<String>,
+    /// The columns of its primary key, in order; empty where it has none.
+    #[serde(default)]
+    pub primary_key: Vec<String>,
     /// The `WITH` options, hints applied.
     pub options: BTreeMap<String, String>,
 }

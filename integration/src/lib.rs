@@ -10,6 +10,7 @@ pub mod tpch_check;
 pub mod tpch_data;
 pub mod web_hdfs;
 pub mod hadoop;
+pub mod kafka;
 pub mod processes;
 pub mod drill;
 pub mod stream_drill;

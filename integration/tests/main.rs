@@ -8,6 +8,7 @@ mod place;
 
 mod bad_input;
 mod hdfs;
+mod kafka;
 mod kill;
 mod layout;
 mod memory;

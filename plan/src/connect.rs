@@ -16,6 +16,8 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 
+use crate::stream::changelog::Changes;
+
 /// A range of bytes of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileRange {
@@ -25,17 +27,6 @@ pub struct FileRange {
     pub start: u64,
     /// The byte after the last one.
     pub end: u64,
-}
-
-/// Which changes a table takes from a stream whose rows change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SinkChanges {
-    /// New rows only.
-    Inserts,
-    /// The newest row of each value of these columns, or that there is none any more.
-    Upserts(Vec<String>),
-    /// Every change: rows come with their weights ([`crate::stream::changelog`]).
-    All,
 }
 
 /// The world as planning sees it.
@@ -70,8 +61,15 @@ pub trait Connectors: Debug + Send + Sync {
     /// Checks that rows of `schema` can be written to the table in the way that is asked.
     fn validate_sink(&self, sink: &SinkDescriptor, schema: &Schema) -> Result<(), SqlError>;
 
-    /// Says which changes a table takes.
-    fn sink_changes(&self, sink: &SinkDescriptor) -> Result<SinkChanges, SqlError>;
+    /// What becomes of the rows that are read from a table. Where they do not stay, they have weights (see [`crate::stream::changelog`]).
+    fn source_changes(&self, _table: &TableDescriptor) -> Result<Changes, SqlError> {
+        Ok(Changes::Append)
+    }
+
+    /// Which changes a table takes when it is written.
+    fn sink_changes(&self, _sink: &SinkDescriptor) -> Result<Changes, SqlError> {
+        Ok(Changes::Append)
+    }
 
     /// Returns the hosts that hold each range on their own disks, one answer for each range; empty where that means nothing.
     /// Never fails a plan.

@@ -240,6 +240,7 @@ mod tests {
                 columns: Vec::new(),
                 metadata: Vec::new(),
                 partition_keys: Vec::new(),
+                primary_key: Vec::new(),
                 options: Default::default(),
             },
             overwrite: true,

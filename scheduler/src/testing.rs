@@ -83,6 +83,7 @@ fn sink() -> SinkDescriptor {
             columns: Vec::new(),
             metadata: Vec::new(),
             partition_keys: Vec::new(),
+            primary_key: Vec::new(),
             options: Default::default(),
         },
         overwrite: false,

@@ -202,6 +202,7 @@ mod tests {
             columns: vec![column("id", "BIGINT"), column("price", "DECIMAL(8, 2)"), column("name", "STRING")],
             metadata: Vec::new(),
             partition_keys: Vec::new(),
+            primary_key: Vec::new(),
             options: options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         }
     }

@@ -49,7 +49,7 @@ pub fn encoder(
             Ok(Box::new(CsvEncoder { options: CsvOptions::of(options), buffer: Vec::new(), is_empty: true }))
         }
         FileFormat::Json => Ok(Box::new(JsonEncoder {
-            timestamp_format: json_timestamp_format(options),
+            timestamp_format: json_timestamp_format(options, "json.timestamp-format.standard"),
             explicit_nulls: !options.is_set("json.encode.ignore-null-fields"),
             buffer: Vec::new(),
         })),
@@ -167,8 +167,9 @@ impl EncodeFile for CsvEncoder {
     }
 }
 
-fn json_timestamp_format(options: TableOptions<'_>) -> &'static str {
-    let standard = options.text("json.timestamp-format.standard").unwrap_or("SQL");
+/// How timestamps are written, by the option of that name.
+pub fn json_timestamp_format(options: TableOptions<'_>, name: &str) -> &'static str {
+    let standard = options.text(name).unwrap_or("SQL");
     if standard.eq_ignore_ascii_case("SQL") { "%Y-%m-%d %H:%M:%S%.f" } else { "%Y-%m-%dT%H:%M:%S%.f" }
 }
 

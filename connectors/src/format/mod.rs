@@ -15,6 +15,7 @@ pub mod parquet_damage;
 pub mod infer;
 pub mod encode;
 pub mod compress;
+pub mod record;
 
 use thalweg_graph::table::nearest;
 

@@ -32,6 +32,7 @@ fn table(columns: &[(&str, &str)], options: &[(&str, &str)]) -> TableDescriptor 
         columns: columns.iter().map(column).collect(),
         metadata: Vec::new(),
         partition_keys: Vec::new(),
+        primary_key: Vec::new(),
         options: options.iter().map(|(name, value)| (text(name), text(value))).collect::<BTreeMap<_, _>>(),
     }
 }

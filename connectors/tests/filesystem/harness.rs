@@ -49,6 +49,7 @@ pub fn fixture(columns: &[&str], partition_keys: &[&str], options: &[(&str, &str
             columns: columns.iter().map(column).collect(),
             metadata: Vec::new(),
             partition_keys: partition_keys.iter().map(|key| name(key)).collect(),
+            primary_key: Vec::new(),
             options: all,
         },
     }

@@ -39,6 +39,7 @@ impl Table {
                 columns: vec![column("a", "INT"), column("b", "STRING")],
                 metadata: Vec::new(),
                 partition_keys: vec![text("b")],
+                primary_key: Vec::new(),
                 options: options.map(|(name, value)| (text(name), text(value))).into(),
             },
         }

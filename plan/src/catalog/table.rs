@@ -169,6 +169,7 @@ impl Table {
             columns: self.physical_columns(),
             metadata: self.metadata_columns(),
             partition_keys: self.partition_keys.clone(),
+            primary_key: self.primary_key.as_ref().map_or_else(Vec::new, |key| key.columns.clone()),
             options,
         }
     }

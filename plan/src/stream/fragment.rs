@@ -30,6 +30,8 @@ pub enum Head {
         uid: String,
         /// The scan.
         plan: Bytes,
+        /// Whether its rows come with weights, behind the scan's columns.
+        updating: bool,
     },
     /// Other vertices, over all these edges alike.
     Edges {

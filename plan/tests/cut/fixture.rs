@@ -24,9 +24,10 @@ use thalweg_graph::{
 };
 use thalweg_plan::{
     Connectors, Target,
-    connect::{FileRange, SinkChanges},
+    connect::FileRange,
     planner::{PlanRequest, Root, RootOutput, plan_job},
     session_config::{planning_state, session_state},
+    stream::changelog::Changes,
 };
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,
@@ -190,8 +191,8 @@ impl Connectors for NoConnectors {
         Ok(())
     }
 
-    fn sink_changes(&self, _: &SinkDescriptor) -> Result<SinkChanges, SqlError> {
-        Ok(SinkChanges::All)
+    fn sink_changes(&self, _: &SinkDescriptor) -> Result<Changes, SqlError> {
+        Ok(Changes::All)
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {

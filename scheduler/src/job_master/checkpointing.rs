@@ -26,7 +26,7 @@ impl JobMaster {
     /// Begins the checkpoint that is due, or gives up the one that takes too long.
     pub(super) fn checkpoint_tick(&mut self, now: Timestamp) {
         let Some(checkpoints) = &self.checkpoints else { return };
-        if !checkpoints.deadline().is_some_and(|at| at <= now) {
+        if checkpoints.deadline().is_none_or(|at| at > now) {
             return;
         }
         if checkpoints.pending.is_some() {

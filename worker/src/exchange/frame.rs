@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn barrier(id: u64) -> Signal {
-        let then = if id % 2 == 0 { AfterBarrier::GoOn } else { AfterBarrier::Drain };
+        let then = if id.is_multiple_of(2) { AfterBarrier::GoOn } else { AfterBarrier::Drain };
         Signal::Barrier(Barrier { checkpoint: CheckpointId(id), savepoint: Some("hdfs://nn/s".into()), then })
     }
 

@@ -79,7 +79,7 @@ impl FinalResult {
     fn all(&self) -> Result<RecordBatch> {
         let (columns, rows): (Vec<ArrayRef>, usize) = match &self.kept {
             Kept::Added(rows) => {
-                let all: Vec<u32> = (0..rows.len() as u32).collect();
+                let all: Vec<u32> = (0..rows.count() as u32).collect();
                 (rows.take(&all)?, all.len())
             }
             Kept::Counted { rows, counts, .. } => {
@@ -115,7 +115,7 @@ impl Operator for FinalResult {
             Kept::Counted { rows, counts, dirty } => {
                 let (batch, weights) = changelog::split(&batch)?;
                 rows.intern(batch.columns(), batch.num_rows())?;
-                counts.resize(rows.len(), 0);
+                counts.resize(rows.count(), 0);
                 for (row, number) in rows.numbers().iter().enumerate() {
                     counts[*number] += changelog::weight(&weights, row);
                     dirty.mark(*number);
@@ -162,7 +162,7 @@ impl Operator for FinalResult {
                     let batch = check_schema(&chunk.rows, &with_weight(&self.schema))?;
                     let (columns, last) = batch.columns().split_at(batch.num_columns() - 1);
                     rows.intern(columns, batch.num_rows())?;
-                    counts.resize(rows.len(), 0);
+                    counts.resize(rows.count(), 0);
                     let values = last[0].as_primitive::<Int64Type>().values();
                     rows.numbers().iter().zip(values).for_each(|(number, count)| counts[*number] = *count);
                 }

@@ -36,7 +36,7 @@ impl RowStore {
     }
 
     /// How many rows there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows as usize
     }
 
@@ -56,7 +56,7 @@ impl RowStore {
         if rows == 0 {
             return Ok(());
         }
-        let total = self.len() + rows;
+        let total = self.count() + rows;
         let total = u32::try_from(total).map_err(|_| {
             DataFusionError::ResourcesExhausted(format!(
                 "one subtask would keep {total} rows: raise the parallelism"
@@ -151,11 +151,11 @@ mod tests {
         fn rows_keep_their_numbers(sizes in prop::collection::vec(1usize..300, 1..40), picks in prop::collection::vec(any::<u32>(), 1..50)) {
             let mut store = RowStore::new(Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, false)])));
             for size in sizes {
-                let first = store.len() as i64;
+                let first = store.count() as i64;
                 let values = Int64Array::from_iter_values(first..first + size as i64);
                 store.push(vec![Arc::new(values)], size).unwrap();
             }
-            let numbers: Vec<u32> = picks.iter().map(|pick| pick % store.len() as u32).collect();
+            let numbers: Vec<u32> = picks.iter().map(|pick| pick % store.count() as u32).collect();
             let taken = store.take(&numbers).unwrap();
             let expected: Vec<i64> = numbers.iter().map(|number| i64::from(*number)).collect();
             prop_assert_eq!(taken[0].as_primitive::<Int64Type>().values().to_vec(), expected.clone());

@@ -145,7 +145,7 @@ impl<F: Fn() -> Any> Run<F> {
         }
         let ranges = match self.subtasks.len() {
             1 if self.keys[0].is_some() => vec![0..KEY_GROUPS / 2, KEY_GROUPS / 2..KEY_GROUPS],
-            _ => vec![0..KEY_GROUPS],
+            _ => std::iter::once(0..KEY_GROUPS).collect(),
         };
         self.subtasks.clear();
         for range in ranges {

@@ -24,7 +24,7 @@ use thalweg_graph::{
 };
 use thalweg_plan::{
     exec::{ConnectorSourceExec, codec, own_partition, put_splits},
-    stream::{Head, StreamFragment},
+    stream::{Head, StreamFragment, changelog::with_weight},
 };
 use tokio::sync::mpsc;
 
@@ -47,6 +47,8 @@ use crate::{
 };
 
 type Plan = Arc<dyn ExecutionPlan>;
+/// The events of each producer, with the side that they are of.
+type Producers = Vec<(Side, BoxStream<'static, Result<Event, DataFusionError>>)>;
 
 /// What a streaming task is built of.
 pub struct StreamingParts<'a> {
@@ -97,7 +99,7 @@ impl StreamingParts<'_> {
         );
         let opening = Opening { descriptor: self.descriptor, context: self.context, connectors: &connectors };
         let input = match &fragment.head {
-            Head::Source { uid, plan } => {
+            Head::Source { uid, plan, .. } => {
                 let restored = manifest.as_ref().map(|manifest| positions(manifest, uid));
                 let counters = Arc::clone(&self.gates.counters);
                 let source = opening.source(uid, plan, restored.as_deref(), self.barriers, counters);
@@ -138,9 +140,10 @@ impl StreamingParts<'_> {
         let building = Building { context: &self.context, watermark_interval, key_groups };
         let schema = |columns: &[u8]| Ok(codec::decode(columns, &self.context)?.schema());
         let chain = match &fragment.head {
-            Head::Source { plan, .. } => {
-                schema(plan).and_then(|columns| building.chain(&fragment.chain, columns))
-            }
+            Head::Source { plan, updating, .. } => schema(plan).and_then(|columns| {
+                let columns = if *updating { with_weight(&columns) } else { columns };
+                building.chain(&fragment.chain, columns)
+            }),
             Head::Edges { columns, .. } => {
                 schema(columns).and_then(|columns| building.chain(&fragment.chain, columns))
             }
@@ -267,7 +270,7 @@ impl Opening<'_> {
         side: Side,
         edges: &[EdgeId],
         columns: &[u8],
-    ) -> Result<Vec<(Side, BoxStream<'static, Result<Event, DataFusionError>>)>, Ended> {
+    ) -> Result<Producers, Ended> {
         let schema: SchemaRef =
             codec::decode(columns, &self.context).map_err(|error| Ended::rejected(&error))?.schema();
         let mut producers = Vec::new();

@@ -24,6 +24,7 @@ fn into_table(mut task: TaskDescriptor, options: &[(&str, &str)]) -> TaskDescrip
         columns: vec![Column { name: name("v"), data_type: name("BIGINT"), nullable: false }],
         metadata: Vec::new(),
         partition_keys: Vec::new(),
+        primary_key: Vec::new(),
         options,
     };
     let sink = SinkDescriptor { table, overwrite: false, static_partition: BTreeMap::new() };

@@ -51,7 +51,8 @@ pub(super) async fn plan(
     let mut draft = Draft::default();
     for root in roots {
         let plan = optimize::optimized(&root.plan, state)?;
-        let mut translation = Translation { state, parallelism, key_groups, draft: &mut draft };
+        let mut translation =
+            Translation { state, parallelism, key_groups, connectors: dealer.connectors, draft: &mut draft };
         match &root.output {
             RootOutput::Sink(sink) => {
                 let stream = translation.root(&plan).await?;

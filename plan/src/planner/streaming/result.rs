@@ -10,9 +10,9 @@ use super::{
     vertex::encode_columns,
 };
 use crate::{
-    connect::{Connectors, SinkChanges},
+    connect::Connectors,
     error,
-    stream::{FinalResultSpec, OperatorKind},
+    stream::{FinalResultSpec, OperatorKind, changelog::Changes},
 };
 
 /// Refuses to put rows that change into a table that cannot take them back.
@@ -21,7 +21,7 @@ pub(super) fn check_sink(
     sink: &SinkDescriptor,
     connectors: &dyn Connectors,
 ) -> Result<(), SqlError> {
-    if !stream.updating || connectors.sink_changes(sink)? != SinkChanges::Inserts {
+    if !stream.updating || connectors.sink_changes(sink)? != Changes::Append {
         return Ok(());
     }
     let message = format!(

@@ -13,6 +13,7 @@ use datafusion::{
     physical_expr::{PhysicalExpr, create_physical_expr, expressions::Column as PhysicalColumn},
     physical_plan::{
         ExecutionPlan, ExecutionPlanProperties as _,
+        coop::CooperativeExec,
         filter::FilterExec,
         projection::{ProjectionExec, ProjectionExpr},
     },
@@ -30,10 +31,14 @@ use super::{
     vertex::{StreamVertex, VertexHead, encode_columns},
 };
 use crate::{
+    connect::Connectors,
     error,
-    exec::codec,
+    exec::{ConnectorSourceExec, codec},
     panes::WindowBound,
-    stream::{OperatorKind, WatermarkNode, changelog::WEIGHT},
+    stream::{
+        OperatorKind, WatermarkNode,
+        changelog::{Changes, WEIGHT},
+    },
     window::{LOCAL_TIME, WindowKind, WindowTableFunction},
     words::NOT_YET,
 };
@@ -54,6 +59,8 @@ pub(super) struct Translation<'a> {
     pub parallelism: u32,
     /// How many key groups the keys of the job are divided into.
     pub key_groups: u16,
+    /// What tables are.
+    pub connectors: &'a dyn Connectors,
     /// What has come about so far.
     pub draft: &'a mut Draft,
 }
@@ -112,15 +119,30 @@ impl Translation<'_> {
     async fn source(&mut self, leaf: &LogicalPlan) -> Result<Stream, SqlError> {
         let plan = self.state.query_planner().create_physical_plan(leaf, self.state).await;
         let plan = spread(plan.map_err(error::from_datafusion)?, self.parallelism, self.state)?;
+        let updating = self.is_changelog(&plan)?;
         let vertex = self.draft.vertices.len();
         self.draft.vertices.push(StreamVertex {
             parallelism: plan.output_partitioning().partition_count() as u32,
-            head: VertexHead::Source { plan, name: source_name(leaf) },
+            head: VertexHead::Source { plan, name: source_name(leaf), updating },
             chain: Vec::new(),
             updating: false,
             output: VertexOutput::Edges,
         });
-        Ok(Stream::of(vertex, Arc::clone(leaf.schema())))
+        Ok(Stream { updating, ..Stream::of(vertex, Arc::clone(leaf.schema())) })
+    }
+
+    /// Whether a scan's rows come with weights.
+    fn is_changelog(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<bool, SqlError> {
+        let leaf = plan.downcast_ref::<CooperativeExec>().map_or(plan, |cooperative| cooperative.input());
+        let Some(source) = leaf.downcast_ref::<ConnectorSourceExec>() else { return Ok(false) };
+        match self.connectors.source_changes(&source.scan.table)? {
+            Changes::Append => Ok(false),
+            Changes::All => Ok(true),
+            Changes::Upsert => Err(unsupported(&format!(
+                "reading `{}`, whose rows replace those with the same key, in streaming mode",
+                source.scan.table.path
+            ))),
+        }
     }
 
     async fn extension(&mut self, extension: &Extension) -> Result<Stream, SqlError> {

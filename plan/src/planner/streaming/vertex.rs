@@ -32,7 +32,7 @@ pub(super) struct StreamVertex {
 /// Where a vertex's rows come from.
 pub(super) enum VertexHead {
     /// A scan of a table, or rows that stand in the query.
-    Source { plan: Arc<dyn ExecutionPlan>, name: String },
+    Source { plan: Arc<dyn ExecutionPlan>, name: String, updating: bool },
     /// Edges, with the columns that come over them.
     Edges { edges: Vec<EdgeId>, schema: SchemaRef },
     /// Two kinds of rows: an edge for each, with the columns that come over it, and the operator that puts them together.
@@ -75,9 +75,11 @@ impl StreamVertex {
     /// What a worker receives.
     pub fn fragment(&self, uids: &mut Uids) -> Result<StreamFragment> {
         let head = match &self.head {
-            VertexHead::Source { plan, name } => {
-                Head::Source { uid: uids.next(&format!("Source: {name}")), plan: codec::encode(plan)? }
-            }
+            VertexHead::Source { plan, name, updating } => Head::Source {
+                uid: uids.next(&format!("Source: {name}")),
+                plan: codec::encode(plan)?,
+                updating: *updating,
+            },
             VertexHead::Edges { edges, schema } => {
                 Head::Edges { edges: edges.clone(), columns: encode_columns(schema)? }
             }

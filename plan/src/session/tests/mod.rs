@@ -21,7 +21,7 @@ use thalweg_graph::{
 };
 
 use super::*;
-use crate::connect::{FileRange, SinkChanges};
+use crate::{connect::FileRange, stream::changelog::Changes};
 
 /// Options that the connectors know.
 const OPTIONS: &[&str] = &["connector", "format", "path"];
@@ -79,8 +79,8 @@ impl Connectors for Empty {
         Ok(())
     }
 
-    fn sink_changes(&self, _: &SinkDescriptor) -> Result<SinkChanges, SqlError> {
-        Ok(SinkChanges::All)
+    fn sink_changes(&self, _: &SinkDescriptor) -> Result<Changes, SqlError> {
+        Ok(Changes::All)
     }
 
     async fn locate(&self, ranges: &[FileRange]) -> Vec<Vec<String>> {

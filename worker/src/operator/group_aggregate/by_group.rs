@@ -19,13 +19,14 @@ pub struct ByGroup {
     function: Arc<AggregateFunctionExpr>,
     state_types: Vec<DataType>,
     accumulators: Vec<Option<Box<dyn Accumulator>>>,
+    bytes: usize,
 }
 
 impl ByGroup {
     /// No groups yet.
     pub fn new(function: Arc<AggregateFunctionExpr>) -> Result<Self> {
         let state_types = function.state_fields()?.iter().map(|field| field.data_type().clone()).collect();
-        Ok(Self { function, state_types, accumulators: Vec::new() })
+        Ok(Self { function, state_types, accumulators: Vec::new(), bytes: 0 })
     }
 
     fn of(&mut self, group: usize) -> Result<&mut Box<dyn Accumulator>> {
@@ -49,7 +50,11 @@ impl Values for ByGroup {
             let numbers = UInt32Array::from_iter_values(run.iter().map(|row| *row as u32));
             let columns = rows.columns.iter().map(|column| Ok(take(column, &numbers, None)?));
             let columns = columns.collect::<Result<Vec<_>>>()?;
-            self.of(rows.groups[run[0]])?.update_batch(&columns)?;
+            let accumulator = self.of(rows.groups[run[0]])?;
+            let before = accumulator.size();
+            accumulator.update_batch(&columns)?;
+            let more = accumulator.size() as isize - before as isize;
+            self.bytes = self.bytes.saturating_add_signed(more);
         }
         Ok(())
     }
@@ -83,7 +88,9 @@ impl Values for ByGroup {
         for (row, group) in groups.iter().enumerate() {
             let own: Vec<ArrayRef> = states.iter().map(|column| column.slice(row, 1)).collect();
             self.accumulators[*group] = None;
-            self.of(*group)?.merge_batch(&own)?;
+            let accumulator = self.of(*group)?;
+            accumulator.merge_batch(&own)?;
+            self.bytes += accumulator.size();
         }
         Ok(())
     }
@@ -94,7 +101,7 @@ impl Values for ByGroup {
     }
 
     fn bytes(&self) -> usize {
-        self.accumulators.iter().flatten().map(|accumulator| accumulator.size()).sum()
+        self.accumulators.capacity() * size_of::<Option<Box<dyn Accumulator>>>() + self.bytes
     }
 }
 

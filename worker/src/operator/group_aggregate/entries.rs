@@ -95,7 +95,7 @@ impl Entries {
     /// The first row of each entry that is new or gone, and which of both.
     fn count(&mut self, columns: &[ArrayRef], weights: Option<&Int64Array>) -> Result<(Vec<u32>, Vec<i64>)> {
         self.table.intern(columns, columns[0].len())?;
-        self.counts.resize(self.table.len(), 0);
+        self.counts.resize(self.table.count(), 0);
         let numbers = self.table.numbers();
         let mut rows = Vec::new();
         let mut signs = Vec::new();
@@ -173,7 +173,7 @@ impl Entries {
         columns.extend(values[..values.len() - 1].iter().cloned());
         let counts = values[values.len() - 1].as_primitive::<Int64Type>();
         let numbers = self.table.intern(&columns, rows.num_rows())?.to_vec();
-        self.counts.resize(self.table.len(), 0);
+        self.counts.resize(self.table.count(), 0);
         for (number, count) in numbers.into_iter().zip(counts.values()) {
             self.counts[number] = *count;
         }
@@ -203,7 +203,7 @@ impl Entries {
             let renumbered = of_group.values().iter().map(|group| new_number[*group as usize]);
             columns[0] = Arc::new(UInt32Array::from_iter_values(renumbered));
             table.intern(&columns, part.len())?;
-            counts.resize(table.len(), 0);
+            counts.resize(table.count(), 0);
             table.numbers().iter().zip(part).for_each(|(new, old)| counts[*new] = self.counts[*old as usize]);
         }
         (self.table, self.counts) = (table, counts);

@@ -108,7 +108,7 @@ impl GroupAggregate {
 
     /// Makes room for the groups that there are.
     fn resize(&mut self) {
-        let groups = self.keys.len();
+        let groups = self.keys.count();
         self.weights.resize(groups, 0);
         self.values.iter_mut().for_each(|values| values.resize(groups));
     }
@@ -232,7 +232,7 @@ impl GroupAggregate {
 
     /// Throws out groups without rows, and values that are gone. Only after a snapshot has taken note of them.
     fn compact(&mut self) -> Result<()> {
-        let groups_before = self.keys.len();
+        let groups_before = self.keys.count();
         let is_sparse =
             |values: &mut Box<dyn Values>| values.entries().is_some_and(|entries| entries.is_sparse());
         if groups_before <= 2 * self.live + DEAD_MAX && !self.values.iter_mut().any(is_sparse) {

@@ -1,8 +1,8 @@
 //! Joins of all rows of two streams.
 //!
-//! Both sides are kept ([`side`]), their keys numbered by one table. Rows that come are paired with those of the other side that have
+//! Both sides are kept (`side`), their keys numbered by one table. Rows that come are paired with those of the other side that have
 //! the same key; weights are multiplied. Where rows without a partner matter (outer, semi and anti joins), rows that come
-//! may also give partners to rows of the other side, or take the last one away ([`operator`]).
+//! may also give partners to rows of the other side, or take the last one away (`operator`).
 
 mod side;
 mod operator;

@@ -162,7 +162,7 @@ impl Join {
             return Ok(incoming.kept);
         }
         let keys = self.keys.intern(&incoming.keys, rows)?.to_vec();
-        let count = self.keys.len();
+        let count = self.keys.count();
         self.sides.iter_mut().for_each(|side| side.resize(count));
         let counts_partners = self.filter.is_some() && self.alone != [Alone::Ignored; 2];
         let mut partners = Vec::new();
@@ -187,12 +187,12 @@ impl Join {
     /// Throws out keys without rows where they are many.
     fn compact(&mut self) -> Result<()> {
         let live: usize = self.sides.iter().map(SideRows::len).sum();
-        if self.keys.len() > 2 * live + DEAD_MAX {
+        if self.keys.count() > 2 * live + DEAD_MAX {
             self.keys = KeyTable::numbering(Arc::clone(self.keys.schema()))?;
             for side in &mut self.sides {
                 side.renumber(&mut self.keys)?;
             }
-            let count = self.keys.len();
+            let count = self.keys.count();
             self.sides.iter_mut().for_each(|side| side.resize(count));
         }
         Ok(())

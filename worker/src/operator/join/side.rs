@@ -225,7 +225,7 @@ impl SideRows {
         keys: &[usize],
         partners: &[i64],
     ) -> Result<()> {
-        let first = self.rows.len();
+        let first = self.rows.count();
         self.rows.push(rows.columns().to_vec(), rows.num_rows())?;
         for (at, key) in keys.iter().enumerate() {
             let row = (first + at) as u32;
@@ -278,7 +278,7 @@ impl SideRows {
 
     /// Throws out rows that are gone where they are many.
     pub fn compact(&mut self) -> Result<()> {
-        if self.rows.len() <= 2 * self.live + DEAD_MAX {
+        if self.rows.count() <= 2 * self.live + DEAD_MAX {
             return Ok(());
         }
         let live = self.live_rows();
@@ -318,13 +318,13 @@ impl SideRows {
             let numbers = keys.intern(&self.keys_of(&rows)?, rows.num_rows())?;
             part.iter().zip(numbers).for_each(|(row, number)| self.key_of[*row as usize] = *number as u32);
         }
-        self.first = vec![NONE; keys.len()];
-        self.totals = vec![0; keys.len()];
+        self.first = vec![NONE; keys.count()];
+        self.totals = vec![0; keys.count()];
         for row in live {
             self.totals[self.key_of[row as usize] as usize] += self.weight(row);
         }
         // The others are in no list.
-        self.key_of.iter_mut().for_each(|key| *key = (*key).min(keys.len().saturating_sub(1) as u32));
+        self.key_of.iter_mut().for_each(|key| *key = (*key).min(keys.count().saturating_sub(1) as u32));
         self.link();
         Ok(())
     }
@@ -335,7 +335,7 @@ impl SideRows {
     }
 
     fn live_rows(&self) -> Vec<u32> {
-        let all = 0..self.rows.len() as u32;
+        let all = 0..self.rows.count() as u32;
         if self.weights.is_empty() {
             return all.collect();
         }

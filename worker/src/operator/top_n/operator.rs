@@ -116,31 +116,29 @@ impl TopN {
         let count = rows.num_rows();
         let keys = partition_keys(&self.plan.partition_by, &rows)?;
         let partitions = self.partitions.intern(&keys, count)?.to_vec();
-        self.lists.resize(self.partitions.len(), Vec::new());
+        self.lists.resize(self.partitions.count(), Vec::new());
         let new = NewRows {
             sort_keys: self.plan.order_by.keys(&mut self.converter, &rows)?,
             hashes: if self.updating { hashes(rows.columns(), count)? } else { Vec::new() },
             batch: &rows,
         };
         let mut before = Before::default();
-        let mut is_listed = vec![false; count];
-        for row in 0..count {
+        for (row, partition) in partitions.iter().enumerate() {
             for _ in 0..changelog::weight(&weights, row).max(0) {
-                self.insert(row, partitions[row], &new, &mut before);
-                is_listed[row] = true;
+                self.insert(row, *partition, &new, &mut before);
             }
         }
         // After those that are added, so that what comes and goes in one batch is found.
-        for row in 0..count {
+        for (row, partition) in partitions.iter().enumerate() {
             for _ in changelog::weight(&weights, row)..0 {
-                self.remove(row, partitions[row], &new, &mut before);
+                self.remove(row, *partition, &new, &mut before);
             }
         }
         let touched = self.touched.take();
         if touched.is_empty() {
             return Ok(());
         }
-        self.store(&new, &is_listed, &touched, next.is_some(), batch)?;
+        self.store(&new, &touched, next.is_some(), batch)?;
         if let Some(next) = next {
             self.emit(&touched, before, next)?;
         }
@@ -194,25 +192,18 @@ impl TopN {
     }
 
     /// Keeps the rows of a batch that are in lists.
-    fn store(
-        &mut self,
-        new: &NewRows<'_>,
-        is_listed: &[bool],
-        touched: &[u32],
-        noted: bool,
-        batch: &RecordBatch,
-    ) -> Result<()> {
+    fn store(&mut self, new: &NewRows<'_>, touched: &[u32], noted: bool, batch: &RecordBatch) -> Result<()> {
         let first = self.rows.len();
         if self.updating {
             // Their numbers stay as they are.
-            let all: Vec<u32> = (0..is_listed.len() as u32).collect();
+            let all: Vec<u32> = (0..new.batch.num_rows() as u32).collect();
             self.rows.push(new, &all, new.batch.columns().to_vec())?;
             if noted {
                 self.log.push(batch.clone());
             }
             return Ok(());
         }
-        let mut place = vec![u32::MAX; is_listed.len()];
+        let mut place = vec![u32::MAX; new.batch.num_rows()];
         let mut listed = Vec::new();
         for partition in touched {
             for number in &self.lists[*partition as usize] {

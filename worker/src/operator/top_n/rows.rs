@@ -43,7 +43,7 @@ impl KeptRows {
 
     /// How many are kept, those included that are in no list any more.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.rows.count()
     }
 
     /// What a row is ordered by, of those kept or of the batch.

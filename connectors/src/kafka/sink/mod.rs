@@ -1,0 +1,21 @@
+//! Rows to records of a topic. With `sink.delivery-guarantee` = `exactly-once` they are written in transactions: one for what lies
+//! between two checkpoints, ended by whoever leads the job once the checkpoint is complete.
+//!
+//! A transaction is known by its transactional id and by producer id and epoch, which are in the committable: any process can
+//! commit it. Ids are `PREFIX-VERTEX-SUBTASK-NUMBER`, the same in every attempt, so that a new attempt takes them away from one
+//! that is dead or cut off.
+
+mod committable;
+mod ids;
+mod records;
+mod deliveries;
+mod plain;
+mod transactions;
+mod transactional;
+mod commit;
+mod target;
+
+pub use self::{
+    commit::{abort, commit},
+    target::{open, validate},
+};

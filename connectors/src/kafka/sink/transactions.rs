@@ -1,0 +1,159 @@
+//! The transactions of one subtask: which is open, which wait to be committed by the leader, and which ids are free again.
+
+use krafka::{
+    KrafkaError,
+    admin::{DescribeTransactionsOptions, ListTransactionsOptions},
+    error::ErrorCode,
+    producer::{ProducerBuilder, TransactionalProducer},
+};
+
+use super::{
+    super::client::{Client, QUESTION_TIMEOUT, failed},
+    committable::Transaction,
+    ids::IdSpace,
+};
+use crate::error::{Error, Result};
+
+/// States in which a transaction holds rows of which nothing is decided.
+pub const OPEN_STATES: [&str; 2] = ["Ongoing", "PrepareEpochFence"];
+
+/// A producer under one of the subtask's ids.
+pub struct Numbered {
+    number: u32,
+    /// The producer.
+    pub producer: TransactionalProducer,
+}
+
+/// The transactional ids of one subtask.
+///
+/// An id is taken once in an attempt, and kept: whoever takes it later (a new attempt) fences this one off for good, and a subtask
+/// that was cut off cannot take it back.
+pub struct Transactions {
+    client: Client,
+    ids: IdSpace,
+    configure: Box<dyn Fn(&Client) -> ProducerBuilder + Send + Sync>,
+    /// Those whose transaction waits to be committed.
+    prepared: Vec<Numbered>,
+    /// Those that can begin another one.
+    free: Vec<Numbered>,
+    /// The number after all that were used.
+    next: u32,
+}
+
+impl Transactions {
+    /// Takes all ids that earlier attempts have used: that aborts what they have left open. What they had prepared for a checkpoint
+    /// that is complete was committed before this attempt was started.
+    pub async fn open(
+        client: Client,
+        ids: IdSpace,
+        configure: Box<dyn Fn(&Client) -> ProducerBuilder + Send + Sync>,
+    ) -> Result<Self> {
+        let known = list(&client).await?;
+        let mut own: Vec<u32> = known.into_iter().filter_map(|(id, _)| ids.number(&id)).collect();
+        own.sort_unstable();
+        let next = own.last().map_or(0, |last| last + 1);
+        let mut transactions = Self { client, ids, configure, prepared: Vec::new(), free: Vec::new(), next };
+        for number in own.into_iter().rev() {
+            let producer = transactions.producer(number).await?;
+            transactions.free.push(Numbered { number, producer });
+        }
+        Ok(transactions)
+    }
+
+    async fn producer(&self, number: u32) -> Result<TransactionalProducer> {
+        let id = self.ids.id(number);
+        let timeout = self.client.properties.transaction_timeout();
+        let builder = (self.configure)(&self.client).transaction_timeout(timeout);
+        let built = builder.build_transactional(&id).await;
+        built.map_err(|error| match &error {
+            KrafkaError::Broker { code: ErrorCode::InvalidTransactionTimeout, .. } => Error::InvalidOption(format!(
+                "the job's transactions may take {} ms (`properties.transaction.timeout.ms`), which is more than the brokers at \
+                 `{}` allow; raise `transaction.max.timeout.ms` there, or lower it here: a job that is not restored within \
+                 this time loses rows",
+                timeout.as_millis(),
+                self.client.servers
+            )),
+            _ => failed("begin a transaction as", &id, error),
+        })
+    }
+
+    /// Begins a transaction.
+    pub async fn begin(&mut self) -> Result<Numbered> {
+        self.reclaim().await?;
+        let numbered = match self.free.pop() {
+            Some(numbered) => numbered,
+            None => {
+                let number = self.next;
+                let producer = self.producer(number).await?;
+                self.next += 1;
+                Numbered { number, producer }
+            }
+        };
+        let begun = numbered.producer.begin();
+        begun.map_err(|error| failed("begin a transaction as", &self.ids.id(numbered.number), error))?;
+        Ok(numbered)
+    }
+
+    /// A transaction whose rows are all written waits to be committed by the leader: what it needs for that.
+    pub fn prepared(&mut self, numbered: Numbered) -> Transaction {
+        let producer = &numbered.producer;
+        let transaction = Transaction {
+            id: producer.transactional_id().to_owned(),
+            producer_id: producer.producer_id(),
+            producer_epoch: producer.producer_epoch(),
+            is_v2: producer.transaction_version().is_v2(),
+            rows: 0,
+            bytes: 0,
+            witness: None,
+        };
+        self.prepared.push(numbered);
+        transaction
+    }
+
+    /// Frees the ids whose transaction the leader has ended meanwhile.
+    async fn reclaim(&mut self) -> Result<()> {
+        if self.prepared.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = self.prepared.iter().map(|numbered| self.ids.id(numbered.number)).collect();
+        let options = DescribeTransactionsOptions::default().timeout(QUESTION_TIMEOUT);
+        let described = self.client.admin().describe_transactions(&ids, options).await;
+        let described =
+            described.map_err(|error| failed("ask for transactions at", &self.client.servers, error))?;
+        let mut position = 0;
+        while let Some(numbered) = self.prepared.get(position) {
+            let id = self.ids.id(numbered.number);
+            let state = described.get(&id).and_then(|state| state.as_ref().ok());
+            match state.map(|state| state.state.as_str()) {
+                Some("CompleteCommit") => {
+                    // To commit once more is how this producer learns of it; one that was fenced off meanwhile fails here.
+                    let committed = numbered.producer.commit().await;
+                    committed.map_err(|error| failed("go on after transaction", &id, error))?;
+                    let numbered = self.prepared.remove(position);
+                    self.free.push(numbered);
+                }
+                Some("CompleteAbort" | "Dead") => {
+                    let Numbered { number, producer } = self.prepared.remove(position);
+                    drop(producer);
+                    let producer = self.producer(number).await?;
+                    self.free.push(Numbered { number, producer });
+                }
+                _ => position += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All transactional ids that the cluster knows, with their states.
+pub async fn list(client: &Client) -> Result<Vec<(String, String)>> {
+    let options = ListTransactionsOptions::default().timeout(QUESTION_TIMEOUT);
+    let by_broker = client.admin().list_transactions(options).await;
+    let by_broker = by_broker.map_err(|error| failed("list the transactions at", &client.servers, error))?;
+    let mut transactions = Vec::new();
+    for listed in by_broker.into_values() {
+        let listed = listed.map_err(|error| failed("list the transactions at", &client.servers, error))?;
+        transactions.extend(listed.into_iter().map(|listed| (listed.transactional_id, listed.state)));
+    }
+    Ok(transactions)
+}
