@@ -13,7 +13,7 @@ use thalweg_graph::SqlError;
 
 use super::{
     stream::{QualifiedField, Stream, column_of, fields_of, schema_of},
-    translate::{Translation, internal, unsupported},
+    translate::{Translation, unsupported},
     vertex::columns_plan,
 };
 use crate::{error, exec::codec, stream::OperatorKind};
@@ -29,9 +29,7 @@ impl Translation<'_> {
         aggregate: &Aggregate,
         set: &GroupingSet,
     ) -> Result<(Stream, Aggregate), SqlError> {
-        let GroupingSet::GroupingSets(sets) = set else {
-            return Err(internal("`CUBE` or `ROLLUP` is not written out"));
-        };
+        let sets = written_out(set);
         let mut fields = fields_of(&input.schema);
         let mut groups = Vec::new();
         // The expressions that some sets have and some have not.
@@ -94,6 +92,20 @@ impl Translation<'_> {
             Arc::clone(&aggregate.schema),
         );
         Ok((Stream { schema, ..input }, plain.map_err(error::from_datafusion)?))
+    }
+}
+
+/// The sets that `CUBE` and `ROLLUP` stand for.
+fn written_out(set: &GroupingSet) -> Vec<Vec<Expr>> {
+    match set {
+        GroupingSet::GroupingSets(sets) => sets.clone(),
+        GroupingSet::Rollup(exprs) => (0..=exprs.len()).map(|upto| exprs[..upto].to_vec()).collect(),
+        GroupingSet::Cube(exprs) => exprs.iter().fold(vec![Vec::new()], |sets, expr| {
+            let with =
+                sets.iter().map(|set: &Vec<Expr>| [set.as_slice(), std::slice::from_ref(expr)].concat());
+            let with: Vec<Vec<Expr>> = with.collect();
+            [sets, with].concat()
+        }),
     }
 }
 
