@@ -36,6 +36,10 @@ run: build ## Builds, makes sample data, runs the example ETL script in this pro
 run-cluster: build ## The same on a JobManager and two worker processes of this machine.
 	@examples/run.sh "$(THALWEG)" --cluster
 
+.PHONY: run-stream
+run-stream: build ## Counts the bids of an auction second by second as they come, with checkpoints, until Ctrl-C.
+	@"$(THALWEG)" sql -f examples/stream.sql
+
 .PHONY: sql
 sql: build ## Opens the interactive SQL shell.
 	@"$(THALWEG)" sql
