@@ -27,10 +27,10 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor, TableDescriptor, nearest},
 };
 use thalweg_plan::{
+    changes::Changes,
     connect::{Connectors, FileRange},
     exec::{ConnectorScan, OpenSource},
     sql_type,
-    stream::changelog::Changes,
 };
 use tokio::{runtime::Handle, time::timeout};
 

@@ -50,6 +50,10 @@ QUERIES = {
         WHERE p.id = seller AND p.ms // 10000 = a.ms // 10000""",
     9: f"SELECT * EXCLUDE (place, ms) FROM ({WON}) WHERE place = 1",
     10: f"SELECT auction, bidder, price, t, extra, {DAY}, strftime(t, '%H:%M') FROM bid",
+    11: """SELECT bidder, count(*), min(t), max(t) + INTERVAL 10 SECOND FROM (
+        SELECT *, sum(begins) OVER (PARTITION BY bidder ORDER BY ms) AS session FROM (
+        SELECT *, CASE WHEN ms - lag(ms) OVER (PARTITION BY bidder ORDER BY ms) <= 10000 THEN 0 ELSE 1 END AS begins FROM bid))
+        GROUP BY bidder, session""",
     14: f"""SELECT auction, bidder, {EURO},
         CASE WHEN hour(t) BETWEEN 8 AND 18 THEN 'dayTime' WHEN hour(t) IN (7, 19) THEN 'otherTime' ELSE 'nightTime' END,
         t, extra, length(extra) - length(replace(extra, 'c', '')) FROM bid WHERE {EURO} > 1000000 AND {EURO} < 50000000""",

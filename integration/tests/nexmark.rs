@@ -14,8 +14,10 @@ use thalweg_plan::functions::zone::Zone;
 use crate::place::{Exchange, Place};
 
 /// Queries that cannot be run at all yet, with what they lack.
-const NOT_YET: [(&str, &str); 3] =
-    [("q11", "`SESSION`"), ("q12", "function `proctime`"), ("q13", "`FOR SYSTEM_TIME AS OF`")];
+const NOT_YET: [(&str, &str); 1] = [("q13", "`FOR SYSTEM_TIME AS OF`")];
+
+/// Queries whose answer depends on when they run: only that they give rows is checked.
+const BY_THE_CLOCK: [&str; 1] = ["q12"];
 
 /// Queries that cannot be run as streams yet, with what they lack.
 const NOT_YET_AS_STREAMS: [(&str, &str); 1] = [("q6", "`OVER`")];
@@ -87,6 +89,11 @@ async fn check(place: Place, mode: &str, not_yet: &[(&str, &str)]) {
             (Err(error), Some(lacks)) if error.contains(lacks) => {}
             (Err(error), _) => failures.push(format!("{query}: {error}")),
             (Ok(_), Some(_)) => failures.push(format!("{query} runs now: take it off the list")),
+            (Ok(found), None) if BY_THE_CLOCK.contains(&query.as_str()) => {
+                if found.rows == 0 {
+                    failures.push(format!("{query} gave no rows"));
+                }
+            }
             (Ok(found), None) => {
                 let expected = &answers[&query];
                 if found != *expected {

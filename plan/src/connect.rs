@@ -16,7 +16,7 @@ use thalweg_graph::{
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 
-use crate::stream::changelog::Changes;
+use crate::changes::Changes;
 
 /// A range of bytes of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -12,6 +12,7 @@ pub mod memory;
 mod words;
 mod deep_stack;
 pub mod sql_type;
+pub mod changes;
 pub mod connect;
 pub mod error;
 pub mod functions;

@@ -22,7 +22,7 @@ pub use self::{
 };
 
 use thalweg_graph::table::TableDescriptor;
-use thalweg_plan::stream::changelog::Changes;
+use thalweg_plan::changes::Changes;
 
 use self::{columns::Sides, options::KafkaOptions};
 use crate::error::Result;

@@ -11,17 +11,6 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 /// The name of the column with a row's weight.
 pub const WEIGHT: &str = "__weight";
 
-/// What can become of a table's rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Changes {
-    /// They stay as they come.
-    Append,
-    /// A row replaces the one with the same primary key; a row of weight -1 is that key's end and has nothing but the key.
-    Upsert,
-    /// They are taken back as they were given, column by column.
-    All,
-}
-
 /// The column with a row's weight.
 pub fn weight_field() -> Field {
     Field::new(WEIGHT, DataType::Int64, false)

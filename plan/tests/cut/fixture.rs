@@ -24,10 +24,10 @@ use thalweg_graph::{
 };
 use thalweg_plan::{
     Connectors, Target,
+    changes::Changes,
     connect::FileRange,
     planner::{PlanRequest, Root, RootOutput, plan_job},
     session_config::{planning_state, session_state},
-    stream::changelog::Changes,
 };
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,

@@ -302,6 +302,12 @@ impl JobMaster {
     fn task_changed(&mut self, worker: &WorkerId, attempt: Attempt, update: TaskUpdate, now: Timestamp) {
         let ends = !matches!(update, TaskUpdate::Running);
         if let Some(allocation) = self.strays.get(&attempt).copied() {
+            // One that had finished when it was told to stop has counted to its end.
+            if let TaskUpdate::Finished { metrics, .. } | TaskUpdate::Failed { metrics, .. } = &update
+                && self.execution.current(attempt).is_some()
+            {
+                self.execution.subtask_mut(attempt.subtask).metrics = *metrics;
+            }
             if ends {
                 self.strays.remove(&attempt);
                 self.stray_ended(attempt, now);

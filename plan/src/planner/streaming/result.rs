@@ -10,9 +10,10 @@ use super::{
     vertex::encode_columns,
 };
 use crate::{
+    changes::Changes,
     connect::Connectors,
     error,
-    stream::{FinalResultSpec, OperatorKind, changelog::Changes},
+    stream::{FinalResultSpec, OperatorKind},
 };
 
 /// Refuses to put rows that change into a table that cannot take them back.

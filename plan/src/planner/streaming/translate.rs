@@ -31,14 +31,12 @@ use super::{
     vertex::{StreamVertex, VertexHead, encode_columns},
 };
 use crate::{
+    changes::Changes,
     connect::Connectors,
     error,
     exec::{ConnectorSourceExec, codec},
     panes::WindowBound,
-    stream::{
-        OperatorKind, WatermarkNode,
-        changelog::{Changes, WEIGHT},
-    },
+    stream::{OperatorKind, WatermarkNode, changelog::WEIGHT},
     window::{LOCAL_TIME, WindowKind, WindowTableFunction},
     words::NOT_YET,
 };

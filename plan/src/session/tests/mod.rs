@@ -21,7 +21,7 @@ use thalweg_graph::{
 };
 
 use super::*;
-use crate::{connect::FileRange, stream::changelog::Changes};
+use crate::{changes::Changes, connect::FileRange};
 
 /// Options that the connectors know.
 const OPTIONS: &[&str] = &["connector", "format", "path"];
