@@ -69,7 +69,7 @@ test: services lint ## Everything that CI runs: checks, unit tests, SQL, TPC-H, 
 
 .PHONY: services
 services: ## Installs or names what real services need, and brings their jars.
-	integration/services/require.sh java mvn curl
+	integration/services/require.sh java mvn curl ss
 	integration/services/hadoop/fetch.sh
 	integration/services/kafka/fetch.sh
 
@@ -108,6 +108,12 @@ test-tpch-long: ## Checks all 22 answers at scale factor 1 at parallelism 1, 2 a
 drill-stream: ## Kills workers at 60 random moments of 20 streams with checkpoints (SEED=... repeats one).
 	cargo build $(CARGO_FLAGS) --release --bins
 	$(BENCH) stream-kill --jobs 20 --kills 3 $(if $(SEED),--seed $(SEED))
+
+.PHONY: drill-exactly-once
+drill-exactly-once: ## Kills, stops and tears apart everything at 200 random moments of jobs from Kafka to Kafka and files (SEED=...).
+	cargo build $(CARGO_FLAGS) --release --bins
+	integration/services/require.sh java mvn curl ss
+	$(BENCH) exactly-once --faults 200 $(if $(SEED),--seed $(SEED))
 
 .PHONY: drill
 drill: ## Kills a worker at 20 random moments of running jobs (SEED=... repeats one).

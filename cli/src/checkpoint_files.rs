@@ -26,6 +26,11 @@ impl CheckpointStorage for CheckpointFiles {
         written.map_err(|error| failure("cannot write the checkpoint", &error))
     }
 
+    async fn read(&self, url: &str) -> Result<Manifest, Failure> {
+        let read = checkpoint_storage::read(self.connectors.file_systems(), url).await;
+        read.map_err(|error| failure("cannot read the checkpoint", &error))
+    }
+
     async fn remove(&self, manifest: &str, kept: &[String]) -> Result<(), Failure> {
         let removed = checkpoint_storage::remove(self.connectors.file_systems(), manifest, kept).await;
         removed.map_err(|error| failure("cannot remove the checkpoint", &error))

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckpointId, JobId, SubtaskId, table::Committable};
+use crate::{
+    CheckpointId, JobId, SubtaskId,
+    table::{Committable, SinkOutput},
+};
 
 /// What came before it belongs to a checkpoint, what comes after it does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,13 +122,20 @@ pub struct Manifest {
     pub key_groups: u16,
     /// The statement that the job runs.
     pub statement: String,
+    /// Whether it belongs to the user.
+    #[serde(default)]
+    pub savepoint: bool,
     /// By subtask.
     pub subtasks: Vec<(SubtaskId, SubtaskSnapshot)>,
+    /// All sinks, with what they have prepared for it: whoever goes on from it makes that visible first, since the job's leader may have
+    /// died before it did. Without secrets.
+    #[serde(default)]
+    pub sinks: Vec<SinkOutput>,
 }
 
 impl Manifest {
-    /// The version that is written.
-    pub const VERSION: u32 = 1;
+    /// The version that is written. The first one had no sinks.
+    pub const VERSION: u32 = 2;
 
     /// The files that it needs.
     pub fn files(&self) -> impl Iterator<Item = &str> {
@@ -205,7 +215,9 @@ mod tests {
             triggered_ms: 5,
             key_groups: 128,
             statement: "INSERT".to_owned(),
+            savepoint: false,
             subtasks: vec![(SubtaskId { vertex: VertexId(1), index: 0 }, snapshot)],
+            sinks: vec![],
         };
         let text = serde_json::to_string(&manifest).unwrap();
         assert!(text.contains("00ff"), "{text}");

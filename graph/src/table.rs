@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::options;
+
 /// Catalog, database and object name, all resolved.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TablePath {
@@ -90,6 +92,23 @@ pub struct SinkDescriptor {
 /// What one finished attempt of a sink subtask wants made visible: bytes that the connector's committer understands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committable(pub bytes::Bytes);
+
+/// What one sink's finished attempts have prepared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkOutput {
+    /// The sink.
+    pub sink: Box<SinkDescriptor>,
+    /// In order of subtask; empty when the output is withdrawn.
+    pub committables: Vec<Committable>,
+}
+
+impl SinkOutput {
+    /// The same without passwords and the like, for files that others may read.
+    pub fn without_secrets(mut self) -> Self {
+        self.sink.table.options.retain(|key, _| !options::is_secret(key));
+        self
+    }
+}
 
 /// The name nearest to `name` among `candidates`, if one is near enough to be meant.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

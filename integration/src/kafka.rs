@@ -79,6 +79,14 @@ impl Kafka {
         run(Command::new(script("start.sh")).arg(&self.folder))
     }
 
+    /// Sends the node a signal.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        let pid = std::fs::read_to_string(self.folder.join("pid"))?.trim().parse()?;
+        // SAFETY: kill has no memory preconditions.
+        unsafe { libc::kill(pid, signal) };
+        Ok(())
+    }
+
     /// A client of it.
     pub async fn topics(&self) -> Result<Topics> {
         Ok(Topics { kafka: KafkaClient::builder(&self.bootstrap).connect().await? })

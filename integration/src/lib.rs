@@ -14,4 +14,5 @@ pub mod kafka;
 pub mod processes;
 pub mod drill;
 pub mod stream_drill;
+pub mod exactly_once;
 pub mod bench;

@@ -3,14 +3,14 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -158,8 +158,7 @@ impl ClusterConfig {
 pub struct Cluster {
     /// The control port, `host:port`.
     pub address: String,
-    /// The JobManager's process.
-    pub job_manager: Node,
+    job_manager: Mutex<Node>,
     config: ClusterConfig,
     workers: Mutex<Vec<Node>>,
     started: Mutex<usize>,
@@ -183,10 +182,7 @@ impl Cluster {
             fs::set_permissions(folder.path().join("tmp"), fs::Permissions::from_mode(0o777))?;
         }
         fs::write(folder.path().join("config.yaml"), config_text(&options))?;
-        let mut command = config.binary.command();
-        command.arg("jobmanager").arg("--config").arg(folder.path().join("config.yaml"));
-        command.envs(config.environment.iter().map(|(name, value)| (name, value)));
-        let job_manager = Node::start(&command, folder.path().join("jobmanager.log"))?;
+        let job_manager = Mutex::new(start_job_manager(&config, folder.path())?);
         let http = reqwest::Client::builder().timeout(READY_TIMEOUT).build()?;
         let hosts = config.hosts.clone();
         let workers = Mutex::default();
@@ -197,6 +193,25 @@ impl Cluster {
         }
         cluster.wait_for_workers(hosts.len() as u64).await?;
         Ok(cluster)
+    }
+
+    /// Looks at the JobManager's process.
+    pub fn with_job_manager<T>(&self, look: impl FnOnce(&Node) -> T) -> T {
+        look(&self.job_manager.lock())
+    }
+
+    /// Kills the JobManager with SIGKILL, starts another one on its address, and waits until all workers have found it.
+    pub async fn restart_job_manager(&self) -> Result<()> {
+        self.with_job_manager(Node::kill);
+        let deadline = Instant::now() + READY_TIMEOUT;
+        // Its port is free when nobody answers there.
+        while TcpStream::connect(&self.address).is_ok() {
+            ensure!(Instant::now() < deadline, "the JobManager does not die");
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        *self.job_manager.lock() = start_job_manager(&self.config, self.folder.path())?;
+        let count = self.workers.lock().len() as u64;
+        self.wait_for_workers(count).await
     }
 
     /// Starts one more worker that calls itself `host`; returns its position. See [`Self::wait_for_workers`].
@@ -269,10 +284,17 @@ impl Cluster {
 
     /// The ends of all logs, for the message of a failed test.
     pub fn logs(&self) -> String {
-        let workers = self.workers.lock();
-        let nodes = std::iter::once(&self.job_manager).chain(workers.iter());
+        let (job_manager, workers) = (self.job_manager.lock(), self.workers.lock());
+        let nodes = std::iter::once(&*job_manager).chain(workers.iter());
         nodes.map(|node| format!("--- {}\n{}\n", node.log.display(), node.log_tail())).collect()
     }
+}
+
+fn start_job_manager(config: &ClusterConfig, folder: &Path) -> Result<Node> {
+    let mut command = config.binary.command();
+    command.arg("jobmanager").arg("--config").arg(folder.join("config.yaml"));
+    command.envs(config.environment.iter().map(|(name, value)| (name, value)));
+    Node::start(&command, folder.join("jobmanager.log"))
 }
 
 fn config_text(options: &Options) -> String {

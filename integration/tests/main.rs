@@ -7,6 +7,7 @@ mod expect;
 mod place;
 
 mod bad_input;
+mod exactly_once;
 mod hdfs;
 mod kafka;
 mod kill;

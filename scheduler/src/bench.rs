@@ -209,6 +209,10 @@ impl CheckpointStorage for NoStorage {
         Ok(())
     }
 
+    async fn read(&self, url: &str) -> Result<Manifest, Failure> {
+        Err(Failure::new(thalweg_graph::FailureKind::Io, format!("`{url}` was not kept")))
+    }
+
     async fn remove(&self, _: &str, _: &[String]) -> Result<(), Failure> {
         Ok(())
     }

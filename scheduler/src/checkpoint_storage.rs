@@ -9,6 +9,9 @@ pub trait CheckpointStorage: Send + Sync {
     /// Writes a manifest at a URL. It is durable when this returns.
     async fn write(&self, url: &str, manifest: &Manifest) -> Result<(), Failure>;
 
+    /// Reads the manifest at a URL, of the file or of its folder.
+    async fn read(&self, url: &str) -> Result<Manifest, Failure>;
+
     /// Removes the checkpoint whose manifest is at a URL, with those of its files that none of the others needs.
     async fn remove(&self, manifest: &str, kept: &[String]) -> Result<(), Failure>;
 

@@ -60,7 +60,7 @@ async fn run_on(cluster: &Cluster, workload: &Workload) -> Result<Vec<Used>> {
 fn cpu(cluster: &Cluster) -> Duration {
     let workers: Duration =
         cluster.with_workers(|workers| workers.iter().filter_map(|worker| worker.cpu_time()).sum());
-    workers + cluster.job_manager.cpu_time().unwrap_or_default()
+    workers + cluster.with_job_manager(|node| node.cpu_time()).unwrap_or_default()
 }
 
 fn report(

@@ -21,8 +21,10 @@ pub async fn run(mut config: ClusterConfig, repetitions: u32) -> Result<Report> 
         cluster.add_worker("127.0.0.1")?;
         cluster.wait_for_workers(1).await?;
         worker_ms.push(start.elapsed().as_secs_f64() * 1000.0);
-        job_manager_bytes
-            .push(cluster.job_manager.memory_bytes("VmRSS").context("the JobManager died")? as f64);
+        job_manager_bytes.push(
+            cluster.with_job_manager(|node| node.memory_bytes("VmRSS")).context("the JobManager died")?
+                as f64,
+        );
         let worker = cluster.with_workers(|workers| workers[0].memory_bytes("VmRSS"));
         worker_bytes.push(worker.context("the worker died")? as f64);
     }

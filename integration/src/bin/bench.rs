@@ -17,6 +17,7 @@ use thalweg_integration::{
         report::Report,
     },
     drill::{self, Drill},
+    exactly_once::{self, ExactlyOnceDrill, Fault},
     nexmark,
     processes::{Binary, ClusterConfig},
     stream_drill::{self, StreamDrill},
@@ -100,6 +101,20 @@ enum Command {
         /// A folder for checkpoints, as a URL
         #[arg(long)]
         checkpoints: Option<String>,
+    },
+    /// Kills, stops and tears apart workers, the JobManager, Kafka and their connections while jobs go from Kafka to Kafka and files
+    ExactlyOnce {
+        #[arg(long, default_value_t = 2_000_000)]
+        records: u64,
+        /// How many faults must have hit in all
+        #[arg(long, default_value_t = 200)]
+        faults: u32,
+        /// How many faults a job meets at most
+        #[arg(long, default_value_t = 10)]
+        faults_per_job: usize,
+        /// Where the random moments come from; another one each time where none is given
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Runs one engine in this process; used by the other commands
     #[command(hide = true)]
@@ -237,6 +252,13 @@ async fn on_cluster(command: Command) -> Result<Report> {
             let config = ClusterConfig::new(binary, stream_drill::WORKERS, stream_drill::SLOTS);
             stream_kill(config, drill).await
         }
+        Command::ExactlyOnce { records, faults, faults_per_job, seed } => {
+            let seed = seed.unwrap_or_else(rand::random);
+            let drill =
+                ExactlyOnceDrill { records, faults, faults_per_job, kinds: Fault::ALL.to_vec(), seed };
+            let config = ClusterConfig::new(binary, exactly_once::WORKERS, exactly_once::SLOTS);
+            disturb(config, drill).await
+        }
         _ => unreachable!("the other commands need no cluster"),
     }
 }
@@ -252,6 +274,26 @@ async fn stream_kill(config: ClusterConfig, drill: StreamDrill) -> Result<Report
         let kills: Vec<String> = job.kills_after_ms.iter().map(u64::to_string).collect();
         let numbers = [job.restarts, job.undisturbed_ms, job.total_ms, job.rows as u64];
         report.row([kills.join(", ")].into_iter().chain(numbers.map(|number| number.to_string())));
+    }
+    report.figures = serde_json::json!({ "seed": seed, "jobs": jobs });
+    Ok(report)
+}
+
+async fn disturb(config: ClusterConfig, drill: ExactlyOnceDrill) -> Result<Report> {
+    let seed = drill.seed;
+    let method = format!(
+        "{} records from Kafka through windows and updating joins to Kafka and Parquet, three workers, seed {seed}; every row of \
+         every job was right, once, and no transaction or file was left.",
+        drill.records
+    );
+    let columns = ["what happened, after ms", "undisturbed ms", "in all ms", "rows left"];
+    let mut report = Report::new("faults of workers, JobManager, Kafka and connections", &method, &columns);
+    let jobs = exactly_once::run(config, drill, |job| eprintln!("{job:?}")).await;
+    let jobs = jobs.with_context(|| format!("--seed {seed}"))?;
+    for job in &jobs {
+        let faults: Vec<String> = job.faults.iter().map(|(fault, ms)| format!("{fault:?} {ms}")).collect();
+        let numbers = [job.undisturbed_ms, job.total_ms, job.rows as u64];
+        report.row([faults.join(", ")].into_iter().chain(numbers.map(|number| number.to_string())));
     }
     report.figures = serde_json::json!({ "seed": seed, "jobs": jobs });
     Ok(report)

@@ -8,14 +8,14 @@ use std::{
 
 use thalweg_graph::{
     Attempt, BUILD_ID, CheckpointId, Failure, JobEpoch, JobGraph, JobId, JobStatus, TaskDescriptor, WorkerId,
-    checkpoint::Manifest, options,
+    checkpoint::Manifest, options, table::SinkOutput,
 };
 use thalweg_rpc::{Registration, ToLeader, ToWorker};
 
 use super::Error;
 use crate::{
     clock::Timestamp,
-    job_master::{self, Event, ExecutionGraph, JobMaster, SavepointOrder, SinkOutput},
+    job_master::{self, Event, ExecutionGraph, JobMaster, SavepointOrder},
     quorum::{self, Command, JobRecord, KeyRecord, PlannedLater, Refusal},
     resource_manager::{self, ResourceManager},
     view::{JobDetails, JobEnd, SavepointStatus, SubtaskDetails},
@@ -43,6 +43,9 @@ pub enum Effect {
     StoreCheckpoint(JobId, String, Box<Manifest>),
     /// Make a checkpoint's output visible; answered by [`Cluster::checkpoint_committed`].
     CommitCheckpoint(JobId, CheckpointId, Vec<SinkOutput>),
+    /// Make visible what the checkpoint at a URL has left, before a job goes on from it with these sinks; unless its job is one of those
+    /// that run. Answered by [`Cluster::output_recovered`].
+    RecoverOutput(JobId, String, Vec<SinkOutput>, BTreeSet<JobId>),
     /// Remove a checkpoint, by the URL of its manifest, as far as those with these manifests do not need it.
     RemoveCheckpoint(JobId, String, Vec<String>),
     /// Remove a job's checkpoints, by the URL of their folder.
@@ -208,6 +211,12 @@ impl Cluster {
             let _ = self.propose(Command::CheckpointVisible { job, checkpoint }, now);
         }
         self.tell(job, Event::CheckpointCommitted { checkpoint, outcome }, now);
+        self.settle(now);
+    }
+
+    /// What a checkpoint has left is visible, or cannot be made so.
+    pub fn output_recovered(&mut self, job: JobId, outcome: Result<(), Failure>, now: Timestamp) {
+        self.tell(job, Event::OutputRecovered(outcome), now);
         self.settle(now);
     }
 
@@ -433,6 +442,10 @@ impl Cluster {
             Action::CompleteCheckpoint { completed, sinks } => {
                 let decided = self.propose(Command::CompleteCheckpoint { job, completed, sinks }, now);
                 decided.expect("a job with a master has not ended");
+            }
+            Action::RecoverOutput { manifest, sinks } => {
+                let running = self.masters.keys().copied().collect();
+                self.effects.push(Effect::RecoverOutput(job, manifest, sinks, running));
             }
             Action::RemoveCheckpoint { manifest, kept } => {
                 self.effects.push(Effect::RemoveCheckpoint(job, manifest, kept));

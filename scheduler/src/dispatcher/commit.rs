@@ -2,11 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use thalweg_graph::{CheckpointId, Failure, FailureKind, JobId, checkpoint::Manifest};
+use thalweg_graph::{
+    CheckpointId, Failure, FailureKind, JobId,
+    checkpoint::Manifest,
+    table::{SinkDescriptor, SinkOutput},
+};
 use tokio::{sync::mpsc, time};
 
 use super::input::Input;
-use crate::{checkpoint_storage::CheckpointStorage, committer::Committer, job_master::SinkOutput};
+use crate::{checkpoint_storage::CheckpointStorage, committer::Committer};
 
 /// Tries of one sink before the job fails.
 const TRIES: u32 = 8;
@@ -30,6 +34,10 @@ pub(super) fn spawn_commit(
         let committing = tokio::spawn(async move {
             for SinkOutput { sink, committables } in &sinks {
                 retry(job, "commit", || committer.commit(job, sink, committables)).await?;
+            }
+            // What checkpoints have made visible has left its staging folders behind.
+            for SinkOutput { sink, .. } in sinks.iter().filter(|output| output.committables.is_empty()) {
+                abort(job, sink, &*committer).await;
             }
             Ok(())
         });
@@ -118,9 +126,7 @@ pub(super) fn spawn_abort(
     tokio::spawn(async move {
         let mut aborting = tokio::spawn(async move {
             for SinkOutput { sink, .. } in &sinks {
-                if let Err(failure) = retry(job, "abort", || committer.abort(job, sink)).await {
-                    tracing::warn!(%job, table = %sink.table.path, %failure, "staged output is left behind");
-                }
+                abort(job, sink, &*committer).await;
             }
         });
         match time::timeout(ABORT_WAIT, &mut aborting).await {
@@ -132,9 +138,17 @@ pub(super) fn spawn_abort(
     });
 }
 
-async fn retry<F>(job: JobId, what: &str, mut call: impl FnMut() -> F) -> Result<(), Failure>
+/// Withdraws what a job has left of its output to a sink; tells where that fails.
+pub(super) async fn abort(job: JobId, sink: &SinkDescriptor, committer: &dyn Committer) {
+    if let Err(failure) = retry(job, "abort", || committer.abort(job, sink)).await {
+        tracing::warn!(%job, table = %sink.table.path, %failure, "staged output is left behind");
+    }
+}
+
+/// Calls until it succeeds or fails in a way that does not pass, with growing pauses.
+pub(super) async fn retry<T, F>(job: JobId, what: &str, mut call: impl FnMut() -> F) -> Result<T, Failure>
 where
-    F: Future<Output = Result<(), Failure>>,
+    F: Future<Output = Result<T, Failure>>,
 {
     let mut delay = FIRST_DELAY;
     for left in (0..TRIES).rev() {
@@ -158,7 +172,7 @@ fn may_pass(failure: &Failure) -> bool {
     matches!(failure.kind, FailureKind::Io | FailureKind::Unreachable)
 }
 
-async fn answer(inbox: &mpsc::WeakSender<Input>, input: Input) {
+pub(super) async fn answer(inbox: &mpsc::WeakSender<Input>, input: Input) {
     if let Some(inbox) = inbox.upgrade() {
         // A dispatcher that is gone needs no answer.
         let _ = inbox.send(input).await;

@@ -15,6 +15,7 @@ use super::{
     cluster::{Cluster, Effect, SessionId},
     commit,
     input::{Input, Outbox},
+    recover,
     request::Request,
     script,
 };
@@ -140,6 +141,7 @@ impl Driver {
             Input::CheckpointCommitted(job, checkpoint, outcome) => {
                 self.cluster.checkpoint_committed(job, checkpoint, outcome, now);
             }
+            Input::OutputRecovered(job, outcome) => self.cluster.output_recovered(job, outcome, now),
             Input::Stop(_) => unreachable!("taken before"),
         }
     }
@@ -195,6 +197,11 @@ impl Driver {
                 Effect::CommitCheckpoint(job, checkpoint, sinks) => {
                     let (committer, inbox) = (self.committer.clone(), self.inbox.clone());
                     commit::spawn_commit_checkpoint(job, checkpoint, sinks, committer, inbox);
+                }
+                Effect::RecoverOutput(job, manifest, sinks, running) => {
+                    let (committer, storage) = (self.committer.clone(), self.storage.clone());
+                    let recovery = recover::Recovery { job, manifest, sinks, running };
+                    recover::spawn(recovery, committer, storage, self.inbox.clone());
                 }
                 Effect::RemoveCheckpoint(job, manifest, kept) => {
                     let removal = commit::Removal::Checkpoint { manifest, kept };

@@ -30,6 +30,8 @@ pub(crate) enum Input {
     CheckpointStored(JobId, CheckpointId, Result<(), Failure>),
     /// A checkpoint's output was made visible, or cannot be.
     CheckpointCommitted(JobId, CheckpointId, Result<(), Failure>),
+    /// What a checkpoint has left is visible, or cannot be made so.
+    OutputRecovered(JobId, Result<(), Failure>),
     /// Output was withdrawn, as far as possible.
     Aborted(JobId),
     /// The JobManager stops.

@@ -7,6 +7,7 @@ mod reading;
 pub(crate) mod input;
 pub mod handle;
 mod commit;
+mod recover;
 mod script;
 pub(crate) mod driver;
 

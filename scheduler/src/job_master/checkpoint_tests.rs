@@ -4,7 +4,7 @@ use thalweg_graph::{
     CheckpointId, FailureKind, TaskDescriptor,
     checkpoint::{AfterBarrier, Barrier},
     exchange::ExchangeKind::Pipelined,
-    table::Committable,
+    table::{Committable, SinkOutput},
 };
 
 use super::*;
@@ -285,7 +285,68 @@ fn what_a_finished_subtask_left_is_committed_once() {
     stream.store(1);
     assert_eq!(stream.completed(), [(1, vec!["a".to_owned()])]);
     stream.commit(1);
-    assert_eq!(stream.final_commit(), [vec!["b".to_owned()]]);
+    stream.store(2);
+    assert_eq!(stream.completed(), [(2, vec!["b".to_owned()])], "the last one has the rest");
+    stream.commit(2);
+    assert_eq!(stream.final_commit(), [Vec::<String>::new()]);
+}
+
+#[test]
+fn what_is_left_at_the_end_is_a_checkpoint_before_it_is_visible() {
+    let mut stream = Stream::start(&[]);
+    stream.checkpoint(1, Some("a"));
+    stream.finish(0, 0, None);
+    stream.finish(0, 1, None);
+    stream.finish(1, 0, Some("b"));
+    let job = stream.master.execution.graph.job;
+    assert_eq!(stream.stored(), [format!("file:///c/{job}/chk-2/_metadata")]);
+    assert!(stream.completed().is_empty() && stream.final_commit().is_empty(), "nothing is visible before");
+    stream.store(2);
+    assert_eq!(stream.completed(), [(2, vec!["b".to_owned()])]);
+    stream.commit(2);
+    assert_eq!(stream.final_commit(), [Vec::<String>::new()]);
+}
+
+#[test]
+fn a_job_that_begins_with_a_checkpoint_makes_its_output_visible_first() {
+    let mut stream = Stream::start(&[("execution.state-recovery.path", "file:///old/chk-3")]);
+    assert!(stream.tasks.is_empty(), "they could take back what the checkpoint has prepared");
+    let asked = stream.taken(|action| match action {
+        Action::RecoverOutput { manifest, sinks } => Some((manifest.clone(), sinks.len())),
+        _ => None,
+    });
+    assert_eq!(asked, [("file:///old/chk-3".to_owned(), 1)]);
+    stream.tell(Event::OutputRecovered(Ok(())));
+    assert_eq!(stream.restored(), vec![Some("file:///old/chk-3".to_owned()); 3]);
+    let mut stream = Stream::start(&[("execution.state-recovery.path", "file:///old/chk-3")]);
+    stream.tell(Event::OutputRecovered(Err(Failure::new(FailureKind::Io, "it is gone"))));
+    assert_eq!(stream.master.status().0, JobStatus::Failed);
+}
+
+#[test]
+fn nothing_is_withdrawn_while_it_is_made_visible() {
+    let aborts =
+        |stream: &mut Stream| stream.taken(|action| matches!(action, Action::Abort(_)).then_some(())).len();
+    let mut stream = Stream::start(&[]);
+    stream.pass(INTERVAL_MS);
+    stream.all_snapshots(1, Some("a"));
+    stream.store(1);
+    stream.tell(Event::Cancel);
+    stream.pass(60_000);
+    assert_eq!(aborts(&mut stream), 0);
+    stream.commit(1);
+    assert_eq!(aborts(&mut stream), 1);
+    // What a checkpoint that stays has prepared stays too when it cannot be made visible.
+    for (retention, expected) in [("DELETE_ON_CANCELLATION", 0), ("NO_EXTERNALIZED_CHECKPOINTS", 1)] {
+        let option = ("execution.checkpointing.externalized-checkpoint-retention", retention);
+        let mut stream = Stream::start(&[option]);
+        stream.pass(INTERVAL_MS);
+        stream.all_snapshots(1, Some("a"));
+        stream.store(1);
+        let outcome = Err(Failure::new(FailureKind::Io, "the name node says no"));
+        stream.tell(Event::CheckpointCommitted { checkpoint: CheckpointId(1), outcome });
+        assert_eq!(aborts(&mut stream), expected, "{retention}");
+    }
 }
 
 #[test]

@@ -4,17 +4,18 @@
 //! it is, the checkpoint is the one to go on from, and what sinks have prepared is made visible. A task that fails before that gives the
 //! checkpoint up; after it, tasks start again only when the commit is through, so that no writer of theirs takes back what it makes visible.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_graph::{
     Attempt, CheckpointId, Failure, FailureKind, JobStatus, SubtaskId, TaskState, VertexOutput, WorkerId,
     checkpoint::{AfterBarrier, Barrier, CompletedCheckpoint, Manifest, SubtaskSnapshot},
     options,
+    table::SinkOutput,
     task::CheckpointFolder,
 };
 
 use super::{
-    Action, JobMaster, SinkOutput, Stage,
+    Action, ExecutionGraph, JobMaster, Stage,
     checkpoints::{Checkpoints, Pending, SavepointOrder, Step},
 };
 use crate::{
@@ -23,6 +24,29 @@ use crate::{
 };
 
 impl JobMaster {
+    /// Begins. What is recovered from a checkpoint of another job has to be made visible before tasks of this one take the sinks over.
+    pub(super) fn start(&mut self) {
+        let restored = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.restored.clone());
+        match restored {
+            Some(manifest) => {
+                let sinks = self.sinks(false);
+                self.actions.push(Action::RecoverOutput { manifest, sinks });
+            }
+            None => self.request_ready(),
+        }
+    }
+
+    /// What the checkpoint that the job begins with has left is visible, or cannot be made so.
+    pub(super) fn output_recovered(&mut self, outcome: Result<(), Failure>, now: Timestamp) {
+        match outcome {
+            Ok(()) => self.request_ready(),
+            Err(failure) => {
+                self.record(&failure, now);
+                self.fail(failure, now);
+            }
+        }
+    }
+
     /// Begins the checkpoint that is due, or gives up the one that takes too long.
     pub(super) fn checkpoint_tick(&mut self, now: Timestamp) {
         let Some(checkpoints) = &self.checkpoints else { return };
@@ -108,6 +132,31 @@ impl JobMaster {
         }
     }
 
+    /// Every subtask has finished. What they have left becomes a checkpoint too before it is made visible: whoever finds the job's leader
+    /// dead goes on from there, and writes nothing twice. Returns whether it has to be waited for.
+    pub(super) fn begin_last_checkpoint(&mut self, now: Timestamp) -> bool {
+        let Some(checkpoints) = &mut self.checkpoints else { return false };
+        let is_staged = checkpoints.last.values().any(|snapshot| !snapshot.committables.is_empty());
+        if checkpoints.settings.interval.is_none() || checkpoints.last_taken || !is_staged {
+            return false;
+        }
+        checkpoints.last_taken = true;
+        let barrier =
+            Barrier { checkpoint: checkpoints.next_id(), savepoint: None, then: AfterBarrier::GoOn };
+        let pending = Pending {
+            barrier,
+            triggered: now,
+            waiting: BTreeSet::new(),
+            snapshots: checkpoints.last.clone(),
+            step: Step::Collecting,
+            trigger: None,
+        };
+        checkpoints.record(&pending, CheckpointStatus::InProgress, None);
+        checkpoints.pending = Some(pending);
+        self.store_if_collected();
+        true
+    }
+
     fn by_worker(&self, subtasks: &[SubtaskId]) -> BTreeMap<WorkerId, Vec<Attempt>> {
         let mut by_worker = BTreeMap::<WorkerId, Vec<Attempt>>::new();
         for id in subtasks {
@@ -191,7 +240,9 @@ impl JobMaster {
             triggered_ms: pending.triggered.0 as i64,
             key_groups: self.options.get(&options::MAX_PARALLELISM).unwrap_or_default() as u16,
             statement: graph.statement.clone(),
+            savepoint: pending.barrier.savepoint.is_some(),
             subtasks: pending.snapshots.iter().map(|(id, snapshot)| (*id, snapshot.clone())).collect(),
+            sinks: outputs(&self.execution, &pending.snapshots).map(SinkOutput::without_secrets).collect(),
         };
         let barrier = pending.barrier.clone();
         let url = checkpoints.manifest_url(&barrier);
@@ -224,7 +275,8 @@ impl JobMaster {
             checkpoints.completed.push_back(completed.clone());
             checkpoints.restored = Some(completed.manifest.clone());
         }
-        let sinks = self.prepared(&snapshots);
+        let sinks = outputs(&self.execution, &snapshots);
+        let sinks = sinks.filter(|output| !output.committables.is_empty()).collect();
         self.forget_committed(&snapshots);
         self.actions.push(Action::CompleteCheckpoint { completed, sinks });
     }
@@ -240,20 +292,6 @@ impl JobMaster {
                 self.execution.subtask_mut(*id).committables.clear();
             }
         }
-    }
-
-    /// What the sinks have prepared.
-    fn prepared(&self, snapshots: &BTreeMap<SubtaskId, SubtaskSnapshot>) -> Vec<SinkOutput> {
-        let mut sinks = Vec::new();
-        for vertex in &self.execution.vertices {
-            let VertexOutput::Sink(sink) = &*vertex.output else { continue };
-            let own = snapshots.iter().filter(|(id, _)| id.vertex == vertex.id);
-            let committables: Vec<_> = own.flat_map(|(_, snapshot)| snapshot.committables.clone()).collect();
-            if !committables.is_empty() {
-                sinks.push(SinkOutput { sink: sink.clone(), committables });
-            }
-        }
-        sinks
     }
 
     /// What a checkpoint has made visible is visible, or cannot be made so.
@@ -274,9 +312,11 @@ impl JobMaster {
                 failure.message
             );
             checkpoints.record(&pending, CheckpointStatus::Failed(message.clone()), Some(now));
+            checkpoints.keeps_staged = checkpoints.stay_after(true);
             let failure = Failure { kind: FailureKind::CommitFailed, message, ..failure };
             self.record(&failure, now);
-            return self.fail(failure, now);
+            self.fail(failure, now);
+            return self.end_if_stopped(now);
         }
         checkpoints.record(&pending, CheckpointStatus::Completed, Some(now));
         checkpoints.failed_in_row = 0;
@@ -296,6 +336,7 @@ impl JobMaster {
         }
         self.plan_next(pending.triggered, now);
         self.go_on_after_checkpoint(now);
+        self.end_if_stopped(now);
     }
 
     fn plan_next(&mut self, begun: Timestamp, now: Timestamp) {
@@ -346,6 +387,7 @@ impl JobMaster {
     pub(super) fn interrupt_checkpoint(&mut self, now: Timestamp) {
         let Some(checkpoints) = &mut self.checkpoints else { return };
         checkpoints.next_at = None;
+        checkpoints.last_taken = false;
         let open = |pending: &mut Pending| pending.step != Step::Committing;
         if let Some(pending) = checkpoints.pending.take_if(open) {
             let message = format!("checkpoint {} was given up: a task failed", pending.barrier.checkpoint);
@@ -364,7 +406,7 @@ impl JobMaster {
         tracing::warn!(
             damaged = damaged.manifest,
             older = older.manifest,
-            "a checkpoint is damaged; going on from the one before"
+            "a checkpoint is damaged; going on from the one before: what was made visible since then is written once more"
         );
         checkpoints.restored = Some(older.manifest.clone());
         true
@@ -427,4 +469,17 @@ fn abandon(checkpoints: &mut Checkpoints, pending: &Pending, message: &str, now:
     if let Some(trigger) = &pending.trigger {
         checkpoints.set_outcome(trigger, SavepointStatus::Failed(message.to_owned()));
     }
+}
+
+/// What each sink has prepared.
+fn outputs<'a>(
+    execution: &'a ExecutionGraph,
+    snapshots: &'a BTreeMap<SubtaskId, SubtaskSnapshot>,
+) -> impl Iterator<Item = SinkOutput> + 'a {
+    execution.vertices.iter().filter_map(|vertex| {
+        let VertexOutput::Sink(sink) = &*vertex.output else { return None };
+        let own = snapshots.iter().filter(|(id, _)| id.vertex == vertex.id);
+        let committables = own.flat_map(|(_, snapshot)| snapshot.committables.clone()).collect();
+        Some(SinkOutput { sink: sink.clone(), committables })
+    })
 }

@@ -124,6 +124,10 @@ pub struct Checkpoints {
     pub last: BTreeMap<SubtaskId, SubtaskSnapshot>,
     /// Savepoints that wait for their turn.
     pub orders: VecDeque<SavepointOrder>,
+    /// Whether what sinks have staged stays when the job fails: a checkpoint that stays too could not make it visible.
+    pub keeps_staged: bool,
+    /// Whether the job's last one, behind which nothing comes, was taken.
+    pub last_taken: bool,
     /// How many in a row have failed.
     pub failed_in_row: u32,
     records: VecDeque<CheckpointRecord>,
@@ -173,6 +177,8 @@ impl Checkpoints {
             completed: VecDeque::new(),
             last: BTreeMap::new(),
             orders: VecDeque::new(),
+            keeps_staged: false,
+            last_taken: false,
             failed_in_row: 0,
             records: VecDeque::new(),
             outcomes: BTreeMap::new(),

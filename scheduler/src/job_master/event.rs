@@ -6,7 +6,7 @@ use thalweg_graph::{
     Attempt, CheckpointId, Failure, JobStatus, TaskDescriptor, TaskMetrics, WorkerId,
     checkpoint::{Barrier, CompletedCheckpoint, Manifest, SubtaskSnapshot},
     exchange::ResultPartitionId,
-    table::{Committable, SinkDescriptor},
+    table::SinkOutput,
 };
 use thalweg_rpc::{RunningTask, TaskUpdate};
 
@@ -88,6 +88,8 @@ pub enum Event {
         /// How it went.
         outcome: Result<(), Failure>,
     },
+    /// What the checkpoint that the job begins with has left to be made visible is visible, or cannot be made so.
+    OutputRecovered(Result<(), Failure>),
     /// Somebody wants a savepoint.
     Savepoint(SavepointOrder),
     /// Time has passed.
@@ -167,6 +169,13 @@ pub enum Action {
         /// What was prepared.
         sinks: Vec<SinkOutput>,
     },
+    /// The job begins with this checkpoint of another one: make visible what that may have left; answered by `OutputRecovered`.
+    RecoverOutput {
+        /// The manifest, or its folder, as a URL.
+        manifest: String,
+        /// This job's sinks.
+        sinks: Vec<SinkOutput>,
+    },
     /// A checkpoint is not kept any more.
     RemoveCheckpoint {
         /// Its manifest.
@@ -192,13 +201,4 @@ pub enum Action {
         /// Workers that may keep something of it.
         workers: BTreeSet<WorkerId>,
     },
-}
-
-/// What one sink's finished attempts have staged.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SinkOutput {
-    /// The sink.
-    pub sink: Box<SinkDescriptor>,
-    /// In order of subtask; empty when the output is withdrawn.
-    pub committables: Vec<Committable>,
 }

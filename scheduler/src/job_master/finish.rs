@@ -2,9 +2,10 @@
 
 use thalweg_graph::{
     Attempt, Failure, FailureKind, JobStatus, TaskState, VertexId, VertexOutput, exchange::ResultPartitionId,
+    table::SinkOutput,
 };
 
-use super::{Action, JobMaster, RegionId, STOP_TIMEOUT, SinkOutput, Stage, region::Phase};
+use super::{Action, JobMaster, RegionId, STOP_TIMEOUT, Stage, checkpoints::Checkpoints, region::Phase};
 use crate::clock::Timestamp;
 
 impl JobMaster {
@@ -17,6 +18,9 @@ impl JobMaster {
         if self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.pending.is_some()) {
             return;
         }
+        if self.begin_last_checkpoint(now) {
+            return;
+        }
         // A consumer that has seen enough leaves producers behind that nobody reads.
         self.stop_everything();
         let sinks = self.sinks(true);
@@ -27,7 +31,7 @@ impl JobMaster {
         self.actions.push(Action::Commit(sinks));
     }
 
-    fn sinks(&self, with_committables: bool) -> Vec<SinkOutput> {
+    pub(super) fn sinks(&self, with_committables: bool) -> Vec<SinkOutput> {
         let outputs = self.execution.vertices.iter().filter_map(|vertex| match &*vertex.output {
             VertexOutput::Sink(sink) => Some((vertex, sink)),
             VertexOutput::Edges | VertexOutput::Result => None,
@@ -138,6 +142,10 @@ impl JobMaster {
 
     /// Goes on with the job's end once no task is left or the time for that is over.
     pub(super) fn end_if_stopped(&mut self, now: Timestamp) {
+        // What is being made visible must not be withdrawn meanwhile.
+        if self.checkpoints.as_ref().is_some_and(Checkpoints::is_committing) {
+            return;
+        }
         match self.stage {
             Stage::Draining { until } if self.strays.is_empty() || until <= now => {
                 self.end(JobStatus::Finished, now);
@@ -147,8 +155,9 @@ impl JobMaster {
                 // What was never deployed has staged nothing.
                 let deployed = self.execution.vertices.iter().flat_map(|vertex| &vertex.subtasks);
                 let never_ran = deployed.into_iter().all(|task| task.attempt == 0 && task.slot.is_none());
+                let stays = self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.keeps_staged);
                 self.stage = Stage::Aborting;
-                match never_ran || sinks.is_empty() {
+                match never_ran || stays || sinks.is_empty() {
                     true => self.aborted(now),
                     false => self.actions.push(Action::Abort(sinks)),
                 }

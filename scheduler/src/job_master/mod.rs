@@ -28,7 +28,7 @@ use thalweg_rpc::TaskUpdate;
 
 pub use self::{
     checkpoints::SavepointOrder,
-    event::{Action, Event, SinkOutput},
+    event::{Action, Event},
     execution_graph::ExecutionGraph,
     region::break_cycles,
 };
@@ -157,7 +157,8 @@ impl JobMaster {
     /// Takes an event in and says what must be done.
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         match event {
-            Event::Start => self.regions.ids().for_each(|region| self.request_if_ready(region)),
+            Event::Start => self.start(),
+            Event::OutputRecovered(outcome) => self.output_recovered(outcome, now),
             Event::SlotsGranted { region, slots } => self.slots_granted(region, slots, now),
             Event::SlotsRefused { region, reason } => self.slots_refused(region, reason, now),
             Event::Task { worker, attempt, update } => self.task_changed(&worker, attempt, update, now),
@@ -213,6 +214,10 @@ impl JobMaster {
             self.status = status;
             self.status_times.insert(status, now);
         }
+    }
+
+    fn request_ready(&mut self) {
+        self.regions.ids().for_each(|region| self.request_if_ready(region));
     }
 
     /// Asks for a region's slots if all that it reads over blocking edges is there.

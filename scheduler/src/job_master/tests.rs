@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use thalweg_graph::{
     FailureKind, TaskDescriptor,
     exchange::{ExchangeKind::*, ResultPartitionId},
-    table::Committable,
+    table::{Committable, SinkOutput},
 };
 use thalweg_rpc::RunningTask;
 
@@ -96,6 +96,7 @@ impl World {
             | Action::NotifyCheckpoint { .. }
             | Action::StoreCheckpoint { .. }
             | Action::CompleteCheckpoint { .. }
+            | Action::RecoverOutput { .. }
             | Action::RemoveCheckpoint { .. }
             | Action::RemoveCheckpoints { .. } => panic!("a batch has no checkpoints: {action:?}"),
             Action::Commit(sinks) => {

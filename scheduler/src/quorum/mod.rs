@@ -12,9 +12,10 @@ use std::{
 
 use thalweg_graph::{
     CheckpointId, Failure, JobGraph, JobId, JobStatus, Term, checkpoint::CompletedCheckpoint,
+    table::SinkOutput,
 };
 
-use crate::{clock::Timestamp, job_master::SinkOutput, view::JobEnd};
+use crate::{clock::Timestamp, view::JobEnd};
 
 /// A change of the replicated state.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
+use thalweg_graph::options;
 
 use super::{Api, error::ApiError};
 
@@ -41,7 +42,5 @@ pub async fn job_manager_config(State(api): State<Api>) -> Json<Value> {
 
 /// Secrets stay where they are.
 fn shown<'a>(key: &str, value: &'a str) -> &'a str {
-    let key = key.to_ascii_lowercase();
-    let secret = ["password", "secret", "token", "apikey", "api-key", "credential"];
-    if secret.iter().any(|word| key.contains(word)) { "******" } else { value }
+    if options::is_secret(key) { "******" } else { value }
 }

@@ -127,14 +127,18 @@ impl SnapshotStore {
                 }
                 let whole = file::decode(stored, self.read(stored).await?)?;
                 let chunk = whole.restricted(groups)?;
-                // What is whole is stored already, for the checkpoints to come too.
-                if chunk.id() == whole.id() {
+                // What is whole is stored already, for the checkpoints to come too; unless its file belongs to somebody else.
+                if chunk.id() == whole.id() && self.owns(&stored.file) {
                     self.stored.insert(chunk.id(), stored.clone());
                 }
                 state.chunks.push(chunk);
             }
         }
         Ok(restored)
+    }
+
+    fn owns(&self, file: &str) -> bool {
+        file.strip_prefix(self.folder.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
     }
 
     async fn read(&self, stored: &StoredChunk) -> Result<Bytes, Error> {

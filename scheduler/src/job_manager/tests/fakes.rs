@@ -1,6 +1,6 @@
 //! A planner of four words, a committer that takes notes, workers that do what a test says over the sessions that real ones use.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -61,8 +61,8 @@ pub(super) struct Notes {
     pub(super) failures: Mutex<Vec<FailureKind>>,
     pub(super) committed: Mutex<Vec<(JobId, usize)>>,
     pub(super) aborted: Mutex<Vec<JobId>>,
-    /// Where manifests were written and not removed.
-    pub(super) manifests: Mutex<Vec<String>>,
+    /// Manifests that were written and not removed, by URL.
+    pub(super) manifests: Mutex<BTreeMap<String, Manifest>>,
 }
 
 #[async_trait]
@@ -93,18 +93,23 @@ impl Committer for Notes {
 
 #[async_trait]
 impl CheckpointStorage for Notes {
-    async fn write(&self, url: &str, _: &Manifest) -> Result<(), Failure> {
-        self.manifests.lock().push(url.to_owned());
+    async fn write(&self, url: &str, manifest: &Manifest) -> Result<(), Failure> {
+        self.manifests.lock().insert(url.to_owned(), manifest.clone());
         Ok(())
     }
 
+    async fn read(&self, url: &str) -> Result<Manifest, Failure> {
+        let found = self.manifests.lock().get(url).cloned();
+        found.ok_or_else(|| Failure::new(FailureKind::Io, format!("there is no `{url}`")))
+    }
+
     async fn remove(&self, manifest: &str, _: &[String]) -> Result<(), Failure> {
-        self.manifests.lock().retain(|kept| kept != manifest);
+        self.manifests.lock().remove(manifest);
         Ok(())
     }
 
     async fn remove_folder(&self, folder: &str) -> Result<(), Failure> {
-        self.manifests.lock().retain(|kept| !kept.starts_with(folder));
+        self.manifests.lock().retain(|kept, _| !kept.starts_with(folder));
         Ok(())
     }
 }
