@@ -20,6 +20,7 @@ mod list;
 mod run;
 mod savepoint;
 mod sql;
+mod transactions;
 mod worker;
 
 /// SQL on batch and stream data: the shell, the cluster's processes, and what submits and watches jobs.
@@ -45,6 +46,7 @@ enum Command {
     Stop(savepoint::StopArgs),
     Savepoint(savepoint::SavepointArgs),
     Checkpoint(savepoint::CheckpointArgs),
+    Transactions(transactions::Args),
 }
 
 impl Cli {
@@ -78,6 +80,7 @@ impl Cli {
             Command::Worker(args) => runtime.block_on(worker::run(args)),
             Command::Stop(args) => runtime.block_on(savepoint::stop(args)),
             Command::Savepoint(args) => runtime.block_on(savepoint::savepoint(args)),
+            Command::Transactions(args) => runtime.block_on(transactions::run(args)),
             Command::Checkpoint(args) => runtime.block_on(savepoint::checkpoint(args)),
         }
     }

@@ -28,7 +28,7 @@ pub async fn open(
     let not_null = NotNullColumns::of(&sink.table, &schema);
     let writer: Box<dyn SinkWriter> = match sink.table.connector() {
         "print" => Box::new(Print::new(options, partition)),
-        "blackhole" => Box::new(Blackhole),
+        "blackhole" => Box::new(Blackhole::new(options)),
         "filesystem" => {
             let target = Target::of(connectors.file_systems(), sink, &schema)?;
             let pool = &connectors.runtime_env().memory_pool;

@@ -28,14 +28,18 @@ pub struct Client {
 impl Client {
     /// Connects; brokers that do not answer are tried again for as long as the table's settings say.
     pub async fn connect(options: &KafkaOptions) -> Result<Self> {
-        let (servers, properties) = (&options.servers, &options.properties);
+        Self::connect_to(&options.servers, &options.properties).await
+    }
+
+    /// The same for those who have no table.
+    pub async fn connect_to(servers: &str, properties: &Properties) -> Result<Self> {
         let patience = properties.patience();
         let started = Instant::now();
         loop {
             let connecting = properties.connection(servers)?.connect();
             let error = match tokio::time::timeout(patience, connecting).await {
                 Ok(Ok(kafka)) => {
-                    return Ok(Self { kafka, properties: properties.clone(), servers: servers.clone() });
+                    return Ok(Self { kafka, properties: properties.clone(), servers: servers.to_owned() });
                 }
                 Ok(Err(error)) => error,
                 Err(_) => KrafkaError::timeout("connect"),
@@ -45,7 +49,11 @@ impl Client {
             }
             if started.elapsed() + RETRY_PAUSE >= patience {
                 let seconds = patience.as_secs();
-                return Err(Error::NoBroker { servers: servers.clone(), seconds, source: Box::new(error) });
+                return Err(Error::NoBroker {
+                    servers: servers.to_owned(),
+                    seconds,
+                    source: Box::new(error),
+                });
             }
             sleep(RETRY_PAUSE).await;
         }

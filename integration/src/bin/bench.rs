@@ -15,6 +15,7 @@ use thalweg_integration::{
         self,
         engine::{Engine, Workload},
         report::Report,
+        window_latency::WindowLatency,
     },
     drill::{self, Drill},
     exactly_once::{self, ExactlyOnceDrill, Fault},
@@ -101,6 +102,29 @@ enum Command {
         /// A folder for checkpoints, as a URL
         #[arg(long)]
         checkpoints: Option<String>,
+    },
+    /// From a window's end to its result in Kafka, without and with checkpoints
+    WindowLatency {
+        /// Records a second
+        #[arg(long, default_value_t = 100_000)]
+        rate: u64,
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
+    /// Checkpoints of a job whose sink is too slow
+    Backpressure {
+        /// How many times
+        #[arg(long, default_value_t = 20)]
+        slower: u64,
+    },
+    /// From `kill -9` of a worker until a stream is as fast as before
+    Recovery {
+        /// State that the job has by then
+        #[arg(long, default_value_t = 1024)]
+        state_mb: u64,
+        /// Keys that make it
+        #[arg(long, default_value_t = 20_000_000)]
+        keys: u64,
     },
     /// Kills, stops and tears apart workers, the JobManager, Kafka and their connections while jobs go from Kafka to Kafka and files
     ExactlyOnce {
@@ -251,6 +275,17 @@ async fn on_cluster(command: Command) -> Result<Report> {
             let drill = StreamDrill { rows, jobs, kills, seed, checkpoints };
             let config = ClusterConfig::new(binary, stream_drill::WORKERS, stream_drill::SLOTS);
             stream_kill(config, drill).await
+        }
+        Command::WindowLatency { rate, seconds } => {
+            let workload = WindowLatency { rate, seconds };
+            bench::window_latency::run(ClusterConfig::new(binary, 1, 2), workload).await
+        }
+        Command::Backpressure { slower } => {
+            bench::backpressure::run(ClusterConfig::new(binary, 1, 2), slower).await
+        }
+        Command::Recovery { state_mb, keys } => {
+            bench::recovery::run(ClusterConfig::new(binary, bench::recovery::WORKERS, 1), state_mb, keys)
+                .await
         }
         Command::ExactlyOnce { records, faults, faults_per_job, seed } => {
             let seed = seed.unwrap_or_else(rand::random);

@@ -66,19 +66,24 @@ pub async fn abort(_job: JobId, sink: &SinkDescriptor) -> Result<()> {
     if options.guarantee != Guarantee::ExactlyOnce {
         return Ok(());
     }
-    let client = Client::connect(&options).await?;
-    for (id, state) in list(&client).await? {
-        let is_own = ids::numbers(&options.transactional_id_prefix, &id).is_some();
-        if is_own && OPEN_STATES.contains(&state.as_str()) {
+    abort_open(&Client::connect(&options).await?, &options.transactional_id_prefix).await.map(|_| ())
+}
+
+/// Aborts the open transactions whose ids have this prefix; says which they were.
+pub async fn abort_open(client: &Client, prefix: &str) -> Result<Vec<String>> {
+    let mut aborted = Vec::new();
+    for (id, state) in list(client).await? {
+        if ids::numbers(prefix, &id).is_some() && OPEN_STATES.contains(&state.as_str()) {
             // Whoever takes the id aborts what is open under it.
             let builder = client.properties.producer(&client.kafka);
             let builder = builder.transaction_timeout(client.properties.transaction_timeout());
             let taken = builder.build_transactional(&id).await;
             let taken = taken.map_err(|error| failed("abort transaction", &id, error))?;
             taken.close().await.map_err(|error| failed("abort transaction", &id, error))?;
+            aborted.push(id);
         }
     }
-    Ok(())
+    Ok(aborted)
 }
 
 async fn commit_one(client: &Client, transaction: &Transaction) -> Result<()> {

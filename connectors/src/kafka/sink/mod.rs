@@ -13,9 +13,11 @@ mod plain;
 mod transactions;
 mod transactional;
 mod commit;
+mod open_transactions;
 mod target;
 
 pub use self::{
     commit::{abort, commit},
+    open_transactions::{OpenTransaction, Operator},
     target::{open, validate},
 };
