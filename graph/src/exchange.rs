@@ -28,6 +28,8 @@ pub enum Partitioning {
         /// How many key groups there are.
         groups: u16,
     },
+    /// Each subtask's rows to the consumer's subtask of the same number: there are as many.
+    Forward,
     /// Whole batches in turn.
     RoundRobin,
     /// Everything to the one consumer subtask.
@@ -41,6 +43,7 @@ impl Partitioning {
     pub fn ship_strategy(&self) -> &'static str {
         match self {
             Partitioning::Hash { .. } | Partitioning::KeyGroups { .. } => "HASH",
+            Partitioning::Forward => "FORWARD",
             Partitioning::RoundRobin => "REBALANCE",
             Partitioning::Single => "GLOBAL",
             Partitioning::Broadcast => "BROADCAST",

@@ -117,6 +117,7 @@ fn send(
             exchanges.insert((edge.id, producer, 0), batches.to_vec());
             return Ok(());
         }
+        Partitioning::Forward => panic!("a batch forwards nothing"),
         Partitioning::RoundRobin => BatchPartitioner::new_round_robin_partitioner(
             consumers as usize,
             Time::new(),

@@ -39,23 +39,25 @@ pub enum Partitioner {
         /// The number of lanes.
         lanes: usize,
     },
-    /// Everything to lane 0.
-    One,
+    /// Everything to one lane.
+    One(usize),
 }
 
 impl Partitioner {
-    /// The partitioner of an edge for rows of `schema`. `start` shifts the turn of a round robin, so that not every producer begins
-    /// with the same consumer.
+    /// The partitioner of an edge for rows of `schema`, in the producer's `subtask`. `start` shifts the turn of a round robin, so that
+    /// not every producer begins with the same consumer.
     pub fn new(
         partitioning: &Partitioning,
         subpartitions: usize,
+        subtask: usize,
         start: usize,
         schema: &SchemaRef,
         context: &TaskContext,
     ) -> Result<Self> {
         Ok(match partitioning {
-            Partitioning::Single | Partitioning::Broadcast => Partitioner::One,
-            _ if subpartitions == 1 => Partitioner::One,
+            Partitioning::Single | Partitioning::Broadcast => Partitioner::One(0),
+            _ if subpartitions == 1 => Partitioner::One(0),
+            Partitioning::Forward => Partitioner::One(subtask % subpartitions),
             Partitioning::RoundRobin => {
                 Partitioner::RoundRobin { next: start % subpartitions, lanes: subpartitions }
             }
@@ -75,7 +77,7 @@ impl Partitioner {
     /// The parts of a batch with their lanes.
     pub fn deal(&mut self, batch: RecordBatch) -> Result<Vec<(usize, RecordBatch)>> {
         match self {
-            Partitioner::One => Ok(vec![(0, batch)]),
+            Partitioner::One(lane) => Ok(vec![(*lane, batch)]),
             Partitioner::RoundRobin { next, lanes } => {
                 let lane = *next;
                 *next = (lane + 1) % *lanes;
@@ -151,13 +153,13 @@ mod tests {
     fn by_key(schema: &SchemaRef, lanes: usize) -> Partitioner {
         let key = codec::encode_expr(&col("key", schema).unwrap()).unwrap();
         let hash = Partitioning::Hash { expressions: vec![key], display: "key@0".to_owned() };
-        Partitioner::new(&hash, lanes, 0, schema, &TaskContext::default()).unwrap()
+        Partitioner::new(&hash, lanes, 0, 0, schema, &TaskContext::default()).unwrap()
     }
 
     fn by_key_group(schema: &SchemaRef, lanes: usize) -> Partitioner {
         let expressions = vec![codec::encode_expr(&col("key", schema).unwrap()).unwrap()];
         let groups = Partitioning::KeyGroups { expressions, display: "key@0".to_owned(), groups: 128 };
-        Partitioner::new(&groups, lanes, 0, schema, &TaskContext::default()).unwrap()
+        Partitioner::new(&groups, lanes, 0, 0, schema, &TaskContext::default()).unwrap()
     }
 
     proptest! {
@@ -192,7 +194,8 @@ mod tests {
         let lanes = |start| {
             let schema = batch.schema();
             let context = TaskContext::default();
-            let mut turn = Partitioner::new(&Partitioning::RoundRobin, 3, start, &schema, &context).unwrap();
+            let mut turn =
+                Partitioner::new(&Partitioning::RoundRobin, 3, 0, start, &schema, &context).unwrap();
             [0; 4].map(|_| turn.deal(batch.clone()).unwrap()[0].0)
         };
         assert_eq!(lanes(0), [0, 1, 2, 0]);

@@ -91,12 +91,15 @@ impl ResultPartition {
         let subpartitions = (*subpartitions).max(1) as usize;
         let lanes = match partitioning {
             Partitioning::Single | Partitioning::Broadcast => 1,
-            Partitioning::Hash { .. } | Partitioning::KeyGroups { .. } | Partitioning::RoundRobin => {
-                subpartitions
-            }
+            Partitioning::Hash { .. }
+            | Partitioning::KeyGroups { .. }
+            | Partitioning::Forward
+            | Partitioning::RoundRobin => subpartitions,
         };
-        let start = id.producer.subtask.index as usize + self.writers.fetch_add(1, Relaxed);
-        let partitioner = Partitioner::new(partitioning, subpartitions, start, &self.schema, context)?;
+        let subtask = id.producer.subtask.index as usize;
+        let start = subtask + self.writers.fetch_add(1, Relaxed);
+        let partitioner =
+            Partitioner::new(partitioning, subpartitions, subtask, start, &self.schema, context)?;
         Ok(PartitionWriter {
             partition: Arc::clone(self),
             partitioner,

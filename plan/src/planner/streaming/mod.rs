@@ -12,6 +12,7 @@ mod optimize;
 mod over;
 mod result;
 mod session;
+mod shared;
 mod stream;
 mod timed_join;
 mod top_n;
@@ -26,6 +27,7 @@ use thalweg_graph::{
 };
 
 use self::{
+    shared::Shared,
     stream::Stream,
     translate::Translation,
     vertex::{StreamVertex, Uids, VertexHead},
@@ -49,13 +51,21 @@ pub(super) async fn plan(
     key_groups: u16,
 ) -> Result<(Vec<JobVertex>, Vec<JobEdge>), SqlError> {
     let mut draft = Draft::default();
-    for root in roots {
-        let plan = optimize::optimized(&root.plan, state)?;
-        let mut translation =
-            Translation { state, parallelism, key_groups, connectors: dealer.connectors, draft: &mut draft };
+    let plans = roots.iter().map(|root| optimize::optimized(&root.plan, state));
+    let plans = plans.collect::<Result<Vec<_>, _>>()?;
+    let mut shared = Shared::among(&plans, state).await?;
+    for (root, plan) in roots.iter().zip(&plans) {
+        let mut translation = Translation {
+            state,
+            parallelism,
+            key_groups,
+            connectors: dealer.connectors,
+            shared: &mut shared,
+            draft: &mut draft,
+        };
         match &root.output {
             RootOutput::Sink(sink) => {
-                let stream = translation.root(&plan).await?;
+                let stream = translation.root(plan).await?;
                 if sink.overwrite {
                     return Err(translate::overwrite(sink));
                 }
@@ -64,11 +74,12 @@ pub(super) async fn plan(
                 draft.vertices[stream.vertex].output = VertexOutput::Sink(sink.clone());
             }
             RootOutput::Result(_) => {
-                let stream = translation.result(&plan).await?;
+                let stream = translation.result(plan).await?;
                 draft.vertices[stream.vertex].output = VertexOutput::Result;
             }
         }
     }
+    let draft = draft.without_forwards();
     let mut vertices = Vec::with_capacity(draft.vertices.len());
     let mut uids = Uids::default();
     for (position, vertex) in draft.vertices.iter().enumerate() {

@@ -19,6 +19,7 @@ use crate::{
 pub(super) type QualifiedField = (Option<TableReference>, FieldRef);
 
 /// What a part of the plan puts out.
+#[derive(Clone)]
 pub(super) struct Stream {
     /// The vertex that makes it.
     pub vertex: usize,

@@ -24,6 +24,7 @@ use thalweg_graph::{
 
 use super::{
     Draft,
+    shared::Shared,
     stream::{
         PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of, unaliased,
     },
@@ -59,6 +60,8 @@ pub(super) struct Translation<'a> {
     pub key_groups: u16,
     /// What tables are.
     pub connectors: &'a dyn Connectors,
+    /// What stands in the job more than once.
+    pub shared: &'a mut Shared,
     /// What has come about so far.
     pub draft: &'a mut Draft,
 }
@@ -71,6 +74,20 @@ impl Translation<'_> {
     }
 
     pub(super) fn node<'b>(&'b mut self, plan: &'b LogicalPlan) -> BoxFuture<'b, Result<Stream, SqlError>> {
+        Box::pin(async move {
+            let Some(class) = self.shared.class(plan) else { return self.translated(plan).await };
+            if self.shared.made(class).is_none() {
+                let stream = self.translated(plan).await?;
+                self.shared.keep(class, stream);
+            }
+            match self.shared.made(class) {
+                Some(stream) => self.draft.forward(stream),
+                None => Err(internal("a shared part of the plan is lost")),
+            }
+        })
+    }
+
+    fn translated<'b>(&'b mut self, plan: &'b LogicalPlan) -> BoxFuture<'b, Result<Stream, SqlError>> {
         Box::pin(async move {
             match plan {
                 LogicalPlan::TableScan(_) | LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
@@ -115,8 +132,14 @@ impl Translation<'_> {
 
     /// A scan, or rows that stand in the query.
     async fn source(&mut self, leaf: &LogicalPlan) -> Result<Stream, SqlError> {
-        let plan = self.state.query_planner().create_physical_plan(leaf, self.state).await;
-        let plan = spread(plan.map_err(error::from_datafusion)?, self.parallelism, self.state)?;
+        let plan = match self.shared.scan(leaf) {
+            Some(plan) => plan,
+            None => {
+                let plan = self.state.query_planner().create_physical_plan(leaf, self.state).await;
+                plan.map_err(error::from_datafusion)?
+            }
+        };
+        let plan = spread(plan, self.parallelism, self.state)?;
         let updating = self.is_changelog(&plan)?;
         let vertex = self.draft.vertices.len();
         self.draft.vertices.push(StreamVertex {

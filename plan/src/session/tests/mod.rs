@@ -6,6 +6,7 @@ mod insert;
 mod mistake;
 mod mode;
 mod query;
+mod shared_parts;
 
 use arrow::{
     datatypes::{Schema, SchemaRef},
