@@ -52,6 +52,9 @@ pub trait Jobs: Send + Sync {
     /// Waits until a query's rows are complete, and reads them.
     async fn result(&self, job: JobId) -> Result<Rows>;
 
+    /// Reads the rows of a query without an end as they come, which may take any time. Whoever drops them ends the query.
+    async fn live_result(&self, job: JobId) -> Result<Rows>;
+
     /// Asks a job to cancel; returns when it is asked.
     async fn cancel(&self, job: JobId) -> Result<()>;
 }

@@ -136,17 +136,28 @@ impl Client {
         for statement in Session::parse(script)? {
             match self.execute(&statement).await? {
                 Execution::Listing { batches, .. } => rows = batches,
-                Execution::Job { job, is_query } => {
-                    self.wait(job).await?;
-                    if is_query {
-                        rows = self.rows(job).await?.collect().await?;
-                    }
-                }
+                Execution::Job { job, is_query: true } => rows = self.all_rows(job).await?,
+                Execution::Job { job, is_query: false } => self.wait(job).await?,
                 Execution::Quit => break,
                 Execution::Done(_) | Execution::Clear | Execution::Help(_) => {}
             }
         }
         Ok(rows)
+    }
+
+    /// Waits until a query has finished, and reads its rows: those that change with their weights in a last column.
+    async fn all_rows(&self, job: JobId) -> Result<Vec<RecordBatch>> {
+        let mut progress = self.jobs().watch(job).await?;
+        while let Some(now) = progress.next().await {
+            if now?.has_live_result {
+                // It goes on only while it is read.
+                let rows = async { self.jobs().live_result(job).await?.collect().await }.await;
+                self.wait(job).await?;
+                return rows;
+            }
+        }
+        self.wait(job).await?;
+        self.rows(job).await?.collect().await
     }
 
     /// Waits until a job has finished; fails if it came to another end.

@@ -143,6 +143,10 @@ impl Jobs for Dispatched {
         Rows::open(self.0.result(job).await?).await
     }
 
+    async fn live_result(&self, job: JobId) -> Result<Rows> {
+        self.result(job).await
+    }
+
     async fn cancel(&self, job: JobId) -> Result<()> {
         Ok(self.0.cancel(job).await?)
     }

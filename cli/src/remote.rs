@@ -155,6 +155,10 @@ impl Jobs for SessionJobs {
         self.rest.result(job).await
     }
 
+    async fn live_result(&self, job: JobId) -> Result<Rows> {
+        self.rest.live_result(job).await
+    }
+
     async fn cancel(&self, job: JobId) -> Result<()> {
         self.rest.cancel(job).await
     }
@@ -179,6 +183,7 @@ mod tests {
             waiting: None,
             failure: Some(failure),
             restarts: 0,
+            has_live_result: false,
             vertices: Vec::new(),
         };
         let moved = place.moved_progress(Arc::new(progress));

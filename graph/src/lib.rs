@@ -3,6 +3,7 @@
 //! Every other crate uses these types; this one uses none of them. It does no I/O, knows no clock and does not know
 //! DataFusion (a fragment's plan travels inside as bytes), so that the control plane compiles and runs without it.
 
+pub mod change_kind;
 pub mod id;
 pub mod failure;
 pub mod table;

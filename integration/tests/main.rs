@@ -12,6 +12,7 @@ mod hdfs;
 mod kafka;
 mod kill;
 mod layout;
+mod live;
 mod memory;
 mod nexmark;
 mod rest;

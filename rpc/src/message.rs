@@ -79,7 +79,7 @@ pub enum ToLeader {
     ResultChunk {
         /// Which attempt.
         attempt: Attempt,
-        /// At most 256 KiB.
+        /// At most 256 KiB; of a live result what there was when its buffer was full or its time was over.
         bytes: Bytes,
     },
     /// The worker stops by itself; its tasks are over.
@@ -113,6 +113,9 @@ pub enum TaskUpdate {
     /// It was cancelled as asked.
     Canceled,
 }
+
+/// Chunks of a live result that a worker may send before it hears that any was taken: what waits at the JobManager is bounded.
+pub const LIVE_CHUNKS_MAX: usize = 16;
 
 /// From the leading JobManager to a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -155,6 +158,13 @@ pub enum ToWorker {
         attempts: Vec<Attempt>,
         /// The barrier.
         barrier: Barrier,
+    },
+    /// The reader of a live result has taken chunks: as many more may be sent.
+    ResultTaken {
+        /// Which attempt sends it.
+        attempt: Attempt,
+        /// How many.
+        chunks: u32,
     },
     /// A checkpoint is complete: what comes before it will never be asked for again.
     CheckpointCompleted {

@@ -93,6 +93,8 @@ pub struct JobDetails {
     pub plan: Arc<serde_json::Value>,
     /// Its options.
     pub options: Arc<Options>,
+    /// Whether its rows are read as they come.
+    pub has_live_result: bool,
     /// The columns of its result, for a query.
     pub result_columns: Option<Arc<[Column]>>,
     /// The newest of its checkpoints and savepoints, oldest first.
@@ -187,6 +189,9 @@ pub struct JobProgress {
     pub failure: Option<Failure>,
     /// How often some part of it was restarted.
     pub restarts: u32,
+    /// Whether its rows are to be read as they come, not when it has ended.
+    #[serde(default)]
+    pub has_live_result: bool,
     /// Its vertices, producers first.
     pub vertices: Vec<VertexProgress>,
 }

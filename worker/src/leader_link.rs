@@ -205,6 +205,7 @@ async fn carry_out(
                 tasks.checkpoint(&attempts, &barrier);
             }
         }
+        ToWorker::ResultTaken { attempt, chunks } => tasks.result_taken(attempt, chunks),
         ToWorker::CheckpointCompleted { term, attempts, checkpoint } => {
             if tasks.admits(term) {
                 tasks.checkpoint_completed(&attempts, checkpoint);

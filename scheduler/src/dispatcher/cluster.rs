@@ -52,6 +52,8 @@ pub enum Effect {
     RemoveCheckpoints(JobId, String),
     /// A query runs: rows will come.
     ExpectResult(JobId),
+    /// A query runs whose rows are read as they come.
+    ExpectLiveResult(JobId),
     /// An attempt's rows are the result.
     PublishResult(Attempt),
     /// An attempt's rows are void.
@@ -390,7 +392,9 @@ impl Cluster {
     fn run(&mut self, graph: Arc<JobGraph>, now: Timestamp) {
         let job = graph.job;
         let settings = job_master::Settings::read(&graph.options).expect("checked before it was proposed");
-        if graph.result_columns.is_some() {
+        if graph.has_live_result() {
+            self.effects.push(Effect::ExpectLiveResult(job));
+        } else if graph.result_columns.is_some() {
             self.effects.push(Effect::ExpectResult(job));
         }
         self.masters.insert(job, JobMaster::new(graph, JobEpoch::default(), settings, now));

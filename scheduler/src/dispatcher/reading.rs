@@ -74,6 +74,7 @@ impl Cluster {
             plan: Arc::default(),
             options: graph.map(|graph| Arc::new(graph.options.clone())).unwrap_or_default(),
             checkpoints: master.map(JobMaster::checkpoint_records).unwrap_or_default(),
+            has_live_result: graph.is_some_and(|graph| graph.has_live_result()),
             result_columns: graph.and_then(|graph| graph.result_columns.clone()).map(Arc::from),
         })
     }
@@ -141,6 +142,7 @@ impl Cluster {
             waiting: self.waiting(job, record),
             failure: self.failure(job, record),
             restarts: master.map_or(0, JobMaster::restarts),
+            has_live_result: execution.is_some_and(|execution| execution.graph.has_live_result()),
             vertices: ids.collect(),
         })
     }
@@ -198,6 +200,7 @@ fn archived_progress(details: &JobDetails) -> JobProgress {
         waiting: None,
         failure: details.failure.clone(),
         restarts: details.restarts,
+        has_live_result: details.has_live_result,
         vertices: vertices.collect(),
     }
 }

@@ -22,7 +22,7 @@ use std::{
 
 use thalweg_graph::{
     Attempt, Failure, JobEpoch, JobGraph, JobStatus, Options, RuntimeMode, SubtaskId, TaskMetrics, TaskState,
-    VertexId, VertexOutput, WorkerId, checkpoint::SubtaskSnapshot, options,
+    VertexId, WorkerId, checkpoint::SubtaskSnapshot, options,
 };
 use thalweg_rpc::TaskUpdate;
 
@@ -129,7 +129,12 @@ impl JobMaster {
     /// A master for an accepted job: its graph is valid and without cycles of regions (see [`break_cycles`]).
     pub fn new(graph: Arc<JobGraph>, epoch: JobEpoch, settings: Settings, now: Timestamp) -> Self {
         let is_stream = graph.mode == RuntimeMode::Streaming;
-        let checkpoints = is_stream.then(|| Checkpoints::new(graph.job, settings.checkpoints.clone()));
+        let mut checkpoints = settings.checkpoints.clone();
+        if graph.has_live_result() {
+            // It does not go on after a failure.
+            checkpoints.interval = None;
+        }
+        let checkpoints = is_stream.then(|| Checkpoints::new(graph.job, checkpoints));
         Self {
             checkpoints,
             regions: Regions::of(&graph),
@@ -377,7 +382,7 @@ impl JobMaster {
 
     fn task_finished(&mut self, attempt: Attempt, now: Timestamp) {
         let vertex = attempt.subtask.vertex;
-        if matches!(*self.execution.vertices[vertex.index()].output, VertexOutput::Result) {
+        if self.execution.vertices[vertex.index()].output.is_result() {
             self.actions.push(Action::PublishResult(attempt));
         }
         let region = self.regions.of_subtask(attempt.subtask);

@@ -57,6 +57,11 @@ impl Chain {
         self.each(out, |operator, next| operator.before_barrier(next))
     }
 
+    /// Whether an operator wants no more rows.
+    pub fn is_over(&self) -> bool {
+        self.operators.iter().any(|operator| operator.is_over())
+    }
+
     /// When an operator wants to be woken next.
     pub fn wake_at_ms(&self) -> Option<i64> {
         self.operators.iter().filter_map(|operator| operator.wake_at_ms()).min()

@@ -55,6 +55,11 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// Whether nothing that may still come can change what it puts out: its input may as well have ended.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// When it wants to be woken next, in milliseconds since 1970: for what depends on the time of day.
     fn wake_at_ms(&self) -> Option<i64> {
         None

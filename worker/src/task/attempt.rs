@@ -17,8 +17,11 @@ use thalweg_graph::{
     table::Committable,
 };
 use thalweg_plan::rules::holds_build_sides;
-use thalweg_rpc::ToLeader;
-use tokio::{sync::mpsc, task::JoinSet};
+use thalweg_rpc::{LIVE_CHUNKS_MAX, ToLeader};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,7 +29,7 @@ use super::{
     ended::Ended,
     fragment::{self, RunPartition, Runnable},
     metrics, panic,
-    result_output::ResultOutput,
+    result_output::{Credit, ResultOutput},
     stream::{self, Work},
     stream_output::{LastOutput, StreamOutput},
     streaming::StreamingTask,
@@ -49,6 +52,8 @@ pub struct TaskAttempt {
     orders: OnceLock<SourceOrders>,
     /// What it leaves when it is over.
     last: Arc<OnceLock<SubtaskSnapshot>>,
+    /// Chunks of a live result that it may send.
+    credit: Arc<Semaphore>,
 }
 
 /// How many checkpoints a source may be behind.
@@ -133,7 +138,15 @@ impl TaskAttempt {
     pub fn new(descriptor: Arc<TaskDescriptor>) -> Self {
         let cancel = CancellationToken::new();
         let (counters, plan, orders, last) = Default::default();
-        Self { descriptor, cancel, counters, plan, orders, last }
+        let credit = Arc::new(Semaphore::new(LIVE_CHUNKS_MAX));
+        Self { descriptor, cancel, counters, plan, orders, last, credit }
+    }
+
+    /// The reader of its live result has taken chunks.
+    pub fn result_taken(&self, chunks: u32) {
+        // No more than were sent: a leader that says otherwise is not believed.
+        let room = LIVE_CHUNKS_MAX.saturating_sub(self.credit.available_permits());
+        self.credit.add_permits(room.min(chunks as usize));
     }
 
     /// Lets a barrier pass from its source. One that is several behind misses it, and the leader gives the checkpoint up.
@@ -199,6 +212,7 @@ impl TaskAttempt {
                 let session = environment.session.clone();
                 Some(Arc::new(ResultOutput::new(self.descriptor.attempt, session, &schema)?))
             }
+            VertexOutput::LiveResult => Some(Arc::new(self.live_result(&environment, &schema).await?)),
             VertexOutput::Sink(_) | VertexOutput::Edges => None,
         };
         running.await;
@@ -217,6 +231,19 @@ impl TaskAttempt {
                 .finish()?;
         }
         Ok(committables)
+    }
+
+    async fn live_result(
+        &self,
+        environment: &TaskEnvironment,
+        schema: &SchemaRef,
+    ) -> Result<ResultOutput, Ended> {
+        let (session, attempt) = (environment.session.clone(), self.descriptor.attempt);
+        let (chunks, counters) = (Arc::clone(&self.credit), Arc::clone(&self.counters));
+        tokio::select! {
+            output = ResultOutput::live(attempt, session, schema, Credit { chunks, counters }) => output,
+            () = self.cancel.cancelled() => Err(Ended::Canceled),
+        }
     }
 
     async fn build(&self, environment: &TaskEnvironment) -> Result<TaskWork, Ended> {
@@ -318,7 +345,9 @@ impl TaskAttempt {
                     sink::open(&environment.connectors, sink, Arc::clone(schema), *attempt, partition);
                 LastOutput::Sink(opening.await?)
             }
-            (VertexOutput::Result, Some(result)) => LastOutput::Result(Arc::clone(result)),
+            (VertexOutput::Result | VertexOutput::LiveResult, Some(result)) => {
+                LastOutput::Result(Arc::clone(result))
+            }
             _ => LastOutput::None,
         })
     }

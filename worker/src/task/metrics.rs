@@ -18,7 +18,7 @@ pub fn sample(counters: &TaskCounters, plan: Option<&Arc<dyn ExecutionPlan>>) ->
         bytes_out: counters.bytes_out.get(),
         bytes_spilled: 0,
         busy_ms: 0,
-        backpressured_ms: counters.backpressured_ns.get() / 1_000_000,
+        backpressured_ms: counters.backpressured.get().as_millis() as u64,
     };
     let mut operators_ns = 0;
     if let Some(plan) = plan {

@@ -65,6 +65,9 @@ impl StreamingTask {
         loop {
             // A source that never waits must let others run.
             tokio::task::consume_budget().await;
+            if self.chain.is_over() {
+                return self.finish(&mut out, output).await;
+            }
             held_since = output.holds_back().then(|| held_since.unwrap_or_else(time::Instant::now));
             let flush_at = held_since.map(|since| since + buffer_timeout);
             let wake_at = self.chain.wake_at_ms().map(instant_of);
