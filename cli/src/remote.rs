@@ -14,7 +14,7 @@ use thalweg_graph::{
     Failure, FailureKind, JobId, Options, SqlError, options, sql_error::Position, table::TablePath,
 };
 use thalweg_plan::{Outcome, Prepared, Session, Statement, Target};
-use thalweg_scheduler::JobProgress;
+use thalweg_scheduler::{JobProgress, view::VertexEventTime};
 
 use crate::{
     backend::{Backend, JobLine, Jobs, ProgressStream},
@@ -157,6 +157,10 @@ impl Jobs for SessionJobs {
 
     async fn live_result(&self, job: JobId) -> Result<Rows> {
         self.rest.live_result(job).await
+    }
+
+    async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>> {
+        self.rest.event_time(job).await
     }
 
     async fn cancel(&self, job: JobId) -> Result<()> {

@@ -23,7 +23,7 @@ pub use job_graph::{Fragment, JobEdge, JobGraph, JobVertex, RuntimeMode, VertexO
 pub use options::Options;
 pub use sql_error::SqlError;
 pub use status::{JobStatus, TaskState};
-pub use task::{TaskDescriptor, TaskMetrics};
+pub use task::{TaskDescriptor, TaskMetrics, TaskReport};
 
 /// Identifies the build of this binary. Fragments carry DataFusion's encoding, which is stable only within one build, so a
 /// worker refuses a graph whose build id differs from its own.

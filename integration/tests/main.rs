@@ -14,6 +14,7 @@ mod kill;
 mod layout;
 mod live;
 mod memory;
+mod metrics;
 mod nexmark;
 mod rest;
 mod savepoints;

@@ -16,7 +16,7 @@ use datafusion::{
 use parking_lot::Mutex;
 use thalweg_connectors::BuiltinConnectors;
 use thalweg_graph::{
-    Attempt, CheckpointId, Failure, FailureKind, JobEpoch, JobId, Options, TaskDescriptor, TaskMetrics,
+    Attempt, CheckpointId, Failure, FailureKind, JobEpoch, JobId, Options, TaskDescriptor, TaskReport,
     TaskState, Term, checkpoint::Barrier, exchange::ResultPartitionId,
 };
 use thalweg_plan::session_config;
@@ -232,6 +232,11 @@ impl TaskTable {
         self.running(attempts).for_each(|task| task.checkpoint(barrier.clone()));
     }
 
+    /// Tells a source how far it may go.
+    pub fn align_source(&self, attempt: Attempt, allowed_ms: i64) {
+        self.running(&[attempt]).for_each(|task| task.align(allowed_ms));
+    }
+
     /// Lets a task send more of its live result.
     pub fn result_taken(&self, attempt: Attempt, chunks: u32) {
         self.running(&[attempt]).for_each(|task| task.result_taken(chunks));
@@ -299,14 +304,14 @@ impl TaskTable {
         running
     }
 
-    /// The counters of what runs.
-    pub fn metrics(&self) -> Vec<(Attempt, TaskMetrics)> {
+    /// What all that runs says of itself.
+    pub fn reports(&self) -> Vec<TaskReport> {
         let running: Vec<Arc<TaskAttempt>> = {
             let state = self.state.lock();
             let known = state.jobs.values().flat_map(|job| job.attempts.values());
             known.filter_map(Known::task).cloned().collect()
         };
-        running.iter().map(|task| (task.descriptor.attempt, task.metrics())).collect()
+        running.iter().map(|task| task.report()).collect()
     }
 
     /// Bytes of the memory pool in use.

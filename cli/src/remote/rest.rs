@@ -13,6 +13,8 @@ use thalweg_graph::{
     sql_error::{Position, SqlErrorCode},
 };
 
+use thalweg_scheduler::view::VertexEventTime;
+
 use super::events;
 use crate::{
     backend::{JobLine, Jobs, ProgressStream},
@@ -226,6 +228,14 @@ impl Jobs for Rest {
 
     async fn live_result(&self, job: JobId) -> Result<Rows> {
         self.rows(&self.patient, job).await
+    }
+
+    async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>> {
+        #[derive(Deserialize)]
+        struct EventTime {
+            vertices: Vec<VertexEventTime>,
+        }
+        Ok(self.get::<EventTime>(&format!("/jobs/{job}/event-time")).await?.vertices)
     }
 
     async fn cancel(&self, job: JobId) -> Result<()> {

@@ -170,6 +170,7 @@ impl Driver {
             Request::Jobs(reply) => drop(reply.send(Ok(self.cluster.jobs()))),
             Request::Job(job, reply) => drop(reply.send(self.cluster.job(job))),
             Request::Vertex(job, vertex, reply) => drop(reply.send(self.cluster.vertex(job, vertex))),
+            Request::EventTime(job, reply) => drop(reply.send(self.cluster.event_time(job))),
             Request::Watch(job, reply) => drop(reply.send(self.watch(job, now))),
             Request::Overview(reply) => drop(reply.send(Ok(self.cluster.overview()))),
             Request::Workers(reply) => drop(reply.send(Ok(self.cluster.workers()))),

@@ -17,7 +17,7 @@ use crate::{
     result_store::{Finished, JobResult, Live, ResultStore, live::End, live_pages::NoPage, page::Page},
     view::{
         JobDetails, JobEnd, JobProgress, JobSummary, Overview, SavepointStatus, SubtaskDetails,
-        VertexDetails, WorkerDetails,
+        VertexDetails, VertexEventTime, WorkerDetails,
     },
 };
 
@@ -83,6 +83,11 @@ impl DispatcherHandle {
         vertex: VertexId,
     ) -> Result<(VertexDetails, Vec<SubtaskDetails>), Error> {
         self.ask(|reply| Request::Vertex(job, vertex, reply)).await
+    }
+
+    /// How far event time has come in each vertex of a job, and what holds it back.
+    pub async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>, Error> {
+        self.ask(|reply| Request::EventTime(job, reply)).await
     }
 
     /// A job's progress now and whenever it changes; the sender goes when the job has ended and was shown so.

@@ -196,12 +196,15 @@ impl JobMaster {
             self.actions.push(Action::DropResult(attempt));
         }
         self.execution.set_state(id, TaskState::Created);
+        self.alignment.forget(id);
         let subtask = self.execution.subtask_mut(id);
         subtask.attempt += u32::from(was_deployed);
         subtask.slot = None;
         subtask.started = None;
         subtask.ended = None;
         subtask.metrics = Default::default();
+        subtask.meter = Default::default();
+        subtask.splits.clear();
         subtask.committables.clear();
         subtask.output_lost = false;
         if let Some(checkpoints) = &mut self.checkpoints {

@@ -11,15 +11,16 @@ use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 use futures::FutureExt as _;
 use thalweg_connectors::{BuiltinConnectors, sink};
 use thalweg_graph::{
-    CheckpointId, FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, VertexOutput,
+    CheckpointId, FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, TaskReport, VertexOutput,
     checkpoint::{Barrier, SubtaskSnapshot},
     options,
     table::Committable,
+    task::SPLITS_REPORTED_MAX,
 };
 use thalweg_plan::rules::holds_build_sides;
 use thalweg_rpc::{LIVE_CHUNKS_MAX, ToLeader};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,8 @@ const ORDERS: usize = 4;
 struct SourceOrders {
     barriers: mpsc::Sender<Barrier>,
     completed: mpsc::Sender<CheckpointId>,
+    /// How far it may go in event time.
+    allowed: watch::Sender<i64>,
 }
 
 /// What an attempt uses of its worker.
@@ -163,6 +166,13 @@ impl TaskAttempt {
         }
     }
 
+    /// Tells its source how far it may go in event time.
+    pub fn align(&self, allowed_ms: i64) {
+        if let Some(orders) = self.orders.get() {
+            orders.allowed.send_if_modified(|allowed| std::mem::replace(allowed, allowed_ms) != allowed_ms);
+        }
+    }
+
     /// What it has left for checkpoints that others still take part in.
     pub fn last_snapshot(&self) -> Option<SubtaskSnapshot> {
         self.last.get().cloned()
@@ -171,6 +181,12 @@ impl TaskAttempt {
     /// What it has done so far.
     pub fn metrics(&self) -> TaskMetrics {
         metrics::sample(&self.counters, self.plan.get())
+    }
+
+    /// What it says of itself.
+    pub fn report(&self) -> TaskReport {
+        let splits = self.counters.event_time.slowest_splits(SPLITS_REPORTED_MAX);
+        TaskReport { attempt: self.descriptor.attempt, metrics: self.metrics(), splits }
     }
 
     /// Whether it holds a side of a join in memory that it could sort instead.
@@ -261,6 +277,7 @@ impl TaskAttempt {
             RuntimeMode::Streaming => {
                 let (barriers, barriers_taken) = mpsc::channel(ORDERS);
                 let (completed, completed_taken) = mpsc::channel(ORDERS);
+                let (allowed, allowed_taken) = watch::channel(i64::MAX);
                 let parts = StreamingParts {
                     descriptor: &self.descriptor,
                     context,
@@ -269,10 +286,11 @@ impl TaskAttempt {
                     leader: Arc::clone(&environment.leader),
                     barriers: barriers_taken,
                     completed: completed_taken,
+                    allowed: allowed_taken,
                     last: Arc::clone(&self.last),
                 };
                 let task = parts.build().await?;
-                self.orders.get_or_init(|| SourceOrders { barriers, completed });
+                self.orders.get_or_init(|| SourceOrders { barriers, completed, allowed });
                 TaskWork::Streaming(Box::new(task))
             }
         };
