@@ -37,7 +37,7 @@ run-cluster: build ## The same on a JobManager and two worker processes of this 
 	@examples/run.sh "$(THALWEG)" --cluster
 
 .PHONY: run-stream
-run-stream: build ## Counts the bids of an auction second by second as they come, with checkpoints, until Ctrl-C.
+run-stream: build ## Shows the bids of an auction counted second by second as they come, until Ctrl-C.
 	@"$(THALWEG)" sql -f examples/stream.sql
 
 .PHONY: sql

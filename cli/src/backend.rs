@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use thalweg_graph::{JobId, JobStatus};
 use thalweg_plan::{Session, Statement};
-use thalweg_scheduler::JobProgress;
+use thalweg_scheduler::{JobProgress, view::VertexEventTime};
 
 use crate::rows::Rows;
 
@@ -51,6 +51,12 @@ pub trait Jobs: Send + Sync {
 
     /// Waits until a query's rows are complete, and reads them.
     async fn result(&self, job: JobId) -> Result<Rows>;
+
+    /// Reads the rows of a query without an end as they come, which may take any time. Whoever drops them ends the query.
+    async fn live_result(&self, job: JobId) -> Result<Rows>;
+
+    /// How far event time has come in each vertex of a job, and what holds it back.
+    async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>>;
 
     /// Asks a job to cancel; returns when it is asked.
     async fn cancel(&self, job: JobId) -> Result<()>;

@@ -10,6 +10,8 @@ use futures::StreamExt as _;
 use thalweg_graph::{Failure, JobId, JobStatus, Options};
 use thalweg_plan::{Outcome, Session, Statement, StatementKind, session, session_config::session_zone};
 
+use thalweg_scheduler::view::HeldBack;
+
 use crate::{
     backend::{Backend, Jobs},
     embedded::Embedded,
@@ -90,6 +92,7 @@ impl Client {
             Outcome::Rows { schema, batches } => Execution::Listing { schema, batches },
             Outcome::ShowJobs => self.show_jobs().await?,
             Outcome::StopJob(job) => self.stop_job(job).await?,
+            Outcome::ExplainWatermark(job) => self.explain_watermark(job).await?,
             Outcome::Quit => Execution::Quit,
             Outcome::Clear => Execution::Clear,
             Outcome::Help(text) => Execution::Help(text),
@@ -106,6 +109,32 @@ impl Client {
                 zone.local(DateTime::from_timestamp_millis(job.start_ms).unwrap_or_default().naive_utc());
             let start = start.format("%Y-%m-%d %H:%M:%S%.3f").to_string();
             rows.push([job.job.to_string(), job.name, job.status.to_string(), start].map(Some));
+        }
+        let (schema, batches) = rows.batches()?;
+        Ok(Execution::Listing { schema, batches })
+    }
+
+    /// A row for each vertex.
+    async fn explain_watermark(&self, job: JobId) -> Result<Execution> {
+        let zone = session_zone(self.session.options());
+        let shown = |ms: i64| match DateTime::from_timestamp_millis(ms) {
+            // The end of event time is no date.
+            Some(time) => zone.local(time.naive_utc()).format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+            None => "the end".to_owned(),
+        };
+        let told = |ms: Option<i64>| ms.map_or("none yet".to_owned(), shown);
+        let mut rows = session::Rows::new(&["vertex", "watermark", "held back by", "at"]);
+        for vertex in self.jobs().event_time(job).await? {
+            let (by, at) = match &vertex.held_by {
+                None => ("nothing".to_owned(), None),
+                Some(HeldBack { name, subtask, split, watermark_ms, .. }) => {
+                    let split =
+                        split.as_ref().map(|split| format!("split `{split}` of ")).unwrap_or_default();
+                    (format!("{split}`{name}`, subtask {subtask}"), Some(told(*watermark_ms)))
+                }
+            };
+            let name = format!("{}: {}", vertex.vertex.0, vertex.name);
+            rows.push([Some(name), Some(told(vertex.watermark_ms)), Some(by), at]);
         }
         let (schema, batches) = rows.batches()?;
         Ok(Execution::Listing { schema, batches })
@@ -136,17 +165,28 @@ impl Client {
         for statement in Session::parse(script)? {
             match self.execute(&statement).await? {
                 Execution::Listing { batches, .. } => rows = batches,
-                Execution::Job { job, is_query } => {
-                    self.wait(job).await?;
-                    if is_query {
-                        rows = self.rows(job).await?.collect().await?;
-                    }
-                }
+                Execution::Job { job, is_query: true } => rows = self.all_rows(job).await?,
+                Execution::Job { job, is_query: false } => self.wait(job).await?,
                 Execution::Quit => break,
                 Execution::Done(_) | Execution::Clear | Execution::Help(_) => {}
             }
         }
         Ok(rows)
+    }
+
+    /// Waits until a query has finished, and reads its rows: those that change with their weights in a last column.
+    async fn all_rows(&self, job: JobId) -> Result<Vec<RecordBatch>> {
+        let mut progress = self.jobs().watch(job).await?;
+        while let Some(now) = progress.next().await {
+            if now?.has_live_result {
+                // It goes on only while it is read.
+                let rows = async { self.jobs().live_result(job).await?.collect().await }.await;
+                self.wait(job).await?;
+                return rows;
+            }
+        }
+        self.wait(job).await?;
+        self.rows(job).await?.collect().await
     }
 
     /// Waits until a job has finished; fails if it came to another end.

@@ -12,7 +12,7 @@ use thalweg_graph::{
 };
 use thalweg_plan::{Outcome, Session, Statement, Target};
 use thalweg_rpc::Session as RpcSession;
-use thalweg_scheduler::{DispatcherHandle, JobManager, JobManagerConfig, JobSummary};
+use thalweg_scheduler::{DispatcherHandle, JobManager, JobManagerConfig, JobSummary, view::VertexEventTime};
 use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
 use tokio_stream::wrappers::WatchStream;
 
@@ -141,6 +141,14 @@ impl Jobs for Dispatched {
 
     async fn result(&self, job: JobId) -> Result<Rows> {
         Rows::open(self.0.result(job).await?).await
+    }
+
+    async fn live_result(&self, job: JobId) -> Result<Rows> {
+        self.result(job).await
+    }
+
+    async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>> {
+        Ok(self.0.event_time(job).await?)
     }
 
     async fn cancel(&self, job: JobId) -> Result<()> {

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use thalweg_plan::functions::zone::Zone;
 
 pub mod cell;
+pub mod changelog;
 mod csv;
 mod json;
 mod table;
@@ -49,6 +50,13 @@ pub struct RowPrinter<W> {
     out: W,
     printer: Printer,
     rows: u64,
+    live: Option<LiveColumns>,
+}
+
+/// What the rows of a live result are shown as.
+struct LiveColumns {
+    /// The columns with what becomes of a row; `None` where rows are only added and nobody needs to be told.
+    with_op: Option<SchemaRef>,
 }
 
 enum Printer {
@@ -65,11 +73,47 @@ impl<W: Write> RowPrinter<W> {
             Format::Csv => Printer::Csv(csv::Csv::new(schema, style)),
             Format::Json => Printer::Json,
         };
-        Self { out, printer, rows: 0 }
+        Self { out, printer, rows: 0, live: None }
+    }
+
+    /// A printer of rows that are shown as they come, none held back, with what becomes of them; tells their columns at once. Files have
+    /// a column for that only where rows are taken back.
+    pub fn live(format: Format, schema: &SchemaRef, style: Style, out: W) -> io::Result<Self> {
+        let shows_op = format == Format::Table || changelog::has_changes(schema);
+        let with_op = shows_op.then(|| changelog::with_op(schema));
+        let columns = with_op.clone().unwrap_or_else(|| schema.clone());
+        let printer = match format {
+            Format::Table => Printer::Table(table::Table::live(columns, style)),
+            Format::Csv => Printer::Csv(csv::Csv::new(columns, style)),
+            Format::Json => Printer::Json,
+        };
+        let mut printer = Self { out, printer, rows: 0, live: Some(LiveColumns { with_op }) };
+        match &mut printer.printer {
+            Printer::Table(table) => table.begin(&mut printer.out)?,
+            Printer::Csv(csv) => csv.finish(&mut printer.out)?,
+            Printer::Json => {}
+        }
+        printer.out.flush()?;
+        Ok(printer)
     }
 
     /// Prints some rows; a table may keep the first of them back until it knows how wide its columns are.
     pub fn write(&mut self, batch: &RecordBatch) -> io::Result<()> {
+        match &self.live {
+            None => self.print(batch),
+            Some(LiveColumns { with_op: None }) => {
+                self.print(batch)?;
+                self.out.flush()
+            }
+            Some(LiveColumns { with_op: Some(columns) }) => {
+                let changes = changelog::as_changes(batch, columns).map_err(io::Error::other)?;
+                self.print(&changes)?;
+                self.out.flush()
+            }
+        }
+    }
+
+    fn print(&mut self, batch: &RecordBatch) -> io::Result<()> {
         self.rows += batch.num_rows() as u64;
         match &mut self.printer {
             Printer::Table(table) => table.write(batch, &mut self.out),

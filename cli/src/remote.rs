@@ -14,7 +14,7 @@ use thalweg_graph::{
     Failure, FailureKind, JobId, Options, SqlError, options, sql_error::Position, table::TablePath,
 };
 use thalweg_plan::{Outcome, Prepared, Session, Statement, Target};
-use thalweg_scheduler::JobProgress;
+use thalweg_scheduler::{JobProgress, view::VertexEventTime};
 
 use crate::{
     backend::{Backend, JobLine, Jobs, ProgressStream},
@@ -155,6 +155,14 @@ impl Jobs for SessionJobs {
         self.rest.result(job).await
     }
 
+    async fn live_result(&self, job: JobId) -> Result<Rows> {
+        self.rest.live_result(job).await
+    }
+
+    async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>> {
+        self.rest.event_time(job).await
+    }
+
     async fn cancel(&self, job: JobId) -> Result<()> {
         self.rest.cancel(job).await
     }
@@ -179,6 +187,7 @@ mod tests {
             waiting: None,
             failure: Some(failure),
             restarts: 0,
+            has_live_result: false,
             vertices: Vec::new(),
         };
         let moved = place.moved_progress(Arc::new(progress));

@@ -12,12 +12,12 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, Schema, SchemaRef},
 };
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use thalweg_graph::{JobId, Options, options};
 use thalweg_plan::{Session, Statement, StatementKind, session_config::session_zone};
 
 use crate::{
-    backend::Jobs,
+    backend::{Jobs, ProgressStream},
     client::{Client, Execution, ended},
     interrupt::Shutdown,
     output::{Format, RowPrinter, Style},
@@ -204,7 +204,8 @@ impl Follower {
         Ok(Self { jobs, shutdown: Shutdown::listen()? })
     }
 
-    /// Follows a query to its end and prints its rows; with the time since `started`, if that is given.
+    /// Follows a query to its end and prints its rows, as they come where it has no end; with the time since `started`, if that is
+    /// given.
     pub async fn print_query(
         &mut self,
         job: JobId,
@@ -212,7 +213,10 @@ impl Follower {
         options: &Options,
         started: Option<Instant>,
     ) -> Result<()> {
-        self.follow(job).await?;
+        let progress = self.jobs.watch(job).await?;
+        if let Some(progress) = self.show(job, progress, Until::LiveResult).await? {
+            return self.print_live(job, progress, format, options, started).await;
+        }
         let rows = self.jobs.result(job).await?;
         tokio::select! {
             printed = print_rows(rows, format, options, started) => printed,
@@ -225,17 +229,56 @@ impl Follower {
         }
     }
 
+    /// Prints rows as they come, until there are no more or a signal cancels the query.
+    async fn print_live(
+        &mut self,
+        job: JobId,
+        progress: ProgressStream,
+        format: Format,
+        options: &Options,
+        started: Option<Instant>,
+    ) -> Result<()> {
+        let printing = print_as_they_come(self.jobs.live_result(job), format, options, started);
+        let outcome = tokio::select! {
+            printed = printing => printed,
+            _ = self.shutdown.requested() => {
+                self.jobs.cancel(job).await?;
+                return self.show(job, progress, Until::Canceled).await.map(drop);
+            }
+        };
+        match outcome {
+            Err(error) if crate::output::is_closed_pipe(&error) => Err(error),
+            // What the job says of its end explains why its rows broke off.
+            outcome => self.show(job, progress, Until::End).await.and(outcome),
+        }
+    }
+
     /// Shows a job's progress until it has ended. The first signal cancels it, the second gives up waiting for that.
     pub async fn follow(&mut self, job: JobId) -> Result<()> {
-        let mut progress = self.jobs.watch(job).await?;
+        let progress = self.jobs.watch(job).await?;
+        self.show(job, progress, Until::End).await.map(drop)
+    }
+
+    /// Shows a job's progress; returns what is left of it where that is wanted before the job's end.
+    async fn show(
+        &mut self,
+        job: JobId,
+        mut progress: ProgressStream,
+        until: Until,
+    ) -> Result<Option<ProgressStream>> {
         let mut bars = io::stderr().is_terminal().then(Bars::new);
-        let mut cancelling = false;
+        let mut cancelling = until == Until::Canceled;
         let mut last = None;
         loop {
             tokio::select! {
                 next = progress.next() => {
                     let Some(next) = next else { break };
                     let next = next?;
+                    if until == Until::LiveResult && next.has_live_result && !cancelling {
+                        bars.iter_mut().for_each(Bars::clear);
+                        let first = stream::iter([Ok(next)]);
+                        return Ok(Some(first.chain(progress).boxed()));
+                    }
                     bars.iter_mut().for_each(|bars| bars.show(&next));
                     last = Some(next);
                 }
@@ -254,9 +297,62 @@ impl Follower {
                 eprintln!("[INFO] Job {job} was asked to cancel and ended as {}.", last.status);
                 Err(Interrupted.into())
             }
-            Some(last) => ended(job, last.status, last.failure.clone()),
+            Some(last) => ended(job, last.status, last.failure.clone()).map(|()| None),
             None => anyhow::bail!("nothing is known of job `{job}`"),
         }
+    }
+}
+
+/// What a job is watched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Its end.
+    End,
+    /// Its end, which was asked for.
+    Canceled,
+    /// Its end, or that its rows can be read as they come.
+    LiveResult,
+}
+
+/// Prints rows as they come. Cut off by whoever drops it, it still ends what it has printed.
+async fn print_as_they_come(
+    rows: impl Future<Output = Result<Rows>>,
+    format: Format,
+    options: &Options,
+    started: Option<Instant>,
+) -> Result<()> {
+    let mut rows = rows.await?;
+    let style = style(options, started.is_some())?;
+    let out = BufWriter::new(io::stdout());
+    let mut shown = Shown { printer: Some(RowPrinter::live(format, &rows.schema(), style, out)?), started };
+    while let Some(batch) = rows.next().await? {
+        if let Some(printer) = &mut shown.printer {
+            printer.write(&batch)?;
+        }
+        // Rows that are always there must not keep a Ctrl-C waiting.
+        tokio::task::yield_now().await;
+    }
+    shown.finish()
+}
+
+/// Rows that were printed, whose end is printed however they end.
+struct Shown {
+    printer: Option<RowPrinter<BufWriter<io::Stdout>>>,
+    started: Option<Instant>,
+}
+
+impl Shown {
+    fn finish(&mut self) -> Result<()> {
+        let Some(printer) = self.printer.take() else { return Ok(()) };
+        printer.finish(self.started.map(|started| started.elapsed()))?;
+        Ok(())
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        // Whoever does not read stdout any more needs no end.
+        let _ = self.finish();
     }
 }
 

@@ -64,9 +64,12 @@ impl Script for SessionScript {
                 "`STOP JOB` is for the shell: a script on a cluster has no other jobs to stop",
             )),
             // Nobody looks at a script's listings, and its end is its last statement.
-            Outcome::Rows { .. } | Outcome::ShowJobs | Outcome::Quit | Outcome::Clear | Outcome::Help(_) => {
-                Ok(StatementOutcome::Done { message: None })
-            }
+            Outcome::Rows { .. }
+            | Outcome::ShowJobs
+            | Outcome::ExplainWatermark(_)
+            | Outcome::Quit
+            | Outcome::Clear
+            | Outcome::Help(_) => Ok(StatementOutcome::Done { message: None }),
         }
     }
 }

@@ -7,6 +7,8 @@ use thalweg_graph::{
     table::nearest,
 };
 
+use thalweg_plan::stream::watermark;
+
 use crate::error::{Error, Result};
 
 /// An option of a connector or format.
@@ -47,10 +49,19 @@ pub const fn known(name: &'static str, takes: Takes) -> Known {
     Known { name, takes }
 }
 
+/// Options that the tables of all connectors have.
+const OF_ANY_TABLE: &[Known] = &[
+    known(watermark::MAX_AHEAD, Takes::Duration),
+    known(watermark::ALIGNMENT_GROUP, Takes::Text),
+    known(watermark::ALIGNMENT_MAX_DRIFT, Takes::Duration),
+    known(watermark::ALIGNMENT_UPDATE_INTERVAL, Takes::Duration),
+];
+
 /// Checks every option of a table of connector `connector` against those that exist.
 pub fn check(connector: &str, options: &BTreeMap<String, String>, known: &[Known]) -> Result<()> {
     for (name, value) in options {
-        let Some(option) = known.iter().find(|option| option.name == name.as_str()) else {
+        let Some(option) = known.iter().chain(OF_ANY_TABLE).find(|option| option.name == name.as_str())
+        else {
             return Err(Error::InvalidOption(unknown(connector, name, known)));
         };
         option.takes.check(name, value)?;

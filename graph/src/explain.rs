@@ -33,7 +33,7 @@ pub fn text(graph: &JobGraph) -> String {
 fn output_text(vertex: &JobVertex) -> Option<String> {
     match &vertex.output {
         VertexOutput::Edges => None,
-        VertexOutput::Result => Some("client".to_owned()),
+        VertexOutput::Result | VertexOutput::LiveResult => Some("client".to_owned()),
         VertexOutput::Sink(sink) if sink.overwrite => Some(format!("{} (overwrite)", sink.table.path)),
         VertexOutput::Sink(sink) => Some(sink.table.path.to_string()),
     }

@@ -86,8 +86,17 @@ pub enum VertexOutput {
     Edges,
     /// Into a table.
     Sink(Box<SinkDescriptor>),
-    /// To the client, as an Arrow IPC stream.
+    /// To the client, as an Arrow IPC stream that is complete when the vertex has finished.
     Result,
+    /// To the client as they come, as an Arrow IPC stream made no faster than it is read. Rows that change have weights.
+    LiveResult,
+}
+
+impl VertexOutput {
+    /// Whether the rows go to the client.
+    pub fn is_result(&self) -> bool {
+        matches!(self, VertexOutput::Result | VertexOutput::LiveResult)
+    }
 }
 
 /// Rows of `source` go to `target`.
@@ -172,6 +181,11 @@ impl JobGraph {
     /// The largest parallelism of any vertex: the slots that the job needs, since subtasks of the same index share one.
     pub fn max_parallelism(&self) -> u32 {
         self.vertices.iter().map(|vertex| vertex.parallelism).max().unwrap_or(0)
+    }
+
+    /// Whether the client sees its rows as they come.
+    pub fn has_live_result(&self) -> bool {
+        self.vertices.iter().any(|vertex| vertex.output == VertexOutput::LiveResult)
     }
 
     /// All its subtasks.

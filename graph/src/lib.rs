@@ -3,6 +3,7 @@
 //! Every other crate uses these types; this one uses none of them. It does no I/O, knows no clock and does not know
 //! DataFusion (a fragment's plan travels inside as bytes), so that the control plane compiles and runs without it.
 
+pub mod change_kind;
 pub mod id;
 pub mod failure;
 pub mod table;
@@ -22,7 +23,7 @@ pub use job_graph::{Fragment, JobEdge, JobGraph, JobVertex, RuntimeMode, VertexO
 pub use options::Options;
 pub use sql_error::SqlError;
 pub use status::{JobStatus, TaskState};
-pub use task::{TaskDescriptor, TaskMetrics};
+pub use task::{TaskDescriptor, TaskMetrics, TaskReport};
 
 /// Identifies the build of this binary. Fragments carry DataFusion's encoding, which is stable only within one build, so a
 /// worker refuses a graph whose build id differs from its own.

@@ -325,9 +325,9 @@ keys! {
     EXCEPTION_HISTORY: u32 = "web.exception-history-size", "16";
     /// Finished jobs that the JobManager keeps in memory.
     JOB_STORE_MAX: u32 = "jobstore.max-capacity", "1000";
-    /// How long an unread result is kept.
+    /// How long an unread result is kept. A query without an end whose rows nobody has read for so long is cancelled.
     RESULT_TTL: Duration = "sql-gateway.operation.idle-timeout", "5 min";
-    /// How the shell shows results: `table`, `tableau`, `changelog`.
+    /// How results are shown: `changelog` shows the changes of every stream as they come, `table` and `tableau` only those of one without an end.
     RESULT_MODE: String = "sql-client.execution.result-mode", "tableau";
     /// Most rows that the shell prints; 0 is all.
     RESULT_MAX_ROWS: u64 = "sql-client.execution.max-table-result.rows", "1000000";

@@ -74,14 +74,52 @@ pub struct TaskMetrics {
     pub bytes_out: u64,
     /// Bytes that operators wrote to disk for lack of memory.
     pub bytes_spilled: u64,
-    /// CPU time spent in operators, in milliseconds.
+    /// Time spent computing, in milliseconds, of all that runs side by side.
     pub busy_ms: u64,
     /// Time spent waiting for consumers, in milliseconds.
     pub backpressured_ms: u64,
+    /// Time spent waiting for rows, in milliseconds.
+    pub idle_ms: u64,
+    /// Rows that came when the windows they belong to were complete, and were left out.
+    pub records_late: u64,
+    /// Rows of a source whose event time was too far ahead of the clock to count.
+    pub records_ahead: u64,
+    /// How far event time has come in what it reads, in milliseconds; of a source unknown.
+    pub input_watermark_ms: Option<i64>,
+    /// How far it has come in what it puts out.
+    pub watermark_ms: Option<i64>,
+    /// Whether nothing is said about event time for the time being.
+    pub is_idle: bool,
+}
+
+/// What one running task says of itself, now and then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskReport {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// What it has done.
+    pub metrics: TaskMetrics,
+    /// Of a source: how far event time has come in its splits, those that are furthest behind first; not more than
+    /// [`SPLITS_REPORTED_MAX`].
+    pub splits: Vec<SplitProgress>,
+}
+
+/// Splits of a task whose progress is told: enough to find what holds event time back.
+pub const SPLITS_REPORTED_MAX: usize = 8;
+
+/// How far event time has come in a split of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitProgress {
+    /// The split's name.
+    pub split: String,
+    /// In milliseconds; `None` while no row has told.
+    pub watermark_ms: Option<i64>,
+    /// Whether nobody waits for it, since nothing came for a while.
+    pub is_idle: bool,
 }
 
 impl TaskMetrics {
-    /// Adds another task's counters to these.
+    /// Adds another task's counters to these. Event time is that of the slower one, as far as both tell.
     pub fn add(&mut self, other: &TaskMetrics) {
         self.records_in += other.records_in;
         self.records_skipped += other.records_skipped;
@@ -91,5 +129,11 @@ impl TaskMetrics {
         self.bytes_spilled += other.bytes_spilled;
         self.busy_ms += other.busy_ms;
         self.backpressured_ms += other.backpressured_ms;
+        self.idle_ms += other.idle_ms;
+        self.records_late += other.records_late;
+        self.records_ahead += other.records_ahead;
+        let slower = |one: Option<i64>, two: Option<i64>| one.into_iter().chain(two).min();
+        self.input_watermark_ms = slower(self.input_watermark_ms, other.input_watermark_ms);
+        self.watermark_ms = slower(self.watermark_ms, other.watermark_ms);
     }
 }

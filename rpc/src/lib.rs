@@ -7,7 +7,7 @@ pub mod message;
 pub mod session;
 pub mod upgrade;
 
-pub use message::{Registration, RunningTask, TaskUpdate, ToLeader, ToWorker};
+pub use message::{LIVE_CHUNKS_MAX, Registration, RunningTask, TaskUpdate, ToLeader, ToWorker};
 pub use session::Session;
 
 /// The path at which a worker asks for its session.

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{
-    Attempt, CheckpointId, Failure, JobEpoch, JobId, TaskDescriptor, TaskMetrics, TaskState, Term, WorkerId,
+    Attempt, CheckpointId, Failure, JobEpoch, JobId, TaskDescriptor, TaskMetrics, TaskReport, TaskState,
+    Term, WorkerId,
     checkpoint::{Barrier, SubtaskSnapshot},
     exchange::ResultPartitionId,
     table::Committable,
@@ -51,10 +52,10 @@ pub struct RunningTask {
 pub enum ToLeader {
     /// First message of a session.
     Register(Registration),
-    /// Sign of life, with the counters of every running task.
+    /// Sign of life, with what every running task says of itself.
     Heartbeat {
-        /// Counters so far.
-        tasks: Vec<(Attempt, TaskMetrics)>,
+        /// What they say.
+        tasks: Vec<TaskReport>,
         /// Bytes of the memory pool in use.
         memory_used_bytes: u64,
     },
@@ -74,12 +75,23 @@ pub enum ToLeader {
         /// What was kept.
         snapshot: Result<Box<SubtaskSnapshot>, Failure>,
     },
+    /// A source that keeps pace with others says how far it has come; answered by [`ToWorker::AlignSource`].
+    SourceTime {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The group of its table.
+        group: String,
+        /// How far event time has come, in milliseconds; `None` where nobody is to wait for it.
+        watermark_ms: Option<i64>,
+        /// How far it may be ahead of the slowest of the group.
+        max_drift_ms: i64,
+    },
     /// The next bytes of the Arrow IPC stream that a task with [`thalweg_graph::VertexOutput::Result`] makes. Complete when the
     /// task's `Finished` follows.
     ResultChunk {
         /// Which attempt.
         attempt: Attempt,
-        /// At most 256 KiB.
+        /// At most 256 KiB; of a live result what there was when its buffer was full or its time was over.
         bytes: Bytes,
     },
     /// The worker stops by itself; its tasks are over.
@@ -113,6 +125,9 @@ pub enum TaskUpdate {
     /// It was cancelled as asked.
     Canceled,
 }
+
+/// Chunks of a live result that a worker may send before it hears that any was taken: what waits at the JobManager is bounded.
+pub const LIVE_CHUNKS_MAX: usize = 16;
 
 /// From the leading JobManager to a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -155,6 +170,20 @@ pub enum ToWorker {
         attempts: Vec<Attempt>,
         /// The barrier.
         barrier: Barrier,
+    },
+    /// A source that keeps pace with others may go so far.
+    AlignSource {
+        /// Which attempt.
+        attempt: Attempt,
+        /// In milliseconds of event time.
+        allowed_ms: i64,
+    },
+    /// The reader of a live result has taken chunks: as many more may be sent.
+    ResultTaken {
+        /// Which attempt sends it.
+        attempt: Attempt,
+        /// How many.
+        chunks: u32,
     },
     /// A checkpoint is complete: what comes before it will never be asked for again.
     CheckpointCompleted {

@@ -93,10 +93,14 @@ pub struct JobDetails {
     pub plan: Arc<serde_json::Value>,
     /// Its options.
     pub options: Arc<Options>,
+    /// Whether its rows are read as they come.
+    pub has_live_result: bool,
     /// The columns of its result, for a query.
     pub result_columns: Option<Arc<[Column]>>,
     /// The newest of its checkpoints and savepoints, oldest first.
     pub checkpoints: Vec<CheckpointRecord>,
+    /// How many have ended so far.
+    pub checkpoint_counts: CheckpointCounts,
 }
 
 /// One vertex.
@@ -154,6 +158,58 @@ pub struct SubtaskDetails {
     pub ended: Option<Timestamp>,
     /// Its counters.
     pub metrics: TaskMetrics,
+    /// What it does in a second.
+    pub rates: TaskRates,
+}
+
+/// What a task does in a second.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TaskRates {
+    /// Rows read.
+    pub records_in: f64,
+    /// Rows written.
+    pub records_out: f64,
+    /// Bytes read.
+    pub bytes_in: f64,
+    /// Bytes written.
+    pub bytes_out: f64,
+    /// Milliseconds of computing.
+    pub busy_ms: f64,
+    /// Milliseconds of waiting for rows.
+    pub idle_ms: f64,
+    /// Milliseconds of waiting for consumers.
+    pub backpressured_ms: f64,
+}
+
+/// How far event time has come in a vertex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VertexEventTime {
+    /// The vertex's position.
+    pub vertex: VertexId,
+    /// Its name.
+    pub name: String,
+    /// What its slowest subtask puts out, in milliseconds; `None` while that says nothing.
+    #[serde(rename = "watermark")]
+    pub watermark_ms: Option<i64>,
+    /// What it waits for; `None` where nobody is waited for any more.
+    #[serde(rename = "held-by")]
+    pub held_by: Option<HeldBack>,
+}
+
+/// What holds event time back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    /// The source.
+    pub vertex: VertexId,
+    /// Its name.
+    pub name: String,
+    /// Its subtask.
+    pub subtask: u32,
+    /// The split that the subtask waits for, if it has one.
+    pub split: Option<String>,
+    /// How far event time has come there, in milliseconds; `None` while no row has told.
+    #[serde(rename = "watermark")]
+    pub watermark_ms: Option<i64>,
 }
 
 /// A failure that was met.
@@ -187,6 +243,9 @@ pub struct JobProgress {
     pub failure: Option<Failure>,
     /// How often some part of it was restarted.
     pub restarts: u32,
+    /// Whether its rows are to be read as they come, not when it has ended.
+    #[serde(default)]
+    pub has_live_result: bool,
     /// Its vertices, producers first.
     pub vertices: Vec<VertexProgress>,
 }
@@ -288,6 +347,15 @@ pub struct CheckpointRecord {
     pub subtasks: u32,
     /// How many have answered.
     pub acknowledged: u32,
+}
+
+/// Checkpoints and savepoints of a job that have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CheckpointCounts {
+    /// Those that are complete.
+    pub completed: u64,
+    /// Those that were given up.
+    pub failed: u64,
 }
 
 /// What has become of a checkpoint.

@@ -163,7 +163,7 @@ async fn obey(
                 if heard.elapsed() > silence_max {
                     return SessionEnd::Broken(format!("silent for {} ms", silence_max.as_millis()));
                 }
-                let (sample, memory_used_bytes) = (tasks.metrics(), tasks.memory_used_bytes());
+                let (sample, memory_used_bytes) = (tasks.reports(), tasks.memory_used_bytes());
                 // A full queue means that the leader is busy with what came before; the next one will do.
                 let _ = session.sender.try_send(ToLeader::Heartbeat { tasks: sample, memory_used_bytes });
             }
@@ -205,6 +205,8 @@ async fn carry_out(
                 tasks.checkpoint(&attempts, &barrier);
             }
         }
+        ToWorker::AlignSource { attempt, allowed_ms } => tasks.align_source(attempt, allowed_ms),
+        ToWorker::ResultTaken { attempt, chunks } => tasks.result_taken(attempt, chunks),
         ToWorker::CheckpointCompleted { term, attempts, checkpoint } => {
             if tasks.admits(term) {
                 tasks.checkpoint_completed(&attempts, checkpoint);

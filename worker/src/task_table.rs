@@ -16,8 +16,8 @@ use datafusion::{
 use parking_lot::Mutex;
 use thalweg_connectors::BuiltinConnectors;
 use thalweg_graph::{
-    Attempt, CheckpointId, Failure, FailureKind, JobEpoch, JobId, Options, TaskDescriptor, TaskMetrics,
-    TaskState, Term, VertexOutput, checkpoint::Barrier, exchange::ResultPartitionId,
+    Attempt, CheckpointId, Failure, FailureKind, JobEpoch, JobId, Options, TaskDescriptor, TaskReport,
+    TaskState, Term, checkpoint::Barrier, exchange::ResultPartitionId,
 };
 use thalweg_plan::session_config;
 use thalweg_rpc::{RunningTask, TaskUpdate, ToLeader};
@@ -217,7 +217,7 @@ impl TaskTable {
             let mut state = self.state.lock();
             // A job that was forgotten has nobody who asks.
             let Some(job) = state.jobs.get_mut(&attempt.job) else { return };
-            let sent_rows = matches!(*task.descriptor.output, VertexOutput::Result);
+            let sent_rows = task.descriptor.output.is_result();
             job.attempts.insert(attempt, Known::Ended { update: update.clone(), sent_rows });
         }
         self.report(attempt, update).await;
@@ -230,6 +230,16 @@ impl TaskTable {
     /// Lets a barrier pass from these sources, as far as they run.
     pub fn checkpoint(&self, attempts: &[Attempt], barrier: &Barrier) {
         self.running(attempts).for_each(|task| task.checkpoint(barrier.clone()));
+    }
+
+    /// Tells a source how far it may go.
+    pub fn align_source(&self, attempt: Attempt, allowed_ms: i64) {
+        self.running(&[attempt]).for_each(|task| task.align(allowed_ms));
+    }
+
+    /// Lets a task send more of its live result.
+    pub fn result_taken(&self, attempt: Attempt, chunks: u32) {
+        self.running(&[attempt]).for_each(|task| task.result_taken(chunks));
     }
 
     /// Tells these sources that a checkpoint is complete.
@@ -294,14 +304,14 @@ impl TaskTable {
         running
     }
 
-    /// The counters of what runs.
-    pub fn metrics(&self) -> Vec<(Attempt, TaskMetrics)> {
+    /// What all that runs says of itself.
+    pub fn reports(&self) -> Vec<TaskReport> {
         let running: Vec<Arc<TaskAttempt>> = {
             let state = self.state.lock();
             let known = state.jobs.values().flat_map(|job| job.attempts.values());
             known.filter_map(Known::task).cloned().collect()
         };
-        running.iter().map(|task| (task.descriptor.attempt, task.metrics())).collect()
+        running.iter().map(|task| task.report()).collect()
     }
 
     /// Bytes of the memory pool in use.

@@ -2,17 +2,20 @@
 //! for the terminal are drawn one below the other, a line for each column and nothing cut.
 //!
 //! The widths come from the first rows, which are kept back until then; later rows go out as they come, so that a long result
-//! takes no memory.
+//! takes no memory. Those of a live result, whose rows are not held back, come from the columns' types, as in Flink.
 
 use std::{
     io::{self, Write},
     time::Duration,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Field, SchemaRef, TimeUnit},
+};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::{Style, cell::Column};
+use super::{Style, cell::Column, changelog::OP};
 
 /// Rows that the widths are taken from.
 const SAMPLE_ROWS: usize = 1_000;
@@ -28,6 +31,7 @@ pub struct Table {
     /// Known once the first rows are printed.
     layout: Option<Layout>,
     rows: u64,
+    is_live: bool,
 }
 
 #[derive(Clone)]
@@ -40,7 +44,17 @@ enum Layout {
 
 impl Table {
     pub fn new(schema: SchemaRef, style: Style) -> Self {
-        Self { schema, style, sample: Vec::new(), layout: None, rows: 0 }
+        Self { schema, style, sample: Vec::new(), layout: None, rows: 0, is_live: false }
+    }
+
+    /// A table of rows that are printed as they come.
+    pub fn live(schema: SchemaRef, style: Style) -> Self {
+        Self { is_live: true, ..Self::new(schema, style) }
+    }
+
+    /// Prints the head of a live table.
+    pub fn begin(&mut self, out: &mut impl Write) -> io::Result<()> {
+        self.print_sample(out).map(drop)
     }
 
     pub fn write(&mut self, batch: &RecordBatch, out: &mut impl Write) -> io::Result<()> {
@@ -64,13 +78,17 @@ impl Table {
 
     pub fn finish(&mut self, took: Option<Duration>, out: &mut impl Write) -> io::Result<()> {
         let took = took.map(|took| format!(" ({:.2} seconds)", took.as_secs_f64())).unwrap_or_default();
-        if self.rows == 0 && self.sample.is_empty() {
+        if self.rows == 0 && self.sample.is_empty() && !self.is_live {
             return writeln!(out, "Empty set{took}");
         }
         if let Layout::Grid(widths) = self.print_sample(out)? {
             print_border(&widths, out)?;
         }
-        writeln!(out, "{} {} in set{took}", self.rows, if self.rows == 1 { "row" } else { "rows" })
+        let rows = if self.rows == 1 { "row" } else { "rows" };
+        match self.is_live {
+            true => writeln!(out, "Received a total of {} {rows}{took}", self.rows),
+            false => writeln!(out, "{} {rows} in set{took}", self.rows),
+        }
     }
 
     /// Prints the header and the rows that were kept back, unless that is done.
@@ -98,6 +116,10 @@ impl Table {
 
     fn fitting_layout(&self, names: &[String]) -> Layout {
         let width = |column: usize| {
+            if self.is_live {
+                let width = type_width(self.schema.field(column), self.style.column_width_max);
+                return names[column].width().max(width);
+            }
             let values = self.sample.iter().map(|row| row[column].width()).max().unwrap_or(0);
             names[column].width().max(values.min(self.style.column_width_max))
         };
@@ -123,6 +145,27 @@ impl Table {
                 })
             }
         }
+    }
+}
+
+/// How wide the values of a column may be.
+fn type_width(field: &Field, width_max: usize) -> usize {
+    match field.data_type() {
+        _ if field.name() == OP => 2,
+        DataType::Boolean => 5,
+        DataType::Int8 => 4,
+        DataType::Int16 => 6,
+        DataType::Int32 => 11,
+        DataType::Int64 => 20,
+        DataType::Float32 => 15,
+        DataType::Float64 => 25,
+        DataType::Decimal128(precision, _) => usize::from(*precision) + 2,
+        DataType::Date32 => 10,
+        DataType::Time32(_) | DataType::Time64(_) => 12,
+        DataType::Timestamp(TimeUnit::Second, _) => 19,
+        DataType::Timestamp(TimeUnit::Millisecond, _) => 23,
+        DataType::Timestamp(..) => 29,
+        _ => width_max,
     }
 }
 
@@ -232,5 +275,28 @@ str: <NULL>
         let text = printed(&many);
         assert_eq!(text.lines().count(), 2500 + 5);
         assert!(text.ends_with("2500 rows in set\n"));
+    }
+
+    #[test]
+    fn a_live_table_shows_its_columns_at_once_and_each_row_as_it_comes() {
+        let batch = batch(vec![1, 2], vec![Some("Hello World"), None]);
+        let mut table = Table::live(batch.schema(), Style { column_width_max: 8, ..Style::default() });
+        let mut out = Vec::new();
+        table.begin(&mut out).unwrap();
+        let head = "\
++-------------+----------+
+|          id |      str |
++-------------+----------+
+";
+        assert_eq!(String::from_utf8(out.clone()).unwrap(), head);
+        table.write(&batch, &mut out).unwrap();
+        table.finish(None, &mut out).unwrap();
+        let rows = "\
+|           1 | Hello... |
+|           2 |   <NULL> |
++-------------+----------+
+Received a total of 2 rows
+";
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{head}{rows}"));
     }
 }

@@ -111,7 +111,15 @@ mod tests {
     use super::*;
 
     fn progress(status: JobStatus) -> JobProgress {
-        JobProgress { job: JobId(7), status, waiting: None, failure: None, restarts: 0, vertices: Vec::new() }
+        JobProgress {
+            job: JobId(7),
+            status,
+            waiting: None,
+            failure: None,
+            restarts: 0,
+            has_live_result: false,
+            vertices: Vec::new(),
+        }
     }
 
     #[tokio::test]

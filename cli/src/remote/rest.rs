@@ -13,6 +13,8 @@ use thalweg_graph::{
     sql_error::{Position, SqlErrorCode},
 };
 
+use thalweg_scheduler::view::VertexEventTime;
+
 use super::events;
 use crate::{
     backend::{JobLine, Jobs, ProgressStream},
@@ -32,6 +34,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Rest {
     address: String,
     http: reqwest::Client,
+    /// The same without a limit on silence: rows come when there are some, and the job's news tell whether the JobManager lives.
+    patient: reqwest::Client,
 }
 
 /// `GET /jobs/overview`.
@@ -74,15 +78,8 @@ struct ErrorBody {
 impl Rest {
     /// The JobManager at `address` (`host:port`); nothing is sent yet.
     pub fn new(address: &str) -> Result<Rest> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .tcp_nodelay(true)
-            // A JobManager is inside the cluster's network; a proxy is for the world outside.
-            .no_proxy()
-            .build()
-            .context("cannot make an HTTP client")?;
-        Ok(Rest { address: address.to_owned(), http })
+        let http = client(Some(READ_TIMEOUT))?;
+        Ok(Rest { address: address.to_owned(), http, patient: client(None)? })
     }
 
     /// The slots of the cluster.
@@ -152,8 +149,25 @@ impl Rest {
             .with_context(|| format!("`{}{path}` gave an answer of another version", self.address))
     }
 
+    /// The rows of a query.
+    async fn rows(&self, http: &reqwest::Client, job: JobId) -> Result<Rows> {
+        let path = format!("/sql/jobs/{job}/result?format=arrow");
+        let response = self.send_by(http, Method::GET, &path, None).await?;
+        Rows::open(response.bytes_stream().map(|bytes| bytes.map_err(io::Error::other))).await
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response> {
-        let mut request = self.http.request(method, format!("http://{}/v1{path}", self.address));
+        self.send_by(&self.http, method, path, body).await
+    }
+
+    async fn send_by(
+        &self,
+        http: &reqwest::Client,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response> {
+        let mut request = http.request(method, format!("http://{}/v1{path}", self.address));
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -179,6 +193,18 @@ impl Rest {
     }
 }
 
+fn client(read_timeout: Option<Duration>) -> Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        // A JobManager is inside the cluster's network; a proxy is for the world outside.
+        .no_proxy();
+    if let Some(timeout) = read_timeout {
+        builder = builder.read_timeout(timeout);
+    }
+    builder.build().context("cannot make an HTTP client")
+}
+
 #[async_trait]
 impl Jobs for Rest {
     async fn list(&self) -> Result<Vec<JobLine>> {
@@ -197,8 +223,19 @@ impl Jobs for Rest {
     }
 
     async fn result(&self, job: JobId) -> Result<Rows> {
-        let response = self.send(Method::GET, &format!("/sql/jobs/{job}/result?format=arrow"), None).await?;
-        Rows::open(response.bytes_stream().map(|bytes| bytes.map_err(io::Error::other))).await
+        self.rows(&self.http, job).await
+    }
+
+    async fn live_result(&self, job: JobId) -> Result<Rows> {
+        self.rows(&self.patient, job).await
+    }
+
+    async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>> {
+        #[derive(Deserialize)]
+        struct EventTime {
+            vertices: Vec<VertexEventTime>,
+        }
+        Ok(self.get::<EventTime>(&format!("/jobs/{job}/event-time")).await?.vertices)
     }
 
     async fn cancel(&self, job: JobId) -> Result<()> {

@@ -94,3 +94,24 @@ fn rows_that_are_too_wide_are_shown_as_records() {
     terminal.signal(libc::SIGTERM);
     assert_eq!(terminal.ended(), Some(130));
 }
+
+#[test]
+fn rows_of_an_endless_query_are_shown_until_ctrl_c_and_the_shell_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = shell(home.path());
+    terminal.keys("CREATE TABLE e (id BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '100');\r");
+    terminal.wait("table", |text| text.contains("[INFO] Execute statement succeeded."));
+    terminal.keys("SELECT COUNT(*) AS n FROM e;\r");
+    terminal.wait("changes", |text| {
+        let changes = |op: &str| text.lines().filter(|line| line.starts_with(op)).count();
+        changes("| -U |") > 5 && changes("| +U |") > 5
+    });
+    terminal.keys(CTRL_C);
+    let screen = terminal.wait("end", |text| text.contains("was asked to cancel and ended as CANCELED."));
+    assert!(screen.contains("Received a total of "), "{screen}");
+    terminal.wait("prompt", |text| text.trim_end().ends_with(PROMPT));
+    terminal.keys("SELECT 2 AS two;\r");
+    terminal.wait("row", |text| text.contains("| two |\n+-----+\n|   2 |\n"));
+    terminal.keys("QUIT;\r");
+    assert_eq!(terminal.ended(), Some(0));
+}

@@ -10,7 +10,11 @@ use arrow::{
     util::display::{ArrayFormatter, DurationFormat, FormatOptions},
 };
 use async_trait::async_trait;
-use thalweg_graph::{CheckpointId, table::Committable};
+use thalweg_graph::{
+    CheckpointId,
+    change_kind::{ChangeKind, changes},
+    table::Committable,
+};
 use thalweg_plan::stream::changelog::is_updating;
 
 use crate::{
@@ -65,19 +69,16 @@ fn lines(prefix: &str, batch: &RecordBatch) -> Result<String> {
         batch.columns()[..shown].iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &FORMAT));
     let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
     let mut text = String::new();
-    let weight = |row: usize| weights.map_or(1, |weights| weights.value(row));
-    let mut replaces = false;
-    for row in 0..batch.num_rows() {
-        let is_replaced = weight(row) == -1 && row + 1 < batch.num_rows() && weight(row + 1) == 1;
-        let kind = match (weight(row) > 0, replaces, is_replaced) {
-            (true, true, _) => "+U",
-            (true, false, _) => "+I",
-            (false, _, true) => "-U",
-            (false, _, false) => "-D",
-        };
-        replaces = is_replaced;
-        for _ in 0..weight(row).unsigned_abs() {
-            line(prefix, kind, &columns, row, &mut text)?;
+    match weights {
+        Some(weights) => {
+            for (row, kind) in changes(weights.values()) {
+                line(prefix, kind, &columns, row, &mut text)?;
+            }
+        }
+        None => {
+            for row in 0..batch.num_rows() {
+                line(prefix, ChangeKind::Insert, &columns, row, &mut text)?;
+            }
         }
     }
     Ok(text)
@@ -85,13 +86,13 @@ fn lines(prefix: &str, batch: &RecordBatch) -> Result<String> {
 
 fn line(
     prefix: &str,
-    kind: &str,
+    kind: ChangeKind,
     columns: &[ArrayFormatter<'_>],
     row: usize,
     text: &mut String,
 ) -> Result<()> {
     text.push_str(prefix);
-    text.push_str(kind);
+    text.push_str(kind.short());
     text.push('[');
     for (position, column) in columns.iter().enumerate() {
         if position > 0 {

@@ -25,7 +25,7 @@ use crate::{
     error,
     sql::{self, Command, Source},
     sql_type,
-    stream::WatermarkNode,
+    stream::{WatermarkNode, WatermarkOptions},
 };
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -109,7 +109,10 @@ impl Binder<'_> {
         let time = time.map_err(error::from_datafusion)?.into();
         let steady =
             self.connectors.steady_columns(table).iter().map(|column| (*column).to_owned()).collect();
-        let node = WatermarkNode { time, expression, steady, input };
+        let options = WatermarkOptions::of(&table.options).map_err(|why| {
+            SqlError::new(SqlErrorCode::InvalidOption, format!("table `{}`: {why}", table.path))
+        })?;
+        let node = WatermarkNode { time, expression, steady, options, input };
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 

@@ -38,7 +38,7 @@ use self::{
 };
 pub use self::{
     recovery::{Fate, fates},
-    stream_report::{answers_at_the_end, changelog_modes, growing},
+    stream_report::{changelog_modes, growing},
 };
 use crate::{connect::Connectors, error, exec::codec, target::Target, window};
 
@@ -76,8 +76,13 @@ pub struct Root {
 pub enum RootOutput {
     /// Into a table.
     Sink(Box<SinkDescriptor>),
-    /// To the client; the columns are what it is told about them.
-    Result(Vec<Column>),
+    /// To the client.
+    Result {
+        /// What it is told about the columns.
+        columns: Vec<Column>,
+        /// Whether it sees the rows as they come, with all changes, instead of what there is in the end.
+        live: bool,
+    },
 }
 
 /// Plans a job.
@@ -97,7 +102,7 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
         }
     };
     let result_columns = request.roots.iter().find_map(|root| match &root.output {
-        RootOutput::Result(columns) => Some(columns.clone()),
+        RootOutput::Result { columns, .. } => Some(columns.clone()),
         RootOutput::Sink(_) => None,
     });
     let graph = JobGraph {
@@ -141,7 +146,7 @@ async fn batch(request: &PlanRequest<'_>) -> Result<(Vec<JobVertex>, Vec<JobEdge
         let plan = physical(&plan, request.state).await.map_err(error::from_datafusion)?;
         let (plan, output) = match &root.output {
             RootOutput::Sink(sink) => (plan, VertexOutput::Sink(sink.clone())),
-            RootOutput::Result(_) => (gathered(plan), VertexOutput::Result),
+            RootOutput::Result { .. } => (gathered(plan), VertexOutput::Result),
         };
         match request.target {
             Target::Embedded { .. } => cut.add_whole(plan, output),

@@ -19,7 +19,7 @@ pub(super) fn vertex_name(plan: &Arc<dyn ExecutionPlan>, output: &VertexOutput) 
     match output {
         VertexOutput::Edges => {}
         VertexOutput::Sink(sink) => chain.push(format!("Sink: {}", sink.table.path.table)),
-        VertexOutput::Result => chain.push("Sink: Collect".to_owned()),
+        VertexOutput::Result | VertexOutput::LiveResult => chain.push("Sink: Collect".to_owned()),
     }
     if chain.is_empty() { "Forward".to_owned() } else { chain.join(" -> ") }
 }

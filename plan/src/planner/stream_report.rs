@@ -35,16 +35,6 @@ pub fn growing(graph: &JobGraph) -> Result<Vec<String>, SqlError> {
     Ok(growing)
 }
 
-/// Whether a query's rows come only when its input ends.
-pub fn answers_at_the_end(graph: &JobGraph) -> Result<bool, SqlError> {
-    for vertex in &graph.vertices {
-        if fragment(vertex)?.chain.iter().any(|last| matches!(last.kind, OperatorKind::FinalResult(_))) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 fn fragment(vertex: &JobVertex) -> Result<StreamFragment, SqlError> {
     StreamFragment::decode(&vertex.fragment.plan)
         .map_err(|error| SqlError::new(SqlErrorCode::Internal, error.to_string()))

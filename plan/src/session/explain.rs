@@ -108,7 +108,7 @@ fn plans(
                 text.push_str(&format!("Sink: {}\n", sink.table.path));
                 "  "
             }
-            RootOutput::Result(_) => "",
+            RootOutput::Result { .. } => "",
         };
         for line in change(&root.plan)?.display_indent().to_string().lines() {
             text.push_str(&format!("{indent}{line}\n"));

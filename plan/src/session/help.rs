@@ -13,6 +13,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("EXPLAIN [JSON_EXECUTION_PLAN] ...", "Shows how a statement would run."),
     ("SHOW CATALOGS | DATABASES | TABLES | ...", "Lists what there is."),
     ("SHOW CREATE TABLE t", "Shows the statement that makes a table."),
+    ("EXPLAIN WATERMARK 'id'", "Shows how far event time has come in a job, and what holds it back."),
     ("SHOW JOBS / STOP JOB 'id'", "Lists jobs; cancels one."),
     ("SET ['key' = 'value'] / RESET ['key']", "Changes or lists the session's options."),
     ("CLEAR", "Empties the screen."),

@@ -1,14 +1,12 @@
 //! Statements that make jobs: queries, inserts, statement sets.
 
 use datafusion::execution::SessionState;
-use thalweg_graph::{
-    JobGraph, JobId, RuntimeMode, SqlError, options, sql_error::SqlErrorCode, table::TablePath,
-};
+use thalweg_graph::{JobGraph, JobId, RuntimeMode, SqlError, options, sql_error::SqlErrorCode};
 
 use super::{Outcome, Session, set::check_zone};
 use crate::{
     bind::{InsertInto, output_columns},
-    planner::{PlanRequest, Root, RootOutput, answers_at_the_end, growing, plan_job},
+    planner::{PlanRequest, Root, RootOutput, growing, plan_job},
     sql::command::{Insert, Query},
 };
 
@@ -21,16 +19,7 @@ impl Session {
         let mode = self.mode(&[query], &state)?;
         let root = self.query_root(query, &state, mode).await?;
         let graph = self.plan(vec![root], text, job, &state, mode).await?;
-        let endless = self.warned_of_growth(&graph, &[query], &state)?;
-        if let Some(table) = endless.filter(|_| graph.mode == RuntimeMode::Streaming)
-            && answers_at_the_end(&graph)?
-        {
-            let message = format!(
-                "the query's rows change or are ordered, so that they are known when its input ends, and table `{table}` does not \
-                 end: INSERT INTO a table that takes changes, such as one of connector `print`, or give the table an end by its options"
-            );
-            return Err(SqlError::new(SqlErrorCode::Unsupported, message));
-        }
+        self.warn_of_growth(&graph, &[query], &state)?;
         Ok(Outcome::Job(Box::new(graph)))
     }
 
@@ -45,19 +34,19 @@ impl Session {
         let roots = self.insert_roots(inserts, &state, mode).await?;
         let graph = self.plan(roots, text, job, &state, mode).await?;
         let queries: Vec<&Query> = inserts.iter().map(|insert| &insert.query).collect();
-        self.warned_of_growth(&graph, &queries, &state)?;
+        self.warn_of_growth(&graph, &queries, &state)?;
         Ok(Outcome::Job(Box::new(graph)))
     }
 
-    /// The table without an end that a stream reads, if there is one; warns of each operator whose state then grows without one.
-    fn warned_of_growth(
+    /// Warns of each operator of a stream whose state grows without end, because a table has none.
+    fn warn_of_growth(
         &self,
         graph: &JobGraph,
         queries: &[&Query],
         state: &SessionState,
-    ) -> Result<Option<TablePath>, SqlError> {
+    ) -> Result<(), SqlError> {
         if graph.mode == RuntimeMode::Batch {
-            return Ok(None);
+            return Ok(());
         }
         let binder = self.binder(state, graph.mode);
         for query in queries {
@@ -65,9 +54,9 @@ impl Session {
             for operator in growing(graph)? {
                 tracing::warn!(job = %graph.job, "{operator}, and table `{table}` does not end: its state grows without end");
             }
-            return Ok(Some(table));
+            return Ok(());
         }
-        Ok(None)
+        Ok(())
     }
 
     pub(super) async fn query_root(
@@ -78,7 +67,23 @@ impl Session {
     ) -> Result<Root, SqlError> {
         let plan = self.binder(state, mode).query(query).await?;
         let columns = output_columns(&plan)?;
-        Ok(Root { plan, output: RootOutput::Result(columns) })
+        let live = mode == RuntimeMode::Streaming && self.shows_changes(query, state)?;
+        Ok(Root { plan, output: RootOutput::Result { columns, live } })
+    }
+
+    /// Whether a stream's rows are shown as they come: because they never end, or because that is asked for.
+    fn shows_changes(&self, query: &Query, state: &SessionState) -> Result<bool, SqlError> {
+        let wish = self.options.get(&options::RESULT_MODE).unwrap_or_default();
+        match wish.to_ascii_lowercase().as_str() {
+            "changelog" => Ok(true),
+            "table" | "tableau" => Ok(self.binder(state, RuntimeMode::Streaming).unbounded(query)?.is_some()),
+            _ => {
+                let name = options::RESULT_MODE.name;
+                let message =
+                    format!("option `{name}` cannot be `{wish}`: expected `table`, `tableau` or `changelog`");
+                Err(SqlError::new(SqlErrorCode::InvalidOption, message))
+            }
+        }
     }
 
     pub(super) async fn insert_roots(

@@ -52,6 +52,8 @@ pub enum Outcome {
     ShowJobs,
     /// `STOP JOB`: the client has a job cancelled there.
     StopJob(JobId),
+    /// `EXPLAIN WATERMARK`: the client asks there what holds a job's event time back.
+    ExplainWatermark(JobId),
     /// `QUIT`: the client ends.
     Quit,
     /// `CLEAR`: the client empties its screen.
@@ -165,6 +167,7 @@ impl Session {
             Command::DescribeFunction { name, extended } => self.describe_function(&name, extended),
             Command::Explain(explain) => self.explain(&explain, text, job).await,
             Command::StopJob(job) => Ok(Outcome::StopJob(job)),
+            Command::ExplainWatermark(job) => Ok(Outcome::ExplainWatermark(job)),
             Command::Help => Ok(Outcome::Help(help::text())),
             Command::Clear => Ok(Outcome::Clear),
             Command::Quit => Ok(Outcome::Quit),

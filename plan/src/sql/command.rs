@@ -19,6 +19,8 @@ pub enum Command {
     StatementSet(Vec<Insert>),
     /// `STOP JOB`.
     StopJob(JobId),
+    /// `EXPLAIN WATERMARK`.
+    ExplainWatermark(JobId),
     /// `CREATE TABLE`.
     CreateTable(Box<CreateTable>),
     /// `CREATE VIEW`.

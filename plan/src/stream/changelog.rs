@@ -7,9 +7,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-
-/// The name of the column with a row's weight.
-pub const WEIGHT: &str = "__weight";
+pub use thalweg_graph::change_kind::WEIGHT;
 
 /// The column with a row's weight.
 pub fn weight_field() -> Field {

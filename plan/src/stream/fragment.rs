@@ -7,7 +7,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thalweg_graph::EdgeId;
 
-use super::updating::{FinalResultSpec, GroupAggregateSpec, JoinSpec, TopNSpec};
+use super::{
+    updating::{FinalResultSpec, GroupAggregateSpec, JoinSpec, TopNSpec},
+    watermark::WatermarkOptions,
+};
 use crate::panes::{Panes, WindowBound};
 
 /// A head and the operators behind it, in the order in which rows pass them.
@@ -98,6 +101,8 @@ pub enum OperatorKind {
     Watermarks {
         /// An expression over a row's columns: no row that follows will be as early. Its type is that of a time column.
         expression: Bytes,
+        /// What else the table says about it.
+        options: WatermarkOptions,
     },
     /// Puts a row into each of its windows, with their borders as columns behind its own.
     AssignWindows {

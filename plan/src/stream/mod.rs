@@ -7,7 +7,7 @@
 pub mod changelog;
 mod fragment;
 mod updating;
-mod watermark;
+pub mod watermark;
 
 pub use fragment::{
     AssignSessionsSpec, Head, IntervalJoinSpec, OperatorKind, OperatorSpec, OutputColumn, OverAggregateSpec,
@@ -15,4 +15,4 @@ pub use fragment::{
     WindowJoinSpec, WithinWindowsSpec,
 };
 pub use updating::{FinalResultSpec, GroupAggregateSpec, JoinKind, JoinSpec, SortKey, TopNSpec};
-pub use watermark::WatermarkNode;
+pub use watermark::{WatermarkAlignment, WatermarkNode, WatermarkOptions};

@@ -7,8 +7,8 @@ use std::{
 };
 
 use thalweg_graph::{
-    Attempt, BUILD_ID, CheckpointId, Failure, JobEpoch, JobGraph, JobId, JobStatus, TaskDescriptor, WorkerId,
-    checkpoint::Manifest, options, table::SinkOutput,
+    Attempt, BUILD_ID, CheckpointId, Failure, JobEpoch, JobGraph, JobId, JobStatus, TaskDescriptor,
+    TaskReport, WorkerId, checkpoint::Manifest, options, table::SinkOutput,
 };
 use thalweg_rpc::{Registration, ToLeader, ToWorker};
 
@@ -52,6 +52,8 @@ pub enum Effect {
     RemoveCheckpoints(JobId, String),
     /// A query runs: rows will come.
     ExpectResult(JobId),
+    /// A query runs whose rows are read as they come.
+    ExpectLiveResult(JobId),
     /// An attempt's rows are the result.
     PublishResult(Attempt),
     /// An attempt's rows are void.
@@ -325,7 +327,7 @@ impl Cluster {
             ToLeader::Task { attempt, update: thalweg_rpc::TaskUpdate::Running } => {
                 self.forget_jobs(worker, [attempt.job].into());
             }
-            ToLeader::Heartbeat { tasks, .. } => self.note_metrics(tasks, now),
+            ToLeader::Heartbeat { tasks, .. } => self.note_reports(tasks, now),
             ToLeader::Goodbye { reason } => {
                 tracing::info!(%worker, reason, "a worker says goodbye");
                 let mut actions = Vec::new();
@@ -336,18 +338,22 @@ impl Cluster {
             ToLeader::Snapshot { attempt, checkpoint, snapshot } => {
                 self.tell(attempt.job, Event::Snapshot { attempt, checkpoint, snapshot }, now);
             }
+            ToLeader::SourceTime { attempt, group, watermark_ms, max_drift_ms } => {
+                let event = Event::SourceTime { attempt, group, watermark_ms, max_drift_ms };
+                self.tell(attempt.job, event, now);
+            }
             ToLeader::Task { .. } | ToLeader::ResultChunk { .. } | ToLeader::Register(_) => {}
         }
         self.settle(now);
     }
 
-    fn note_metrics(&mut self, tasks: Vec<(Attempt, thalweg_graph::TaskMetrics)>, now: Timestamp) {
+    fn note_reports(&mut self, tasks: Vec<TaskReport>, now: Timestamp) {
         let mut by_job = BTreeMap::<JobId, Vec<_>>::new();
-        for (attempt, metrics) in tasks {
-            by_job.entry(attempt.job).or_default().push((attempt, metrics));
+        for report in tasks {
+            by_job.entry(report.attempt.job).or_default().push(report);
         }
         for (job, tasks) in by_job {
-            self.tell(job, Event::Metrics(tasks), now);
+            self.tell(job, Event::Reports(tasks), now);
         }
     }
 
@@ -390,7 +396,9 @@ impl Cluster {
     fn run(&mut self, graph: Arc<JobGraph>, now: Timestamp) {
         let job = graph.job;
         let settings = job_master::Settings::read(&graph.options).expect("checked before it was proposed");
-        if graph.result_columns.is_some() {
+        if graph.has_live_result() {
+            self.effects.push(Effect::ExpectLiveResult(job));
+        } else if graph.result_columns.is_some() {
             self.effects.push(Effect::ExpectResult(job));
         }
         self.masters.insert(job, JobMaster::new(graph, JobEpoch::default(), settings, now));
@@ -432,6 +440,9 @@ impl Cluster {
             Action::Abort(sinks) => self.effects.push(Effect::Abort(job, sinks)),
             Action::TriggerCheckpoint { worker, attempts, barrier } => {
                 self.send(&worker, ToWorker::Checkpoint { term, attempts, barrier });
+            }
+            Action::AlignSource { worker, attempt, allowed_ms } => {
+                self.send(&worker, ToWorker::AlignSource { attempt, allowed_ms });
             }
             Action::NotifyCheckpoint { worker, attempts, checkpoint } => {
                 self.send(&worker, ToWorker::CheckpointCompleted { term, attempts, checkpoint });

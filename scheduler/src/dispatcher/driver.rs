@@ -102,7 +102,8 @@ impl Driver {
                 self.cluster.tick(now);
             }
             if self.results.deadline().is_some_and(|at| at <= now) {
-                self.results.expire(now);
+                let unread = self.results.expire(now);
+                unread.into_iter().for_each(|job| self.end_unread(job, now));
             }
             self.carry_out();
             self.publish_progress(now);
@@ -142,8 +143,16 @@ impl Driver {
                 self.cluster.checkpoint_committed(job, checkpoint, outcome, now);
             }
             Input::OutputRecovered(job, outcome) => self.cluster.output_recovered(job, outcome, now),
+            Input::ResultAbandoned(job) => self.end_unread(job, now),
             Input::Stop(_) => unreachable!("taken before"),
         }
+    }
+
+    /// Ends a query that makes rows for nobody.
+    fn end_unread(&mut self, job: JobId, now: Timestamp) {
+        tracing::warn!(%job, "nobody reads the query's rows any more; it is cancelled");
+        // One that has ended meanwhile needs no end.
+        let _ = self.cluster.cancel(job, now);
     }
 
     /// Answers a question. Whoever asked may have gone: then the answer goes nowhere.
@@ -161,6 +170,7 @@ impl Driver {
             Request::Jobs(reply) => drop(reply.send(Ok(self.cluster.jobs()))),
             Request::Job(job, reply) => drop(reply.send(self.cluster.job(job))),
             Request::Vertex(job, vertex, reply) => drop(reply.send(self.cluster.vertex(job, vertex))),
+            Request::EventTime(job, reply) => drop(reply.send(self.cluster.event_time(job))),
             Request::Watch(job, reply) => drop(reply.send(self.watch(job, now))),
             Request::Overview(reply) => drop(reply.send(Ok(self.cluster.overview()))),
             Request::Workers(reply) => drop(reply.send(Ok(self.cluster.workers()))),
@@ -211,6 +221,7 @@ impl Driver {
                     commit::spawn_removal(job, commit::Removal::Folder(folder), self.storage.clone());
                 }
                 Effect::ExpectResult(job) => self.results.expect(job),
+                Effect::ExpectLiveResult(job) => self.results.expect_live(job),
                 Effect::PublishResult(attempt) => self.results.publish(attempt),
                 Effect::DropResult(attempt) => self.results.drop_attempt(attempt),
                 Effect::Changed(job) => drop(self.changed.insert(job)),

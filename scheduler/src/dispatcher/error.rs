@@ -44,6 +44,19 @@ pub enum Error {
     /// The result was dropped after its time.
     #[error("the result of job `{0}` is gone: it was not read in time")]
     ResultGone(JobId),
+    /// A live result has one reader.
+    #[error("the rows of job `{0}` are read by another reader, or were: a live result can be read once")]
+    ResultTaken(JobId),
+    /// A page of a live result that was given out, or does not come next.
+    #[error("the live result of job `{job}` has no page {token} any more or yet: the next one is {next}")]
+    PageOutOfTurn {
+        /// The job.
+        job: JobId,
+        /// The page asked for.
+        token: u64,
+        /// The page that can be had.
+        next: u64,
+    },
     /// A page that is not there.
     #[error("the result of job `{job}` has no page {token}: it ends before")]
     NoPage {
@@ -109,6 +122,8 @@ impl Error {
             Error::JobExists(_) => "job-exists",
             Error::NoResult(_) => "no-result",
             Error::ResultGone(_) => "result-gone",
+            Error::ResultTaken(_) => "result-taken",
+            Error::PageOutOfTurn { .. } => "page-out-of-turn",
             Error::NoPage { .. } => "no-page",
             Error::ResultUnreadable { .. } => "result-unreadable",
             Error::JobFailed { .. } => "job-failed",

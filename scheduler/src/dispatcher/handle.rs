@@ -1,10 +1,10 @@
 //! The way to the dispatcher for REST, the command line and tests: a cheap clone; each call is one message and its answer.
 
-use std::{io, pin::Pin, sync::Arc};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::Stream;
-use thalweg_graph::{JobGraph, JobId, VertexId, WorkerId};
+use futures::{Stream, stream};
+use thalweg_graph::{JobGraph, JobId, JobStatus, VertexId, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -14,15 +14,24 @@ use super::{
 };
 use crate::{
     job_master::SavepointOrder,
-    result_store::{Finished, JobResult, ResultStore, page::Page},
+    result_store::{Finished, JobResult, Live, ResultStore, live::End, live_pages::NoPage, page::Page},
     view::{
         JobDetails, JobEnd, JobProgress, JobSummary, Overview, SavepointStatus, SubtaskDetails,
-        VertexDetails, WorkerDetails,
+        VertexDetails, VertexEventTime, WorkerDetails,
     },
 };
 
 /// The bytes of a result: one Arrow IPC stream.
 pub type ResultStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// How long a page of a live result may take before it is answered without rows.
+const PAGE_WAIT: Duration = Duration::from_secs(10);
+
+/// What can be read of a query.
+enum Readable {
+    Finished(Arc<Finished>),
+    Live(Arc<Live>),
+}
 
 /// Talks to the dispatcher.
 #[derive(Clone)]
@@ -76,6 +85,11 @@ impl DispatcherHandle {
         self.ask(|reply| Request::Vertex(job, vertex, reply)).await
     }
 
+    /// How far event time has come in each vertex of a job, and what holds it back.
+    pub async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>, Error> {
+        self.ask(|reply| Request::EventTime(job, reply)).await
+    }
+
     /// A job's progress now and whenever it changes; the sender goes when the job has ended and was shown so.
     pub async fn watch(&self, job: JobId) -> Result<watch::Receiver<Arc<JobProgress>>, Error> {
         self.ask(|reply| Request::Watch(job, reply)).await
@@ -89,15 +103,26 @@ impl DispatcherHandle {
         Ok(JobEnd { status: last.status, failure: last.failure.clone() })
     }
 
-    /// The rows of a query as the bytes of an Arrow IPC stream. Waits until the job's output is complete.
+    /// The rows of a query as the bytes of an Arrow IPC stream. Waits until the job's output is complete; of a live result gives the
+    /// rows as they come, to one reader: when it goes, the job ends.
     pub async fn result(&self, job: JobId) -> Result<ResultStream, Error> {
-        let finished = self.finished_result(job).await?;
-        Ok(Box::pin(finished.spool.stream()))
+        match self.readable(job).await? {
+            Readable::Finished(finished) => Ok(Box::pin(finished.spool.stream())),
+            Readable::Live(live) if live.result.claim() => {
+                let reader = LiveReader { job, live: Some(live), inputs: self.inputs.clone() };
+                Ok(Box::pin(stream::unfold(reader, LiveReader::next)))
+            }
+            Readable::Live(_) => Err(Error::ResultTaken(job)),
+        }
     }
 
-    /// One page of a query's rows. Waits until the job's output is complete.
+    /// One page of a query's rows. Waits until the job's output is complete; of a live result until there are rows, but not for ever:
+    /// a page without rows that is not the last is to be asked for again.
     pub async fn result_page(&self, job: JobId, token: u64) -> Result<Page, Error> {
-        let finished = self.finished_result(job).await?;
+        let finished = match self.readable(job).await? {
+            Readable::Finished(finished) => finished,
+            Readable::Live(live) => return live_page(&live, job, token).await,
+        };
         let reading = tokio::task::spawn_blocking(move || finished.pages.lock().page(&finished.spool, token));
         match reading.await {
             Ok(Ok(page)) => page.ok_or(Error::NoPage { job, token }),
@@ -106,7 +131,7 @@ impl DispatcherHandle {
         }
     }
 
-    async fn finished_result(&self, job: JobId) -> Result<Arc<Finished>, Error> {
+    async fn readable(&self, job: JobId) -> Result<Readable, Error> {
         let Some(mut states) = self.results.watch(job) else {
             // Tells a job that is no query from one that is not there.
             self.job(job).await?;
@@ -116,15 +141,10 @@ impl DispatcherHandle {
         match &*state.map_err(|_| Error::ResultGone(job))? {
             JobResult::Ready(finished) => {
                 self.results.touch(finished);
-                Ok(finished.clone())
+                Ok(Readable::Finished(finished.clone()))
             }
-            JobResult::Ended(JobEnd { failure: Some(failure), .. }) => {
-                Err(Error::JobFailed { job, failure: failure.clone() })
-            }
-            JobResult::Ended(JobEnd { status: thalweg_graph::JobStatus::Canceled, .. }) => {
-                Err(Error::JobCanceled(job))
-            }
-            JobResult::Ended(_) => Err(Error::NoResult(job)),
+            JobResult::Live(live) => Ok(Readable::Live(live.clone())),
+            JobResult::Ended(end) => Err(ended(job, end)),
             JobResult::Pending | JobResult::Gone => Err(Error::ResultGone(job)),
         }
     }
@@ -150,5 +170,61 @@ impl DispatcherHandle {
         let (reply, answer) = oneshot::channel();
         self.inputs.send(Input::Request(request(reply))).await.map_err(|_| Error::Stopped)?;
         answer.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+/// Why there are no rows of a job that has ended.
+fn ended(job: JobId, end: &JobEnd) -> Error {
+    match end {
+        JobEnd { failure: Some(failure), .. } => Error::JobFailed { job, failure: failure.clone() },
+        JobEnd { status: JobStatus::Canceled, .. } => Error::JobCanceled(job),
+        JobEnd { .. } => Error::NoResult(job),
+    }
+}
+
+async fn live_page(live: &Live, job: JobId, token: u64) -> Result<Page, Error> {
+    if !live.result.is_paged() {
+        return Err(Error::ResultTaken(job));
+    }
+    let page = live.pages.lock().await.page(&live.result, token, PAGE_WAIT).await;
+    page.map_err(|why| match why {
+        NoPage::OutOfTurn { asked, next } => Error::PageOutOfTurn { job, token: asked, next },
+        NoPage::Broken(end) => ended(job, &end),
+        NoPage::Unreadable(error) => Error::ResultUnreadable { job, reason: error.to_string() },
+    })
+}
+
+/// Takes all of a live result. When it is dropped before the end, nobody else can read on.
+struct LiveReader {
+    job: JobId,
+    /// `None` behind the end.
+    live: Option<Arc<Live>>,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl LiveReader {
+    async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
+        let next = self.live.as_ref()?.result.next().await;
+        let item = match next {
+            Ok(bytes) => Ok(bytes),
+            Err(End::Complete) => {
+                self.live = None;
+                return None;
+            }
+            Err(End::Broken(end)) => {
+                self.live = None;
+                Err(io::Error::other(ended(self.job, &end)))
+            }
+        };
+        Some((item, self))
+    }
+}
+
+impl Drop for LiveReader {
+    fn drop(&mut self) {
+        if self.live.is_some() {
+            // Where it is not heard, the result's time to live ends the job.
+            let _ = self.inputs.try_send(Input::ResultAbandoned(self.job));
+        }
     }
 }

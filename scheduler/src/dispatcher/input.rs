@@ -34,6 +34,8 @@ pub(crate) enum Input {
     OutputRecovered(JobId, Result<(), Failure>),
     /// Output was withdrawn, as far as possible.
     Aborted(JobId),
+    /// The reader of a live result has gone.
+    ResultAbandoned(JobId),
     /// The JobManager stops.
     Stop(oneshot::Sender<()>),
 }

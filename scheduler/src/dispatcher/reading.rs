@@ -6,11 +6,11 @@ use thalweg_graph::{JobId, JobStatus, TaskState, VertexId, explain};
 
 use super::{Error, cluster::Cluster};
 use crate::{
-    job_master::JobMaster,
+    job_master::{JobMaster, event_time},
     quorum::JobRecord,
     view::{
         JobDetails, JobProgress, JobSummary, Overview, SubtaskDetails, TaskCounts, VertexDetails,
-        VertexProgress, WorkerDetails,
+        VertexEventTime, VertexProgress, WorkerDetails,
     },
 };
 
@@ -74,6 +74,8 @@ impl Cluster {
             plan: Arc::default(),
             options: graph.map(|graph| Arc::new(graph.options.clone())).unwrap_or_default(),
             checkpoints: master.map(JobMaster::checkpoint_records).unwrap_or_default(),
+            checkpoint_counts: master.map(JobMaster::checkpoint_counts).unwrap_or_default(),
+            has_live_result: graph.is_some_and(|graph| graph.has_live_result()),
             result_columns: graph.and_then(|graph| graph.result_columns.clone()).map(Arc::from),
         })
     }
@@ -124,6 +126,22 @@ impl Cluster {
         Ok((execution.vertex_details(vertex), execution.subtask_details(vertex)))
     }
 
+    /// How far event time has come in a job, and what holds it back.
+    pub fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>, Error> {
+        if let Some(archived) = self.archive.get(&job) {
+            let vertices = archived.details.vertices.iter().map(|vertex| VertexEventTime {
+                vertex: vertex.id,
+                name: vertex.name.clone(),
+                watermark_ms: vertex.metrics.watermark_ms,
+                held_by: None,
+            });
+            return Ok(vertices.collect());
+        }
+        self.state.job(job).ok_or(Error::UnknownJob(job))?;
+        let master = self.masters.get(&job);
+        Ok(master.map(|master| event_time::explain(master.execution())).unwrap_or_default())
+    }
+
     /// How far a job is.
     pub fn progress(&self, job: JobId) -> Result<JobProgress, Error> {
         let record = self.state.job(job).ok_or(Error::UnknownJob(job))?;
@@ -141,6 +159,7 @@ impl Cluster {
             waiting: self.waiting(job, record),
             failure: self.failure(job, record),
             restarts: master.map_or(0, JobMaster::restarts),
+            has_live_result: execution.is_some_and(|execution| execution.graph.has_live_result()),
             vertices: ids.collect(),
         })
     }
@@ -198,6 +217,7 @@ fn archived_progress(details: &JobDetails) -> JobProgress {
         waiting: None,
         failure: details.failure.clone(),
         restarts: details.restarts,
+        has_live_result: details.has_live_result,
         vertices: vertices.collect(),
     }
 }

@@ -10,7 +10,7 @@ use super::Error;
 use crate::job_master::SavepointOrder;
 use crate::view::{
     JobDetails, JobProgress, JobSummary, Overview, SavepointStatus, SubtaskDetails, VertexDetails,
-    WorkerDetails,
+    VertexEventTime, WorkerDetails,
 };
 
 /// A script to run: its statements that make jobs run one after another.
@@ -68,6 +68,7 @@ pub(crate) enum Request {
     Jobs(Reply<Vec<JobSummary>>),
     Job(JobId, Reply<Arc<JobDetails>>),
     Vertex(JobId, VertexId, Reply<(VertexDetails, Vec<SubtaskDetails>)>),
+    EventTime(JobId, Reply<Vec<VertexEventTime>>),
     Watch(JobId, Reply<watch::Receiver<Arc<JobProgress>>>),
     Overview(Reply<Overview>),
     Workers(Reply<Vec<WorkerDetails>>),

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    view::{CheckpointRecord, CheckpointStatus, SavepointStatus},
+    view::{CheckpointCounts, CheckpointRecord, CheckpointStatus, SavepointStatus},
 };
 
 impl JobMaster {
@@ -446,6 +446,11 @@ impl JobMaster {
     pub fn checkpoint_records(&self) -> Vec<CheckpointRecord> {
         let checkpoints = self.checkpoints.iter();
         checkpoints.flat_map(|checkpoints| checkpoints.records().cloned()).collect()
+    }
+
+    /// How many checkpoints have ended so far.
+    pub fn checkpoint_counts(&self) -> CheckpointCounts {
+        self.checkpoints.as_ref().map(Checkpoints::ended).unwrap_or_default()
     }
 
     /// How a savepoint that was asked for stands.

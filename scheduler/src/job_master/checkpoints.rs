@@ -14,7 +14,7 @@ use thalweg_graph::{
 
 use crate::{
     clock::Timestamp,
-    view::{CheckpointRecord, CheckpointStatus, SavepointStatus},
+    view::{CheckpointCounts, CheckpointRecord, CheckpointStatus, SavepointStatus},
 };
 
 /// Checkpoints that readers are shown.
@@ -131,6 +131,7 @@ pub struct Checkpoints {
     /// How many in a row have failed.
     pub failed_in_row: u32,
     records: VecDeque<CheckpointRecord>,
+    ended: CheckpointCounts,
     outcomes: BTreeMap<String, SavepointStatus>,
     outcomes_order: VecDeque<String>,
     next: u64,
@@ -181,6 +182,7 @@ impl Checkpoints {
             last_taken: false,
             failed_in_row: 0,
             records: VecDeque::new(),
+            ended: CheckpointCounts::default(),
             outcomes: BTreeMap::new(),
             outcomes_order: VecDeque::new(),
             next: 1,
@@ -270,6 +272,11 @@ impl Checkpoints {
             subtasks: (pending.waiting.len() + pending.snapshots.len()) as u32,
             acknowledged: pending.snapshots.len() as u32,
         };
+        match record.status {
+            CheckpointStatus::InProgress => {}
+            CheckpointStatus::Completed => self.ended.completed += 1,
+            CheckpointStatus::Failed(_) => self.ended.failed += 1,
+        }
         let known = self.records.iter_mut().find(|known| known.checkpoint == record.checkpoint);
         match known {
             Some(known) => *known = record,
@@ -278,6 +285,11 @@ impl Checkpoints {
         while self.records.len() > RECORDS_MAX {
             self.records.pop_front();
         }
+    }
+
+    /// How many have ended so far.
+    pub fn ended(&self) -> CheckpointCounts {
+        self.ended
     }
 
     /// The newest checkpoints, oldest first.

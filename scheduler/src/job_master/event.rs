@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use thalweg_graph::{
-    Attempt, CheckpointId, Failure, JobStatus, TaskDescriptor, TaskMetrics, WorkerId,
+    Attempt, CheckpointId, Failure, JobStatus, TaskDescriptor, TaskReport, WorkerId,
     checkpoint::{Barrier, CompletedCheckpoint, Manifest, SubtaskSnapshot},
     exchange::ResultPartitionId,
     table::SinkOutput,
@@ -41,8 +41,8 @@ pub enum Event {
         /// How.
         update: TaskUpdate,
     },
-    /// Counters of running tasks.
-    Metrics(Vec<(Attempt, TaskMetrics)>),
+    /// What running tasks say of themselves.
+    Reports(Vec<TaskReport>),
     /// A worker is gone with all that ran and lay there.
     WorkerLost {
         /// Which.
@@ -90,6 +90,17 @@ pub enum Event {
     },
     /// What the checkpoint that the job begins with has left to be made visible is visible, or cannot be made so.
     OutputRecovered(Result<(), Failure>),
+    /// A source that keeps pace with others has come so far.
+    SourceTime {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Its group.
+        group: String,
+        /// In milliseconds of event time; `None` where nobody is to wait for it.
+        watermark_ms: Option<i64>,
+        /// How far it may be ahead of the slowest.
+        max_drift_ms: i64,
+    },
     /// Somebody wants a savepoint.
     Savepoint(SavepointOrder),
     /// Time has passed.
@@ -145,6 +156,15 @@ pub enum Action {
         attempts: Vec<Attempt>,
         /// The barrier.
         barrier: Barrier,
+    },
+    /// Tell a source how far it may go in event time.
+    AlignSource {
+        /// Where it runs.
+        worker: WorkerId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// In milliseconds.
+        allowed_ms: i64,
     },
     /// Tell sources that a checkpoint is complete.
     NotifyCheckpoint {

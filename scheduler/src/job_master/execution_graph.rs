@@ -6,8 +6,10 @@ use thalweg_graph::{
     Attempt, EdgeId, Fragment, JobGraph, SubtaskId, TaskMetrics, TaskState, VertexId, VertexOutput,
     exchange::{ExchangeKind, Producers},
     table::Committable,
+    task::SplitProgress,
 };
 
+use super::rates::RateMeter;
 use crate::{
     clock::Timestamp,
     resource_manager::{AllocationId, Location},
@@ -68,6 +70,10 @@ pub struct Subtask {
     pub ended: Option<Timestamp>,
     /// Its counters.
     pub metrics: TaskMetrics,
+    /// What it does in a second.
+    pub meter: RateMeter,
+    /// Of a source: its slowest splits.
+    pub splits: Vec<SplitProgress>,
     /// What it has staged, once finished.
     pub committables: Vec<Committable>,
     /// Whether it had finished but its output over blocking edges is gone.
@@ -232,6 +238,7 @@ impl ExecutionGraph {
                 started: subtask.started,
                 ended: subtask.ended,
                 metrics: subtask.metrics,
+                rates: subtask.meter.rates(),
             })
             .collect()
     }

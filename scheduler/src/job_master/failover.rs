@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use thalweg_graph::{
-    Attempt, EdgeId, Failure, FailureKind, JobStatus, SubtaskId, TaskState, VertexOutput, WorkerId,
+    Attempt, EdgeId, Failure, FailureKind, JobStatus, SubtaskId, TaskState, WorkerId,
     exchange::{Partitioning, ResultPartitionId},
 };
 use thalweg_rpc::RunningTask;
@@ -111,6 +111,14 @@ impl JobMaster {
         already_known: bool,
         now: Timestamp,
     ) {
+        if self.execution.graph.has_live_result() {
+            let message = format!(
+                "{}; rows that were shown cannot be taken back, so a query whose rows are shown as they come does not run again: \
+                 submit it again",
+                failure.message
+            );
+            return self.fail(Failure { message, ..failure }, now);
+        }
         let until = match self.delayed.last() {
             Some((until, _)) => *until,
             None if already_known => now,
@@ -184,16 +192,19 @@ impl JobMaster {
         let vertex = &self.execution.vertices[id.vertex.index()];
         let outputs = vertex.outputs.clone();
         let was_deployed = self.execution.subtask(id).slot.is_some();
-        if was_deployed && matches!(*vertex.output, VertexOutput::Result) {
+        if was_deployed && vertex.output.is_result() {
             self.actions.push(Action::DropResult(attempt));
         }
         self.execution.set_state(id, TaskState::Created);
+        self.alignment.forget(id);
         let subtask = self.execution.subtask_mut(id);
         subtask.attempt += u32::from(was_deployed);
         subtask.slot = None;
         subtask.started = None;
         subtask.ended = None;
         subtask.metrics = Default::default();
+        subtask.meter = Default::default();
+        subtask.splits.clear();
         subtask.committables.clear();
         subtask.output_lost = false;
         if let Some(checkpoints) = &mut self.checkpoints {
@@ -353,7 +364,7 @@ impl JobMaster {
 
     fn adopts(&self, worker: &WorkerId, attempt: Attempt) -> bool {
         let vertex = self.execution.vertices.get(attempt.subtask.vertex.index());
-        let sends_result = vertex.is_some_and(|vertex| matches!(*vertex.output, VertexOutput::Result));
+        let sends_result = vertex.is_some_and(|vertex| vertex.output.is_result());
         let subtask = self.execution.current(attempt).filter(|subtask| subtask.is_live());
         let location = subtask.and_then(|subtask| subtask.location());
         !sends_result && location.is_some_and(|location| location.worker == *worker)

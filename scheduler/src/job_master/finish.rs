@@ -34,7 +34,7 @@ impl JobMaster {
     pub(super) fn sinks(&self, with_committables: bool) -> Vec<SinkOutput> {
         let outputs = self.execution.vertices.iter().filter_map(|vertex| match &*vertex.output {
             VertexOutput::Sink(sink) => Some((vertex, sink)),
-            VertexOutput::Edges | VertexOutput::Result => None,
+            VertexOutput::Edges | VertexOutput::Result | VertexOutput::LiveResult => None,
         });
         outputs
             .map(|(vertex, sink)| {

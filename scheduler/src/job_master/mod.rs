@@ -4,13 +4,16 @@
 //! its tasks the output is committed; a failure that is not recovered from, or a cancel, stops all tasks and withdraws it.
 //! How failures are met stands in `failover.rs`.
 
+mod alignment;
 mod checkpointing;
 mod checkpoints;
 mod deploy;
 mod event;
+pub mod event_time;
 mod execution_graph;
 mod failover;
 mod finish;
+mod rates;
 mod region;
 mod restart_strategy;
 
@@ -21,12 +24,13 @@ use std::{
 };
 
 use thalweg_graph::{
-    Attempt, Failure, JobEpoch, JobGraph, JobStatus, Options, RuntimeMode, SubtaskId, TaskMetrics, TaskState,
-    VertexId, VertexOutput, WorkerId, checkpoint::SubtaskSnapshot, options,
+    Attempt, Failure, JobEpoch, JobGraph, JobStatus, Options, RuntimeMode, SubtaskId, TaskMetrics,
+    TaskReport, TaskState, VertexId, WorkerId, checkpoint::SubtaskSnapshot, options,
 };
 use thalweg_rpc::TaskUpdate;
 
 pub use self::{
+    alignment::AlignmentGroups,
     checkpoints::SavepointOrder,
     event::{Action, Event},
     execution_graph::ExecutionGraph,
@@ -119,6 +123,8 @@ pub struct JobMaster {
     failures: VecDeque<FailureRecord>,
     failures_dropped: bool,
     restarts: u32,
+    /// Of a stream: sources that keep pace with each other.
+    alignment: AlignmentGroups,
     /// Whether tasks are deployed with joins that spill: memory has run out.
     spills_joins: bool,
     failure: Option<Failure>,
@@ -129,7 +135,12 @@ impl JobMaster {
     /// A master for an accepted job: its graph is valid and without cycles of regions (see [`break_cycles`]).
     pub fn new(graph: Arc<JobGraph>, epoch: JobEpoch, settings: Settings, now: Timestamp) -> Self {
         let is_stream = graph.mode == RuntimeMode::Streaming;
-        let checkpoints = is_stream.then(|| Checkpoints::new(graph.job, settings.checkpoints.clone()));
+        let mut checkpoints = settings.checkpoints.clone();
+        if graph.has_live_result() {
+            // It does not go on after a failure.
+            checkpoints.interval = None;
+        }
+        let checkpoints = is_stream.then(|| Checkpoints::new(graph.job, checkpoints));
         Self {
             checkpoints,
             regions: Regions::of(&graph),
@@ -148,6 +159,7 @@ impl JobMaster {
             failures: VecDeque::new(),
             failures_dropped: false,
             restarts: 0,
+            alignment: AlignmentGroups::default(),
             spills_joins: false,
             failure: None,
             actions: Vec::new(),
@@ -162,7 +174,7 @@ impl JobMaster {
             Event::SlotsGranted { region, slots } => self.slots_granted(region, slots, now),
             Event::SlotsRefused { region, reason } => self.slots_refused(region, reason, now),
             Event::Task { worker, attempt, update } => self.task_changed(&worker, attempt, update, now),
-            Event::Metrics(tasks) => self.note_metrics(tasks),
+            Event::Reports(tasks) => self.note_reports(tasks, now),
             Event::WorkerLost { worker, reason } => {
                 self.worker_lost(&worker, &reason, now);
                 self.renew_requests();
@@ -181,6 +193,9 @@ impl JobMaster {
             }
             Event::CheckpointCommitted { checkpoint, outcome } => {
                 self.checkpoint_committed(checkpoint, outcome, now);
+            }
+            Event::SourceTime { attempt, group, watermark_ms, max_drift_ms } => {
+                self.align_source(attempt, &group, watermark_ms, max_drift_ms);
             }
             Event::Savepoint(order) => self.order_savepoint(order, now),
             Event::Tick => self.tick(now),
@@ -358,6 +373,7 @@ impl JobMaster {
 
     fn attempt_ended(&mut self, attempt: Attempt, state: TaskState, metrics: TaskMetrics, now: Timestamp) {
         self.execution.set_state(attempt.subtask, state);
+        self.alignment.forget(attempt.subtask);
         let subtask = self.execution.subtask_mut(attempt.subtask);
         subtask.metrics = metrics;
         subtask.ended = Some(now);
@@ -377,7 +393,7 @@ impl JobMaster {
 
     fn task_finished(&mut self, attempt: Attempt, now: Timestamp) {
         let vertex = attempt.subtask.vertex;
-        if matches!(*self.execution.vertices[vertex.index()].output, VertexOutput::Result) {
+        if self.execution.vertices[vertex.index()].output.is_result() {
             self.actions.push(Action::PublishResult(attempt));
         }
         let region = self.regions.of_subtask(attempt.subtask);
@@ -407,10 +423,13 @@ impl JobMaster {
         self.release_inputs(vertex);
     }
 
-    fn note_metrics(&mut self, tasks: Vec<(Attempt, TaskMetrics)>) {
-        for (attempt, metrics) in tasks {
+    fn note_reports(&mut self, tasks: Vec<TaskReport>, now: Timestamp) {
+        for TaskReport { attempt, metrics, splits } in tasks {
             if self.execution.current(attempt).is_some_and(|subtask| subtask.is_live()) {
-                self.execution.subtask_mut(attempt.subtask).metrics = metrics;
+                let subtask = self.execution.subtask_mut(attempt.subtask);
+                subtask.meter.note(&metrics, now);
+                subtask.metrics = metrics;
+                subtask.splits = splits;
             }
         }
     }

@@ -92,6 +92,7 @@ impl World {
             Action::CancelTask { attempt, .. } => drop(self.canceling.insert(attempt)),
             Action::ReleasePartitions { partitions, .. } => self.released.extend(partitions),
             Action::PublishResult(_) | Action::DropResult(_) => {}
+            Action::AlignSource { .. } => panic!("a batch has no event time: {action:?}"),
             Action::TriggerCheckpoint { .. }
             | Action::NotifyCheckpoint { .. }
             | Action::StoreCheckpoint { .. }

@@ -47,7 +47,8 @@ impl From<Error> for ApiError {
             | Error::UnknownWorker(_)
             | Error::UnknownTrigger { .. } => StatusCode::NOT_FOUND,
             Error::NoResult(_) | Error::NoPage { .. } => StatusCode::NOT_FOUND,
-            Error::ResultGone(_) => StatusCode::GONE,
+            Error::ResultGone(_) | Error::PageOutOfTurn { .. } => StatusCode::GONE,
+            Error::ResultTaken(_) => StatusCode::CONFLICT,
             Error::InvalidGraph(_) | Error::InvalidOption(_) | Error::Sql(_) => StatusCode::BAD_REQUEST,
             Error::OtherBuild { .. } | Error::JobExists(_) | Error::KeyReused(_) => StatusCode::CONFLICT,
             Error::JobFailed { .. } | Error::JobCanceled(_) | Error::NotRunning(_) => StatusCode::CONFLICT,

@@ -15,6 +15,7 @@ use super::error::ApiError;
 struct Ids {
     jobid: String,
     vertexid: Option<String>,
+    subtaskindex: Option<String>,
     triggerid: Option<String>,
     checkpointid: Option<String>,
 }
@@ -24,6 +25,9 @@ pub struct JobPath(pub JobId);
 
 /// `{jobid}` and `{vertexid}`.
 pub struct VertexPath(pub JobId, pub VertexId);
+
+/// `{jobid}`, `{vertexid}` and `{subtaskindex}`.
+pub struct SubtaskPath(pub JobId, pub VertexId, pub u32);
 
 /// `{jobid}` and `{triggerid}`, which looks like a job's.
 pub struct TriggerPath(pub JobId, pub String);
@@ -76,6 +80,19 @@ impl<S: Send + Sync> FromRequestParts<S> for VertexPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Ids { jobid, vertexid, .. } = ids(parts, state).await?;
         Ok(VertexPath(parse(&jobid)?, parse(&vertexid.unwrap_or_default())?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SubtaskPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Ids { jobid, vertexid, subtaskindex, .. } = ids(parts, state).await?;
+        let text = subtaskindex.unwrap_or_default();
+        let index = text.parse().map_err(|_| {
+            ApiError::bad_request("malformed-id", format!("`{text}` is not the number of a subtask"))
+        })?;
+        Ok(SubtaskPath(parse(&jobid)?, parse(&vertexid.unwrap_or_default())?, index))
     }
 }
 

@@ -1,13 +1,15 @@
 //! REST: Flink's paths and shapes, and ours for SQL scripts. Every path is there with and without `/v1`.
 //!
-//! `ROUTES` is the list of what is served; the router and the description at `/openapi.json` are both made from it.
+//! `ROUTES` is the list of what is served in JSON; the router and the description at `/openapi.json` are both made from it.
 
 mod checkpoints;
 mod cluster;
 mod error;
 mod ids;
 mod jobs;
+mod metrics;
 mod openapi;
+mod prometheus;
 mod savepoints;
 mod sql;
 mod vertices;
@@ -93,6 +95,13 @@ const ROUTES: &[Route] = &[
     route("get", "/jobs/{jobid}/savepoints/{triggerid}", "TriggerStatus", "Returns how a savepoint that was asked for stands.", || get(savepoints::status)),
     Route { status: 202, body: "StopRequest", ..route("post", "/jobs/{jobid}/stop", "Triggered", "Takes a savepoint and ends the job behind it.", || post(savepoints::stop)) },
     route("get", "/jobs/{jobid}/vertices/{vertexid}", "Vertex", "Returns a vertex with its subtasks.", || get(vertices::details)),
+    Route { parameters: &["get"], ..route("get", "/jobs/{jobid}/metrics", "Metrics", "Returns what is measured of a job.", || get(metrics::of_job)) },
+    route("get", "/jobs/{jobid}/event-time", "EventTime", "Returns how far event time has come in each vertex and what holds it back.", || get(metrics::event_time)),
+    Route { parameters: &["get"], ..route("get", "/jobs/{jobid}/vertices/{vertexid}/metrics", "Metrics", "Returns what is measured of a vertex, each subtask by itself.", || get(metrics::of_vertex)) },
+    Route { parameters: &["get", "agg", "subtasks"], ..route("get", "/jobs/{jobid}/vertices/{vertexid}/subtasks/metrics", "AggregatedMetrics", "Returns what is measured of a vertex, its subtasks together.", || get(metrics::of_subtasks)) },
+    Route { parameters: &["get"], ..route("get", "/jobs/{jobid}/vertices/{vertexid}/subtasks/{subtaskindex}/metrics", "Metrics", "Returns what is measured of a subtask.", || get(metrics::of_subtask)) },
+    route("get", "/jobs/{jobid}/vertices/{vertexid}/watermarks", "Metrics", "Returns the watermarks of a vertex's subtasks.", || get(metrics::watermarks)),
+    route("get", "/jobs/{jobid}/vertices/{vertexid}/backpressure", "Backpressure", "Returns how much of their time a vertex's subtasks wait for their consumers.", || get(metrics::backpressure)),
     route("get", "/taskmanagers", "Workers", "Lists the workers.", || get(workers::list)),
     route("get", "/taskmanagers/{taskmanagerid}", "Worker", "Returns one worker.", || get(workers::details)),
     Route { status: 202, body: "ScriptRequest", ..route("post", "/sql/jobs", "ScriptAccepted", "Runs a SQL script.", || post(sql::submit)) },
@@ -111,6 +120,7 @@ pub fn routes(dispatcher: DispatcherHandle, gateway: WorkerGateway, options: Arc
         .merge(public.clone())
         .nest("/v1", public)
         .layer(middleware::from_fn(limit_time))
+        .route("/metrics", get(prometheus::serve))
         .route(WORKER_SESSION_PATH, get(worker_session::open))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)

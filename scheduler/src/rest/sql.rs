@@ -42,7 +42,8 @@ enum Format {
     Arrow,
 }
 
-/// Answers when the result is complete: a page, or all of it as an Arrow IPC stream.
+/// Answers when the result is complete: a page, or all of it as an Arrow IPC stream. Of a query without an end a page has what has come,
+/// and the stream goes on as it comes.
 pub async fn result(
     State(api): State<Api>,
     JobPath(job): JobPath,
@@ -75,8 +76,10 @@ fn page_body(job: JobId, token: u64, page: &Page, columns: Option<&[Column]>) ->
             fields.map(|f| column(f.name(), &f.data_type().to_string(), f.is_nullable())).collect()
         }
     };
+    // Of a live result nothing may have come yet.
+    let next = if page.rows == "[]" { token } else { token + 1 };
     let (result_type, next) = match page.has_next {
-        true => ("PAYLOAD", json!(format!("/v1/sql/jobs/{job}/result?token={}", token + 1))),
+        true => ("PAYLOAD", json!(format!("/v1/sql/jobs/{job}/result?token={next}"))),
         false => ("EOS", Value::Null),
     };
     let (columns, rows) = (Value::Array(columns), &page.rows);

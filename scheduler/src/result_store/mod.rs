@@ -1,10 +1,13 @@
 //! The rows of queries between the task that makes them and the client that reads them.
 //!
 //! Each attempt's bytes go into a spool of its own; when the attempt has finished its spool becomes the job's result, so that a
-//! retry never shows rows twice. A result that nobody reads for its time to live is freed.
+//! retry never shows rows twice. A result that nobody reads for its time to live is freed. A live result is read while it is made;
+//! when nobody reads it for that long, its job is to end.
 
 pub mod page;
 mod spool;
+pub mod live;
+pub mod live_pages;
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +20,15 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use thalweg_graph::{Attempt, FailureKind, JobId, options};
-use tokio::sync::watch;
+use thalweg_rpc::ToWorker;
+use tokio::sync::{mpsc, watch};
 
-use self::page::PageReader;
 pub use self::spool::Spool;
+use self::{
+    live::{End, LiveResult, TooFast},
+    live_pages::LivePages,
+    page::PageReader,
+};
 use crate::{
     clock::{Clock, Timestamp},
     view::JobEnd,
@@ -31,12 +39,23 @@ use crate::{
 pub enum JobResult {
     /// It is being made.
     Pending,
+    /// It is read while it is made.
+    Live(Arc<Live>),
     /// It is there.
     Ready(Arc<Finished>),
     /// The job ended without one.
     Ended(JobEnd),
     /// It was there and nobody read it in time.
     Gone,
+}
+
+/// A result that is read while it is made.
+#[derive(Debug)]
+pub struct Live {
+    /// Its bytes as they come.
+    pub result: LiveResult,
+    /// What was read of them page by page.
+    pub pages: tokio::sync::Mutex<LivePages>,
 }
 
 /// A complete result.
@@ -54,24 +73,31 @@ struct Entry {
     attempts: BTreeMap<Attempt, Spool>,
 }
 
-/// A result's rows cannot be written.
+/// A result's rows cannot be kept.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the JobManager cannot keep the result's rows in `{}`: {source}; free space there or set `{}` to another folder",
-    folder.display(),
-    options::TMP_DIRS.name
-)]
-pub struct CannotKeep {
-    /// Where.
-    pub folder: PathBuf,
-    /// Why.
-    pub source: io::Error,
+pub enum CannotKeep {
+    /// They cannot be written.
+    #[error(
+        "the JobManager cannot keep the result's rows in `{}`: {source}; free space there or set `{}` to another folder",
+        folder.display(),
+        options::TMP_DIRS.name
+    )]
+    Spool {
+        /// Where.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There are too many of them.
+    #[error(transparent)]
+    TooFast(#[from] TooFast),
 }
 
 impl CannotKeep {
     /// What kind of failure it is for the task whose rows they are.
     pub fn kind(&self) -> FailureKind {
-        match self.source.kind() {
+        let CannotKeep::Spool { source, .. } = self else { return FailureKind::Internal };
+        match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::ResourceExhausted,
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => FailureKind::Deterministic,
             _ => FailureKind::Io,
@@ -101,8 +127,25 @@ impl ResultStore {
         });
     }
 
-    /// Adds an attempt's next bytes. Bytes of jobs that are not expected are dropped.
-    pub async fn append(&self, attempt: Attempt, bytes: Bytes) -> Result<(), CannotKeep> {
+    /// A query is going to run whose rows are read as they come.
+    pub fn expect_live(&self, job: JobId) {
+        self.expect(job);
+        if let Some(entry) = self.jobs.lock().get(&job) {
+            let live = Live { result: LiveResult::new(self.clock), pages: Default::default() };
+            entry.state.send_replace(JobResult::Live(Arc::new(live)));
+        }
+    }
+
+    /// Adds an attempt's next bytes, which came from a worker's session. Bytes of jobs that are not expected are dropped.
+    pub async fn append(
+        &self,
+        attempt: Attempt,
+        bytes: Bytes,
+        worker: &mpsc::Sender<ToWorker>,
+    ) -> Result<(), CannotKeep> {
+        if let Some(live) = self.live(attempt.job) {
+            return Ok(live.result.push(attempt, bytes, worker)?);
+        }
         let spool = match self.jobs.lock().get_mut(&attempt.job) {
             Some(entry) if matches!(*entry.state.borrow(), JobResult::Pending) => {
                 entry.attempts.remove(&attempt).unwrap_or_default()
@@ -111,15 +154,26 @@ impl ResultStore {
         };
         // Bytes of one attempt come one after another, from its worker's session.
         let spool = spool.append(bytes, &self.folder).await;
-        let spool = spool.map_err(|source| CannotKeep { folder: self.folder.to_path_buf(), source })?;
+        let spool =
+            spool.map_err(|source| CannotKeep::Spool { folder: self.folder.to_path_buf(), source })?;
         if let Some(entry) = self.jobs.lock().get_mut(&attempt.job) {
             entry.attempts.insert(attempt, spool);
         }
         Ok(())
     }
 
+    fn live(&self, job: JobId) -> Option<Arc<Live>> {
+        match &*self.jobs.lock().get(&job)?.state.borrow() {
+            JobResult::Live(live) => Some(Arc::clone(live)),
+            _ => None,
+        }
+    }
+
     /// The attempt has finished: its rows are the result.
     pub fn publish(&self, attempt: Attempt) {
+        if let Some(live) = self.live(attempt.job) {
+            return live.result.end(End::Complete);
+        }
         if let Some(entry) = self.jobs.lock().get_mut(&attempt.job) {
             let spool = entry.attempts.remove(&attempt).unwrap_or_default();
             entry.attempts.clear();
@@ -141,6 +195,9 @@ impl ResultStore {
 
     /// The job is over; without a published result there will be none.
     pub fn job_ended(&self, job: JobId, end: &JobEnd) {
+        if let Some(live) = self.live(job) {
+            return live.result.end(End::Broken(end.clone()));
+        }
         if let Some(entry) = self.jobs.lock().get_mut(&job) {
             entry.attempts.clear();
             if matches!(*entry.state.borrow(), JobResult::Pending) {
@@ -164,15 +221,27 @@ impl ResultStore {
         *finished.last_read.lock() = self.clock.now();
     }
 
-    /// Frees results that nobody has read for their time to live. Readers that are at it keep theirs until they are done.
-    pub fn expire(&self, now: Timestamp) {
-        for entry in self.jobs.lock().values_mut() {
-            let expired = matches!(&*entry.state.borrow(), JobResult::Ready(finished)
-                if finished.last_read.lock().after(self.ttl) <= now);
+    /// Frees results that nobody has read for their time to live. Readers that are at it keep theirs until they are done. Returns the
+    /// jobs that make rows for nobody.
+    pub fn expire(&self, now: Timestamp) -> Vec<JobId> {
+        let mut unread = Vec::new();
+        for (job, entry) in self.jobs.lock().iter_mut() {
+            let expired = match &*entry.state.borrow() {
+                JobResult::Ready(finished) => finished.last_read.lock().after(self.ttl) <= now,
+                JobResult::Live(live) if live.result.idle_at(self.ttl).is_none_or(|at| at > now) => false,
+                JobResult::Live(live) if !live.result.has_ended() => {
+                    live.result.give_up();
+                    unread.push(*job);
+                    false
+                }
+                JobResult::Live(_) => true,
+                _ => false,
+            };
             if expired {
                 entry.state.send_replace(JobResult::Gone);
             }
         }
+        unread
     }
 
     /// When the next result is due to be freed.
@@ -180,6 +249,7 @@ impl ResultStore {
         let jobs = self.jobs.lock();
         let due = jobs.values().filter_map(|entry| match &*entry.state.borrow() {
             JobResult::Ready(finished) => Some(finished.last_read.lock().after(self.ttl)),
+            JobResult::Live(live) => live.result.idle_at(self.ttl),
             _ => None,
         });
         due.min()
@@ -199,7 +269,8 @@ mod tests {
         let subtask = SubtaskId { vertex: VertexId(0), index: 0 };
         let attempt = Attempt { job: JobId(1), subtask, number: 0 };
         results.expect(attempt.job);
-        let error = results.append(attempt, vec![0; 17 << 20].into()).await.unwrap_err();
+        let (worker, _) = mpsc::channel(1);
+        let error = results.append(attempt, vec![0; 17 << 20].into(), &worker).await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Deterministic);
         let message = error.to_string();
         assert!(message.contains("`/proc/no-such-folder`") && message.contains("`io.tmp.dirs`"), "{message}");

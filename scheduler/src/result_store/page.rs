@@ -2,13 +2,17 @@
 //!
 //! A page's place is a number only, so pages are found by reading on from where the last reader stopped, or again from the start.
 
+use std::sync::Arc;
+
 use arrow::{
-    array::RecordBatch,
-    datatypes::SchemaRef,
+    array::{AsArray as _, RecordBatch},
+    datatypes::{Int64Type, Schema, SchemaRef},
     error::ArrowError,
     ipc::reader::StreamReader,
     json::{StructMode, WriterBuilder, writer::LineDelimited},
 };
+
+use thalweg_graph::change_kind::{ChangeKind, WEIGHT, changes};
 
 use super::{Spool, spool::SpoolReader};
 
@@ -117,25 +121,62 @@ impl Open {
     }
 
     fn read_page(&mut self) -> Result<Page, ArrowError> {
-        let mut lines = Vec::new();
-        let mut writer = WriterBuilder::new()
-            .with_explicit_nulls(true)
-            .with_struct_mode(StructMode::ListOnly)
-            .build::<_, LineDelimited>(&mut lines);
-        self.take_rows(|batch| writer.write(&batch))?;
-        writer.finish()?;
-        drop(writer);
-        let text = String::from_utf8(lines).map_err(|error| ArrowError::JsonError(error.to_string()))?;
-        let rows = text.lines().map(|fields| format!(r#"{{"kind":"INSERT","fields":{fields}}}"#));
-        let rows = format!("[{}]", rows.collect::<Vec<_>>().join(","));
-        Ok(Page { schema: self.reader.schema(), rows, has_next: self.batch.is_some() })
+        let mut batches = Vec::new();
+        self.take_rows(|batch| {
+            batches.push(batch);
+            Ok(())
+        })?;
+        let schema = self.reader.schema();
+        Ok(Page { schema, rows: json_rows(&batches)?, has_next: self.batch.is_some() })
     }
+}
+
+/// The columns without the weight of rows that change.
+pub(super) fn shown_columns(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().filter(|field| field.name() != WEIGHT);
+    Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
+}
+
+/// Rows as a JSON array, each with what becomes of it.
+pub(super) fn json_rows(batches: &[RecordBatch]) -> Result<String, ArrowError> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let fields = fields(batch)?;
+        let row = |(row, kind): (usize, ChangeKind)| {
+            format!(r#"{{"kind":"{}","fields":{}}}"#, kind.name(), fields[row])
+        };
+        match batch.column_by_name(WEIGHT).and_then(|weights| weights.as_primitive_opt::<Int64Type>()) {
+            Some(weights) => rows.extend(changes(weights.values()).map(row)),
+            None => rows.extend((0..batch.num_rows()).map(|at| row((at, ChangeKind::Insert)))),
+        }
+    }
+    Ok(format!("[{}]", rows.join(",")))
+}
+
+/// The values of each row as a JSON array.
+fn fields(batch: &RecordBatch) -> Result<Vec<String>, ArrowError> {
+    let shown: Vec<usize> = batch
+        .schema_ref()
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| field.name() != WEIGHT)
+        .map(|(at, _)| at)
+        .collect();
+    let mut lines = Vec::new();
+    let mut writer = WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .with_struct_mode(StructMode::ListOnly)
+        .build::<_, LineDelimited>(&mut lines);
+    writer.write(&batch.project(&shown)?)?;
+    writer.finish()?;
+    drop(writer);
+    let text = String::from_utf8(lines).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::{
         array::{Decimal128Array, Int64Array, StringArray, TimestampMillisecondArray},
         datatypes::{DataType, Field, Schema},

@@ -64,14 +64,14 @@ impl WorkerGateway {
         tracing::info!(%worker, slots = registration.slots, "a worker registers");
         let (messages, queue) = mpsc::channel(OUTBOX_MESSAGES);
         let (open, closed) = oneshot::channel();
-        let mut sending = tokio::spawn(forward(queue, sender));
+        let mut sending = tokio::spawn(forward(queue, sender.clone()));
         let outbox = Outbox { messages, _open: open };
         let registered = Input::Registered { session: id, registration: Box::new(registration), outbox };
         if self.inputs.send(registered).await.is_err() {
             return sending.abort();
         }
         tokio::select! {
-            () = self.listen(id, &worker, &mut receiver) => {}
+            () = self.listen(id, &worker, &mut receiver, &sender) => {}
             _ = closed => drop(time::timeout(CLOSE_TIMEOUT, &mut sending).await),
         }
         sending.abort();
@@ -79,13 +79,21 @@ impl WorkerGateway {
         let _ = self.inputs.send(Input::SessionEnded { session: id, worker }).await;
     }
 
-    async fn listen(&self, id: SessionId, worker: &WorkerId, receiver: &mut mpsc::Receiver<ToLeader>) {
+    async fn listen(
+        &self,
+        id: SessionId,
+        worker: &WorkerId,
+        receiver: &mut mpsc::Receiver<ToLeader>,
+        sender: &mpsc::Sender<ToWorker>,
+    ) {
         while let Some(message) = receiver.recv().await {
             let message = match message {
-                ToLeader::ResultChunk { attempt, bytes } => match self.results.append(attempt, bytes).await {
-                    Ok(()) => continue,
-                    Err(error) => spool_failed(attempt, &error),
-                },
+                ToLeader::ResultChunk { attempt, bytes } => {
+                    match self.results.append(attempt, bytes, sender).await {
+                        Ok(()) => continue,
+                        Err(error) => cannot_keep(attempt, &error),
+                    }
+                }
                 message => message,
             };
             let said = Input::Said { session: id, worker: worker.clone(), message };
@@ -121,7 +129,7 @@ async fn forward(mut queue: mpsc::Receiver<ToWorker>, sender: mpsc::Sender<ToWor
 }
 
 /// Rows that cannot be kept fail the task that sends them.
-fn spool_failed(attempt: Attempt, error: &CannotKeep) -> ToLeader {
+fn cannot_keep(attempt: Attempt, error: &CannotKeep) -> ToLeader {
     let failure = Failure::new(error.kind(), error.to_string());
     ToLeader::Task { attempt, update: TaskUpdate::Failed { failure, metrics: TaskMetrics::default() } }
 }

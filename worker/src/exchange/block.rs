@@ -45,6 +45,11 @@ impl BlockEncoder {
         Ok(Self { encoder: StreamEncoder::try_new_with_options(schema, options)? })
     }
 
+    /// What tells the columns, ahead of all rows.
+    pub fn begin(&mut self, schema: &SchemaRef) -> Result<Vec<Buffer>, ArrowError> {
+        self.encoder.encode(&RecordBatch::new_empty(Arc::clone(schema)))
+    }
+
     /// The blocks of a batch: one, unless it is huge.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<EncodedBlock>, ArrowError> {
         let parts = (batch_bytes(batch) / BATCH_BYTES_MAX + 1).min(batch.num_rows().max(1));

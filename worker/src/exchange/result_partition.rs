@@ -152,8 +152,7 @@ impl ResultPartition {
                     _ => &queues[lane..=lane],
                 };
                 for queue in receivers {
-                    let (_, waited) = queue.push(batch.clone(), bytes).await;
-                    self.counters.backpressured_ns.add_time(waited);
+                    queue.push(batch.clone(), bytes, &self.counters.backpressured).await;
                     self.counters.bytes_out.add(bytes as u64);
                 }
             }
@@ -165,8 +164,7 @@ impl ResultPartition {
     async fn signal(&self, signal: Signal) {
         let Target::Queues(queues) = &self.target else { return };
         for queue in queues {
-            let (_, waited) = queue.signal(signal.clone()).await;
-            self.counters.backpressured_ns.add_time(waited);
+            queue.signal(signal.clone(), &self.counters.backpressured).await;
         }
     }
 

@@ -3,16 +3,14 @@
 //! Every batch in the queue holds its share of the bound and of the worker's memory pool, and gives both back when it is dropped,
 //! wherever that happens.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::execution::memory_pool::MemoryReservation;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 
 use super::event::Signal;
+use crate::counters::Stopwatch;
 
 /// What a signal counts for in a queue.
 const SIGNAL_BYTES: usize = 64;
@@ -78,33 +76,33 @@ pub fn queue(capacity_bytes: u32, memory: &MemoryReservation) -> (QueueWriter, Q
 }
 
 impl QueueWriter {
-    /// Puts a batch of `bytes` into the queue, after waiting for space; says how long it waited.
-    pub async fn push(&self, batch: RecordBatch, bytes: usize) -> (Demand, Duration) {
-        self.put(bytes, |held| Item::Batch(QueuedBatch { batch, bytes, held })).await
+    /// Puts a batch of `bytes` into the queue, after waiting for space, for as long as `waits` counts.
+    pub async fn push(&self, batch: RecordBatch, bytes: usize, waits: &Stopwatch) -> Demand {
+        self.put(bytes, waits, |held| Item::Batch(QueuedBatch { batch, bytes, held })).await
     }
 
     /// Puts what is said between rows into the queue; it waits and counts like a small batch.
-    pub async fn signal(&self, signal: Signal) -> (Demand, Duration) {
-        self.put(SIGNAL_BYTES, |held| Item::Signal(signal, held)).await
+    pub async fn signal(&self, signal: Signal, waits: &Stopwatch) -> Demand {
+        self.put(SIGNAL_BYTES, waits, |held| Item::Signal(signal, held)).await
     }
 
-    async fn put(&self, bytes: usize, item: impl FnOnce(Held) -> Item) -> (Demand, Duration) {
+    async fn put(&self, bytes: usize, waits: &Stopwatch, item: impl FnOnce(Held) -> Item) -> Demand {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.capacity_bytes);
-        let (space, waited) = match Arc::clone(&self.space).try_acquire_many_owned(wanted) {
-            Ok(space) => (Ok(space), Duration::ZERO),
-            Err(TryAcquireError::Closed) => return (Demand::Over, Duration::ZERO),
+        let space = match Arc::clone(&self.space).try_acquire_many_owned(wanted) {
+            Ok(space) => Ok(space),
+            Err(TryAcquireError::Closed) => return Demand::Over,
             Err(TryAcquireError::NoPermits) => {
-                let start = Instant::now();
-                (Arc::clone(&self.space).acquire_many_owned(wanted).await, start.elapsed())
+                let _waiting = waits.start();
+                Arc::clone(&self.space).acquire_many_owned(wanted).await
             }
         };
-        let Ok(space) = space else { return (Demand::Over, waited) };
+        let Ok(space) = space else { return Demand::Over };
         let memory = self.memory.new_empty();
         // The bound is what keeps this small; the pool is told so that operators leave room.
         memory.grow(bytes);
         match self.items.send(item(Held { _space: space, _memory: memory })) {
-            Ok(()) => (Demand::Wanted, waited),
-            Err(_) => (Demand::Over, waited),
+            Ok(()) => Demand::Wanted,
+            Err(_) => Demand::Over,
         }
     }
 
@@ -159,14 +157,15 @@ mod tests {
     #[tokio::test]
     async fn a_slow_consumer_stops_its_producer_at_the_bound() {
         let (pool, reservation) = pool();
+        let waits = Stopwatch::default();
         let (writer, mut reader) = queue(200, &reservation);
-        assert_eq!(writer.push(batch(), 80).await.0, Demand::Wanted);
-        assert_eq!(writer.push(batch(), 80).await.0, Demand::Wanted);
-        let mut third = Box::pin(writer.push(batch(), 80));
+        assert_eq!(writer.push(batch(), 80, &waits).await, Demand::Wanted);
+        assert_eq!(writer.push(batch(), 80, &waits).await, Demand::Wanted);
+        let mut third = Box::pin(writer.push(batch(), 80, &waits));
         assert!(poll!(third.as_mut()).is_pending());
         assert_eq!(pool.reserved(), 160);
         assert!(matches!(reader.next().await, Some(Item::Batch(_))));
-        assert_eq!(third.await.0, Demand::Wanted);
+        assert_eq!(third.await, Demand::Wanted);
         writer.end();
         assert!(matches!(reader.next().await, Some(Item::Batch(_))));
         assert!(matches!(reader.next().await, Some(Item::Batch(_))));
@@ -177,22 +176,24 @@ mod tests {
     #[tokio::test]
     async fn a_batch_above_the_bound_passes_alone() {
         let (_pool, reservation) = pool();
+        let waits = Stopwatch::default();
         let (writer, mut reader) = queue(100, &reservation);
-        assert_eq!(writer.push(batch(), 5_000).await.0, Demand::Wanted);
-        assert!(poll!(Box::pin(writer.push(batch(), 1))).is_pending());
+        assert_eq!(writer.push(batch(), 5_000, &waits).await, Demand::Wanted);
+        assert!(poll!(Box::pin(writer.push(batch(), 1, &waits))).is_pending());
         assert!(matches!(reader.next().await, Some(Item::Batch(_))));
-        assert_eq!(writer.push(batch(), 1).await.0, Demand::Wanted);
+        assert_eq!(writer.push(batch(), 1, &waits).await, Demand::Wanted);
     }
 
     #[tokio::test]
     async fn a_consumer_that_leaves_frees_its_producer_and_the_memory() {
         let (pool, reservation) = pool();
+        let waits = Stopwatch::default();
         let (writer, reader) = queue(100, &reservation);
-        writer.push(batch(), 100).await;
-        let mut waiting = Box::pin(writer.push(batch(), 100));
+        writer.push(batch(), 100, &waits).await;
+        let mut waiting = Box::pin(writer.push(batch(), 100, &waits));
         assert!(poll!(waiting.as_mut()).is_pending());
         drop(reader);
-        assert_eq!(waiting.await.0, Demand::Over);
+        assert_eq!(waiting.await, Demand::Over);
         assert_eq!(writer.demand(), Demand::Over);
         assert_eq!(pool.reserved(), 0);
     }

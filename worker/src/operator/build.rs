@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arrow::{
     compute::SortOptions,
-    datatypes::{Schema, SchemaRef},
+    datatypes::{DataType, Schema, SchemaRef},
 };
 use bytes::Bytes;
 use datafusion::{
@@ -30,7 +30,7 @@ use super::{
     calc::Calc,
     chain::Chain,
     changelog::AddWeights,
-    clock_time::{LocalTime, ProcessingTime},
+    clock_time::{LocalTime, ProcessingTime, now_ms},
     expand::Expand,
     final_result::FinalResult,
     group_aggregate::GroupAggregate,
@@ -44,11 +44,12 @@ use super::{
     sub_plan::SubPlan,
     top_n::{TopN, TopNPlan},
     two_sides::{self, BatchJoin, TwoSides},
-    watermarks::Watermarks,
+    watermarks::{Ahead, Watermarks},
     window_aggregate::{Kernel, LocalWindowAggregate, WindowAggregate},
     window_join::WindowJoin,
     within_windows::WithinWindows,
 };
+use crate::counters::TaskCounters;
 
 /// What building operators needs.
 pub struct Building<'a> {
@@ -58,6 +59,8 @@ pub struct Building<'a> {
     pub watermark_interval: Duration,
     /// How many key groups the job's keys are divided into.
     pub key_groups: u16,
+    /// What the task counts.
+    pub counters: &'a Arc<TaskCounters>,
 }
 
 /// An operator of two inputs that stands before a chain.
@@ -175,9 +178,15 @@ impl Building<'_> {
                 let plan = codec::decode(plan, self.context)?;
                 (Box::new(Calc::of(&plan)?), plan.schema())
             }
-            OperatorKind::Watermarks { expression } => {
+            OperatorKind::Watermarks { expression, options } => {
                 let expression = codec::decode_expr(expression, input, self.context)?;
-                (Box::new(Watermarks::new(expression, self.watermark_interval)), Arc::clone(input))
+                let ahead = match options.max_ahead_ms {
+                    Some(max_ms) => Some(self.ahead(max_ms, &expression.data_type(input)?)),
+                    None => None,
+                };
+                let counters = Arc::clone(self.counters);
+                let operator = Watermarks::new(expression, self.watermark_interval, ahead, counters);
+                (Box::new(operator), Arc::clone(input))
             }
             OperatorKind::Expand { plans } => {
                 let plans = plans.iter().map(|plan| codec::decode(plan, self.context));
@@ -338,6 +347,15 @@ impl Building<'_> {
             output: Arc::clone(&output),
         };
         Ok((Box::new(Over::new(shape, self.key_groups, self.memory(name))?), output))
+    }
+
+    /// By the clocks of the session's zone where times are without one.
+    fn ahead(&self, max_ms: i64, data_type: &DataType) -> Ahead {
+        let zone = match data_type {
+            DataType::Timestamp(_, None) => self.zone(),
+            _ => Zone::UTC,
+        };
+        Ahead { max_ms, now_ms: Box::new(move || zone.local_ms(now_ms())) }
     }
 
     fn zone(&self) -> Zone {

@@ -57,6 +57,17 @@ impl Chain {
         self.each(out, |operator, next| operator.before_barrier(next))
     }
 
+    /// Whether an operator wants no more rows.
+    pub fn is_over(&self) -> bool {
+        self.operators.iter().any(|operator| operator.is_over())
+    }
+
+    /// Rows that have come too late for any of the operators.
+    pub fn late_rows(&self) -> u64 {
+        let pair = self.pair.as_ref().map_or(0, |(_, pair)| pair.late_rows());
+        pair + self.operators.iter().map(|operator| operator.late_rows()).sum::<u64>()
+    }
+
     /// When an operator wants to be woken next.
     pub fn wake_at_ms(&self) -> Option<i64> {
         self.operators.iter().filter_map(|operator| operator.wake_at_ms()).min()

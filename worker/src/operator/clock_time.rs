@@ -124,7 +124,8 @@ impl Operator for LocalTime {
     }
 }
 
-fn now_ms() -> i64 {
+/// The time of day, in milliseconds since 1970.
+pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 

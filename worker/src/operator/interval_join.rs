@@ -81,6 +81,10 @@ impl PairOperator for IntervalJoin {
         next.watermark(self.held_back(watermark))
     }
 
+    fn late_rows(&self) -> u64 {
+        self.progress.late_rows()
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot { value: Some(encode_value(&self.progress)), ..Snapshot::default() };
         self.sides.snapshot(&mut snapshot)?;

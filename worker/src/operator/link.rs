@@ -55,6 +55,16 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// Whether nothing that may still come can change what it puts out: its input may as well have ended.
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    /// Rows that have come too late and were left out since it was made.
+    fn late_rows(&self) -> u64 {
+        0
+    }
+
     /// When it wants to be woken next, in milliseconds since 1970: for what depends on the time of day.
     fn wake_at_ms(&self) -> Option<i64> {
         None
@@ -95,6 +105,11 @@ pub trait PairOperator: Send {
 
     /// Takes a watermark, as [`Operator::watermark`].
     fn watermark(&mut self, watermark: Watermark, next: &mut Next<'_>) -> Result<()>;
+
+    /// Rows that have come too late, as [`Operator::late_rows`].
+    fn late_rows(&self) -> u64 {
+        0
+    }
 
     /// Gives its state, as [`Operator::snapshot`].
     fn snapshot(&mut self) -> Result<Snapshot>;

@@ -13,11 +13,14 @@ pub struct Progress {
     pub fired_ms: i64,
     /// Rows that came too late.
     pub late: u64,
+    /// Those of them that came before the state was taken back.
+    #[serde(skip)]
+    late_before: u64,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { fired_ms: i64::MIN, late: 0 }
+        Self { fired_ms: i64::MIN, late: 0, late_before: 0 }
     }
 }
 
@@ -25,11 +28,17 @@ impl Progress {
     /// Takes back that of a subtask that there was. All have seen the same watermarks before the same barrier.
     pub fn restore(&mut self, values: &[Bytes]) -> Result<()> {
         for value in values {
-            let Progress { fired_ms, late } = decode_value(value)?;
+            let Progress { fired_ms, late, .. } = decode_value(value)?;
             self.fired_ms = self.fired_ms.max(fired_ms);
             self.late += late;
         }
+        self.late_before = self.late;
         Ok(())
+    }
+
+    /// Rows that came too late since it was made.
+    pub fn late_rows(&self) -> u64 {
+        self.late - self.late_before
     }
 
     /// Says in the log that rows were left out.

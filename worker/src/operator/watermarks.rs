@@ -7,7 +7,7 @@ use std::{
 };
 
 use arrow::{
-    array::{Array as _, RecordBatch},
+    array::{Array as _, ArrayRef, RecordBatch},
     compute::max,
 };
 use datafusion::{
@@ -23,7 +23,10 @@ use super::{
     link::{Next, Operator, SplitChange},
     times::times,
 };
-use crate::watermark::{AlignedWatermark, TimeChange, Watermark};
+use crate::{
+    counters::TaskCounters,
+    watermark::{AlignedWatermark, TimeChange, Watermark},
+};
 
 /// Follows the largest value that the expression has had in each split of a source, and tells the lowest of these at most once in an
 /// interval.
@@ -35,16 +38,33 @@ pub struct Watermarks {
     aligned: AlignedWatermark,
     /// By the split's number: its place in `aligned`.
     splits: BTreeMap<u32, usize>,
-    /// The place of the split whose rows come.
-    current: Option<usize>,
+    /// The split whose rows come, and its place.
+    current: Option<(u32, usize)>,
+    /// How far ahead of the clock a row may be to count.
+    ahead: Option<Ahead>,
+    /// Where it is told how far each split has come.
+    counters: Arc<TaskCounters>,
     /// What all splits have reached, and when something was told last.
     reached: Option<i64>,
     told: Option<(Instant, i64)>,
 }
 
+/// Rows far ahead of the clock do not move event time: one row with a wrong time would make all others late.
+pub struct Ahead {
+    /// How far is too far.
+    pub max_ms: i64,
+    /// What the clocks show that the rows' times are of.
+    pub now_ms: Box<dyn Fn() -> i64 + Send>,
+}
+
 impl Watermarks {
     /// Watermarks by `expression`; with an interval of zero behind every batch.
-    pub fn new(expression: Arc<dyn PhysicalExpr>, interval: Duration) -> Self {
+    pub fn new(
+        expression: Arc<dyn PhysicalExpr>,
+        interval: Duration,
+        ahead: Option<Ahead>,
+        counters: Arc<TaskCounters>,
+    ) -> Self {
         Self {
             rises_with: rises_with(&expression),
             expression,
@@ -52,6 +72,8 @@ impl Watermarks {
             aligned: AlignedWatermark::new(0),
             splits: BTreeMap::new(),
             current: None,
+            ahead,
+            counters,
             reached: None,
             told: None,
         }
@@ -66,8 +88,32 @@ impl Watermarks {
             }
             None => batch,
         };
-        let values = self.expression.evaluate(rows)?.into_array(rows.num_rows())?;
-        Ok(max(times(&values)?))
+        let largest = max(times(&self.values(rows)?)?);
+        match (&self.ahead, largest) {
+            (Some(ahead), Some(largest)) if largest > ahead.latest_ms() => {
+                self.largest_upto(batch, ahead.latest_ms())
+            }
+            _ => Ok(largest),
+        }
+    }
+
+    /// The same of the rows that are not too far ahead; counts those that are.
+    fn largest_upto(&self, batch: &RecordBatch, latest_ms: i64) -> Result<Option<i64>> {
+        let values = self.values(batch)?;
+        let mut largest = None;
+        let mut ahead = 0;
+        for value in times(&values)?.iter().flatten() {
+            match value <= latest_ms {
+                true => largest = largest.max(Some(value)),
+                false => ahead += 1,
+            }
+        }
+        self.counters.event_time.records_ahead.add(ahead);
+        Ok(largest)
+    }
+
+    fn values(&self, rows: &RecordBatch) -> Result<ArrayRef> {
+        self.expression.evaluate(rows)?.into_array(rows.num_rows())
     }
 
     fn due(&self, reached: i64) -> bool {
@@ -108,12 +154,15 @@ impl Operator for Watermarks {
     fn rows(&mut self, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
         let largest = self.largest_of(&batch)?;
         next.rows(batch)?;
-        let place = match self.current {
-            Some(place) => place,
+        let (split, place) = match self.current {
+            Some(current) => current,
             // A source that knows no splits is one.
-            None => self.place_of(0),
+            None => (0, self.place_of(0)),
         };
         if let Some(largest) = largest {
+            self.counters.event_time.change_split(split, |progress| {
+                progress.watermark_ms = progress.watermark_ms.max(Some(largest));
+            });
             let change = self.aligned.advance(place, Watermark(largest));
             self.changed(change, next)?;
         }
@@ -135,11 +184,13 @@ impl Operator for Watermarks {
             SplitChange::Rows(split) => {
                 let place = self.place_of(split);
                 self.aligned.active(place);
-                self.current = Some(place);
+                self.current = Some((split, place));
+                self.counters.event_time.change_split(split, |progress| progress.is_idle = false);
                 None
             }
             SplitChange::Idle(split) => {
                 let place = self.place_of(split);
+                self.counters.event_time.change_split(split, |progress| progress.is_idle = true);
                 self.aligned.idle(place)
             }
             SplitChange::End(split) => {
@@ -149,6 +200,12 @@ impl Operator for Watermarks {
         };
         self.changed(change, next)?;
         self.tell(next)
+    }
+}
+
+impl Ahead {
+    fn latest_ms(&self) -> i64 {
+        (self.now_ms)().saturating_add(self.max_ms)
     }
 }
 
@@ -186,7 +243,8 @@ mod tests {
     const TIME: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
 
     fn watermarks_of(expression: Arc<dyn PhysicalExpr>, schema: &Arc<Schema>) -> Vec<i64> {
-        let mut operator: [Box<dyn Operator>; 1] = [Box::new(Watermarks::new(expression, Duration::ZERO))];
+        let mut operator: [Box<dyn Operator>; 1] =
+            [Box::new(Watermarks::new(expression, Duration::ZERO, None, Arc::default()))];
         let mut out = Vec::new();
         for times in [
             vec![Some(5_000), None, Some(9_000), Some(7_000)],
@@ -216,5 +274,28 @@ mod tests {
         assert_eq!(watermarks_of(t, &schema), [9_000, 9_001]);
         assert_eq!(watermarks_of(simple, &schema), [8_000, 8_001]);
         assert_eq!(watermarks_of(other, &schema), [10_000, 10_001]);
+    }
+
+    #[test]
+    fn a_row_far_ahead_of_the_clock_does_not_move_event_time_and_is_counted() {
+        let schema = Arc::new(Schema::new(vec![Field::new("t", TIME, true)]));
+        let counters = Arc::<TaskCounters>::default();
+        let ahead = Ahead { max_ms: 1_000, now_ms: Box::new(|| 5_000) };
+        let t = col("t", &schema).unwrap();
+        let watermarks = Watermarks::new(t, Duration::ZERO, Some(ahead), Arc::clone(&counters));
+        let mut operator: [Box<dyn Operator>; 1] = [Box::new(watermarks)];
+        let mut said = Vec::new();
+        for times in [vec![4_000, 99_000, 5_500], vec![6_001], vec![6_000]] {
+            let column = Arc::new(TimestampMillisecondArray::from(times));
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
+            let mut out = Vec::new();
+            Next::new(&mut operator, &mut out).rows(batch).unwrap();
+            said.extend(out.iter().filter_map(|element| match element {
+                Element::Watermark(watermark) => Some(watermark.0),
+                Element::Rows(_) | Element::Idle => None,
+            }));
+        }
+        assert_eq!(said, [5_500, 6_000]);
+        assert_eq!(counters.event_time.records_ahead.get(), 2);
     }
 }

@@ -50,6 +50,10 @@ impl PairOperator for WindowJoin {
         next.watermark(watermark)
     }
 
+    fn late_rows(&self) -> u64 {
+        self.progress.late_rows()
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot { value: Some(encode_value(&self.progress)), ..Snapshot::default() };
         self.sides.snapshot(&mut snapshot)?;

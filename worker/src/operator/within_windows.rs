@@ -53,6 +53,10 @@ impl Operator for WithinWindows {
         next.watermark(watermark)
     }
 
+    fn late_rows(&self) -> u64 {
+        self.progress.late_rows()
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot { value: Some(encode_value(&self.progress)), ..Snapshot::default() };
         self.rows.chunks()?.iter().for_each(|chunk| snapshot.chunk(chunk));

@@ -11,14 +11,18 @@ use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 use futures::FutureExt as _;
 use thalweg_connectors::{BuiltinConnectors, sink};
 use thalweg_graph::{
-    CheckpointId, FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, VertexOutput,
+    CheckpointId, FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, TaskReport, VertexOutput,
     checkpoint::{Barrier, SubtaskSnapshot},
     options,
     table::Committable,
+    task::SPLITS_REPORTED_MAX,
 };
 use thalweg_plan::rules::holds_build_sides;
-use thalweg_rpc::ToLeader;
-use tokio::{sync::mpsc, task::JoinSet};
+use thalweg_rpc::{LIVE_CHUNKS_MAX, ToLeader};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,7 +30,7 @@ use super::{
     ended::Ended,
     fragment::{self, RunPartition, Runnable},
     metrics, panic,
-    result_output::ResultOutput,
+    result_output::{Credit, ResultOutput},
     stream::{self, Work},
     stream_output::{LastOutput, StreamOutput},
     streaming::StreamingTask,
@@ -49,6 +53,8 @@ pub struct TaskAttempt {
     orders: OnceLock<SourceOrders>,
     /// What it leaves when it is over.
     last: Arc<OnceLock<SubtaskSnapshot>>,
+    /// Chunks of a live result that it may send.
+    credit: Arc<Semaphore>,
 }
 
 /// How many checkpoints a source may be behind.
@@ -58,6 +64,8 @@ const ORDERS: usize = 4;
 struct SourceOrders {
     barriers: mpsc::Sender<Barrier>,
     completed: mpsc::Sender<CheckpointId>,
+    /// How far it may go in event time.
+    allowed: watch::Sender<i64>,
 }
 
 /// What an attempt uses of its worker.
@@ -133,7 +141,15 @@ impl TaskAttempt {
     pub fn new(descriptor: Arc<TaskDescriptor>) -> Self {
         let cancel = CancellationToken::new();
         let (counters, plan, orders, last) = Default::default();
-        Self { descriptor, cancel, counters, plan, orders, last }
+        let credit = Arc::new(Semaphore::new(LIVE_CHUNKS_MAX));
+        Self { descriptor, cancel, counters, plan, orders, last, credit }
+    }
+
+    /// The reader of its live result has taken chunks.
+    pub fn result_taken(&self, chunks: u32) {
+        // No more than were sent: a leader that says otherwise is not believed.
+        let room = LIVE_CHUNKS_MAX.saturating_sub(self.credit.available_permits());
+        self.credit.add_permits(room.min(chunks as usize));
     }
 
     /// Lets a barrier pass from its source. One that is several behind misses it, and the leader gives the checkpoint up.
@@ -150,6 +166,13 @@ impl TaskAttempt {
         }
     }
 
+    /// Tells its source how far it may go in event time.
+    pub fn align(&self, allowed_ms: i64) {
+        if let Some(orders) = self.orders.get() {
+            orders.allowed.send_if_modified(|allowed| std::mem::replace(allowed, allowed_ms) != allowed_ms);
+        }
+    }
+
     /// What it has left for checkpoints that others still take part in.
     pub fn last_snapshot(&self) -> Option<SubtaskSnapshot> {
         self.last.get().cloned()
@@ -158,6 +181,12 @@ impl TaskAttempt {
     /// What it has done so far.
     pub fn metrics(&self) -> TaskMetrics {
         metrics::sample(&self.counters, self.plan.get())
+    }
+
+    /// What it says of itself.
+    pub fn report(&self) -> TaskReport {
+        let splits = self.counters.event_time.slowest_splits(SPLITS_REPORTED_MAX);
+        TaskReport { attempt: self.descriptor.attempt, metrics: self.metrics(), splits }
     }
 
     /// Whether it holds a side of a join in memory that it could sort instead.
@@ -199,6 +228,7 @@ impl TaskAttempt {
                 let session = environment.session.clone();
                 Some(Arc::new(ResultOutput::new(self.descriptor.attempt, session, &schema)?))
             }
+            VertexOutput::LiveResult => Some(Arc::new(self.live_result(&environment, &schema).await?)),
             VertexOutput::Sink(_) | VertexOutput::Edges => None,
         };
         running.await;
@@ -219,6 +249,19 @@ impl TaskAttempt {
         Ok(committables)
     }
 
+    async fn live_result(
+        &self,
+        environment: &TaskEnvironment,
+        schema: &SchemaRef,
+    ) -> Result<ResultOutput, Ended> {
+        let (session, attempt) = (environment.session.clone(), self.descriptor.attempt);
+        let (chunks, counters) = (Arc::clone(&self.credit), Arc::clone(&self.counters));
+        tokio::select! {
+            output = ResultOutput::live(attempt, session, schema, Credit { chunks, counters }) => output,
+            () = self.cancel.cancelled() => Err(Ended::Canceled),
+        }
+    }
+
     async fn build(&self, environment: &TaskEnvironment) -> Result<TaskWork, Ended> {
         fragment::check_build(&self.descriptor)?;
         let gates = Arc::new(InputGates {
@@ -234,6 +277,7 @@ impl TaskAttempt {
             RuntimeMode::Streaming => {
                 let (barriers, barriers_taken) = mpsc::channel(ORDERS);
                 let (completed, completed_taken) = mpsc::channel(ORDERS);
+                let (allowed, allowed_taken) = watch::channel(i64::MAX);
                 let parts = StreamingParts {
                     descriptor: &self.descriptor,
                     context,
@@ -242,10 +286,11 @@ impl TaskAttempt {
                     leader: Arc::clone(&environment.leader),
                     barriers: barriers_taken,
                     completed: completed_taken,
+                    allowed: allowed_taken,
                     last: Arc::clone(&self.last),
                 };
                 let task = parts.build().await?;
-                self.orders.get_or_init(|| SourceOrders { barriers, completed });
+                self.orders.get_or_init(|| SourceOrders { barriers, completed, allowed });
                 TaskWork::Streaming(Box::new(task))
             }
         };
@@ -318,7 +363,9 @@ impl TaskAttempt {
                     sink::open(&environment.connectors, sink, Arc::clone(schema), *attempt, partition);
                 LastOutput::Sink(opening.await?)
             }
-            (VertexOutput::Result, Some(result)) => LastOutput::Result(Arc::clone(result)),
+            (VertexOutput::Result | VertexOutput::LiveResult, Some(result)) => {
+                LastOutput::Result(Arc::clone(result))
+            }
             _ => LastOutput::None,
         })
     }

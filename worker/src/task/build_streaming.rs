@@ -24,14 +24,14 @@ use thalweg_graph::{
 };
 use thalweg_plan::{
     exec::{ConnectorSourceExec, codec, own_partition, put_splits},
-    stream::{Head, StreamFragment, changelog::with_weight},
+    stream::{Head, OperatorKind, OperatorSpec, StreamFragment, WatermarkAlignment, changelog::with_weight},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     checkpointing::Checkpointing,
     ended::Ended,
-    input::{EdgeInput, PlanReader, PlannedSplit, SourceInput, TaskInput},
+    input::{Alignment, EdgeInput, PlanReader, PlannedSplit, SourceInput, TaskInput},
     streaming::StreamingTask,
 };
 use crate::{
@@ -66,6 +66,8 @@ pub struct StreamingParts<'a> {
     pub barriers: mpsc::Receiver<Barrier>,
     /// Checkpoints that are complete.
     pub completed: mpsc::Receiver<CheckpointId>,
+    /// How far its source may go in event time.
+    pub allowed: watch::Receiver<i64>,
     /// Where it leaves how far its source has come.
     pub last: Arc<OnceLock<SubtaskSnapshot>>,
 }
@@ -102,8 +104,10 @@ impl StreamingParts<'_> {
             Head::Source { uid, plan, .. } => {
                 let restored = manifest.as_ref().map(|manifest| positions(manifest, uid));
                 let counters = Arc::clone(&self.gates.counters);
-                let source = opening.source(uid, plan, restored.as_deref(), self.barriers, counters);
-                TaskInput::Source(source.await?)
+                let source = opening.source(uid, plan, restored.as_deref(), self.barriers, counters).await?;
+                let alignment = alignment_of(&fragment.chain)
+                    .map(|spec| Alignment::new(spec, self.descriptor.attempt, self.leader, self.allowed));
+                TaskInput::Source(source.aligned(alignment))
             }
             Head::Edges { edges, columns } => {
                 let producers = opening.producers(&self.gates, Side::Left, edges, columns)?;
@@ -120,7 +124,7 @@ impl StreamingParts<'_> {
                 TaskInput::Edges(EdgeInput::new(producers))
             }
         };
-        Ok(StreamingTask { input, chain, context, checkpointing, at_end: false })
+        Ok(StreamingTask { input, chain, context, checkpointing, at_end: false, late_told: None })
     }
 
     async fn manifest(&self) -> Result<Option<Manifest>, Ended> {
@@ -137,7 +141,8 @@ impl StreamingParts<'_> {
 
     fn chain(&self, fragment: &StreamFragment, key_groups: u16) -> Result<Chain, Ended> {
         let watermark_interval = self.option(&options::WATERMARK_INTERVAL)?;
-        let building = Building { context: &self.context, watermark_interval, key_groups };
+        let counters = &self.gates.counters;
+        let building = Building { context: &self.context, watermark_interval, key_groups, counters };
         let schema = |columns: &[u8]| Ok(codec::decode(columns, &self.context)?.schema());
         let chain = match &fragment.head {
             Head::Source { plan, updating, .. } => schema(plan).and_then(|columns| {
@@ -177,6 +182,14 @@ fn option<T: Value>(descriptor: &TaskDescriptor, key: &Key<T>) -> Result<T, Ende
 fn cannot_restore(error: crate::state::store::Error) -> Ended {
     let why = crate::exchange::partition_store::chain(&error);
     Ended::failed(FailureKind::StateLost, format!("the state of the checkpoint cannot be read: {why}"))
+}
+
+/// How a source keeps pace with others, where its table says so.
+fn alignment_of(chain: &[OperatorSpec]) -> Option<WatermarkAlignment> {
+    chain.iter().find_map(|operator| match &operator.kind {
+        OperatorKind::Watermarks { options, .. } => options.alignment.clone(),
+        _ => None,
+    })
 }
 
 /// Where a source was, in all of its subtasks.

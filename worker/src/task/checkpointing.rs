@@ -65,6 +65,11 @@ impl Checkpointing {
         Self { attempt, leader, store, storing: None, sources, completed, last }
     }
 
+    /// Whose part it is.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
     /// Stores what was kept and tells the leader, while the task goes on. Waits only for an older checkpoint that is still being stored.
     pub async fn store(&mut self, part: SyncPart) {
         self.stored().await;

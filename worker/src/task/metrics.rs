@@ -10,6 +10,7 @@ use crate::counters::TaskCounters;
 
 /// What a task has done so far.
 pub fn sample(counters: &TaskCounters, plan: Option<&Arc<dyn ExecutionPlan>>) -> TaskMetrics {
+    let (input_watermark_ms, watermark_ms, is_idle) = counters.event_time.get();
     let mut metrics = TaskMetrics {
         records_in: counters.records_in.get(),
         records_skipped: 0,
@@ -18,7 +19,13 @@ pub fn sample(counters: &TaskCounters, plan: Option<&Arc<dyn ExecutionPlan>>) ->
         bytes_out: counters.bytes_out.get(),
         bytes_spilled: 0,
         busy_ms: 0,
-        backpressured_ms: counters.backpressured_ns.get() / 1_000_000,
+        backpressured_ms: counters.backpressured.get().as_millis() as u64,
+        idle_ms: 0,
+        records_late: counters.records_late.get(),
+        records_ahead: counters.event_time.records_ahead.get(),
+        input_watermark_ms,
+        watermark_ms,
+        is_idle,
     };
     let mut operators_ns = 0;
     if let Some(plan) = plan {
@@ -26,6 +33,8 @@ pub fn sample(counters: &TaskCounters, plan: Option<&Arc<dyn ExecutionPlan>>) ->
     }
     // Operators that run tasks of their own are not seen by whoever polls the root; those without counters are not seen by DataFusion.
     metrics.busy_ms = counters.busy_ns.get().max(operators_ns) / 1_000_000;
+    let alive_ms = counters.alive.get().as_millis() as u64;
+    metrics.idle_ms = alive_ms.saturating_sub(metrics.busy_ms + metrics.backpressured_ms);
     metrics
 }
 

@@ -8,11 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::array::RecordBatch;
-use datafusion::{
-    error::Result as DataFusionResult, execution::SendableRecordBatchStream, physical_plan::ExecutionPlan,
-};
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::FutureExt as _;
 use thalweg_graph::{FailureKind, table::Committable};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +39,10 @@ pub async fn drive(
     counters: Arc<TaskCounters>,
     cancel: CancellationToken,
 ) -> Result<Option<Committable>, Ended> {
-    let moving = AssertUnwindSafe(work.run(&mut output, buffer_timeout, counters));
+    let _alive = counters.alive.start();
+    let working =
+        Timed { future: Box::pin(work.run(&mut output, buffer_timeout, &counters)), counters: &counters };
+    let moving = AssertUnwindSafe(working);
     let moved = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Ended::Canceled),
@@ -66,13 +65,13 @@ impl Work {
         &mut self,
         output: &mut StreamOutput,
         buffer_timeout: Duration,
-        counters: Arc<TaskCounters>,
+        counters: &TaskCounters,
     ) -> Result<(), Ended> {
         match self {
             Work::Partition(fragment, partition) => {
-                move_rows(fragment, *partition, output, buffer_timeout, counters).await
+                move_rows(fragment, *partition, output, buffer_timeout).await
             }
-            Work::Chain(task) => task.run(output, buffer_timeout, &counters).await,
+            Work::Chain(task) => task.run(output, buffer_timeout, counters).await,
         }
     }
 }
@@ -86,9 +85,8 @@ async fn move_rows(
     partition: usize,
     output: &mut StreamOutput,
     buffer_timeout: Duration,
-    counters: Arc<TaskCounters>,
 ) -> Result<(), Ended> {
-    let mut rows = execute(&fragment.plan, partition, fragment, counters)?;
+    let mut rows = fragment.plan.execute(partition, Arc::clone(&fragment.context))?;
     let mut timeout = BufferTimeout::new(buffer_timeout);
     while let Some(next) = timeout.next(&mut rows, output).await? {
         match next {
@@ -103,30 +101,18 @@ async fn move_rows(
     Ok(())
 }
 
-fn execute(
-    plan: &Arc<dyn ExecutionPlan>,
-    partition: usize,
-    fragment: &Runnable,
-    counters: Arc<TaskCounters>,
-) -> DataFusionResult<Timed> {
-    let start = Instant::now();
-    let stream = plan.execute(partition, Arc::clone(&fragment.context))?;
-    counters.busy_ns.add_time(start.elapsed());
-    Ok(Timed { stream, counters })
+/// Counts the time that is spent computing, not waiting.
+struct Timed<'a, F> {
+    future: Pin<Box<F>>,
+    counters: &'a TaskCounters,
 }
 
-/// A stream that counts the time spent in it.
-struct Timed {
-    stream: SendableRecordBatchStream,
-    counters: Arc<TaskCounters>,
-}
+impl<F: Future> Future for Timed<'_, F> {
+    type Output = F::Output;
 
-impl Stream for Timed {
-    type Item = DataFusionResult<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let start = Instant::now();
-        let polled = self.stream.poll_next_unpin(context);
+        let polled = self.future.as_mut().poll(context);
         self.counters.busy_ns.add_time(start.elapsed());
         polled
     }

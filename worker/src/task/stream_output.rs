@@ -123,7 +123,8 @@ impl StreamOutput {
 
     /// Whether rows wait here that a consumer could already have.
     pub fn holds_back(&self) -> bool {
-        self.edges.iter().any(PartitionWriter::holds_back)
+        let result = matches!(&self.last, LastOutput::Result(result) if result.holds_back());
+        result || self.edges.iter().any(PartitionWriter::holds_back)
     }
 
     /// Sends what waits.
@@ -131,7 +132,10 @@ impl StreamOutput {
         for edge in &mut self.edges {
             edge.flush().await?;
         }
-        Ok(())
+        match &self.last {
+            LastOutput::Result(result) if result.holds_back() => result.flush().await,
+            _ => Ok(()),
+        }
     }
 
     /// Completes this stream's part of the outputs.

@@ -35,7 +35,12 @@ pub struct StreamingTask {
     pub checkpointing: Checkpointing,
     /// Whether its operators know that event time has come to its end.
     pub at_end: bool,
+    /// When it said last that rows come too late.
+    pub late_told: Option<Instant>,
 }
+
+/// How often it is said at most that rows come too late.
+const LATE_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Whether a task goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +70,9 @@ impl StreamingTask {
         loop {
             // A source that never waits must let others run.
             tokio::task::consume_budget().await;
+            if self.chain.is_over() {
+                return self.finish(&mut out, output, counters).await;
+            }
             held_since = output.holds_back().then(|| held_since.unwrap_or_else(time::Instant::now));
             let flush_at = held_since.map(|since| since + buffer_timeout);
             let wake_at = self.chain.wake_at_ms().map(instant_of);
@@ -78,7 +86,7 @@ impl StreamingTask {
                 () = until(wake_at) => {
                     let woken = self.chain.wake(now_ms(), &mut out);
                     self.explain(woken).await?;
-                    if emit(&mut out, output).await? == Flow::Over {
+                    if emit(&mut out, output, counters).await? == Flow::Over {
                         return self.leave().await;
                     }
                     continue;
@@ -89,20 +97,24 @@ impl StreamingTask {
                 }
                 arrival = self.input.next() => arrival?,
             };
-            let Some(arrival) = arrival else { return self.finish(&mut out, output).await };
-            let start = Instant::now();
+            let Some(arrival) = arrival else { return self.finish(&mut out, output, counters).await };
             let taken = match arrival {
                 Arrival::Barrier { barrier, alignment } => {
-                    if self.barrier(barrier, alignment, &mut out, output).await? == Flow::Over {
+                    if self.barrier(barrier, alignment, &mut out, output, counters).await? == Flow::Over {
                         return Ok(());
                     }
                     continue;
                 }
-                arrival => self.take(arrival, &mut out),
+                arrival => {
+                    if let Arrival::Time(TimeChange::Advanced(watermark)) = &arrival {
+                        counters.event_time.note_input(*watermark);
+                    }
+                    self.take(arrival, &mut out)
+                }
             };
-            counters.busy_ns.add_time(start.elapsed());
             self.explain(taken).await?;
-            if emit(&mut out, output).await? == Flow::Over {
+            self.note_late(counters);
+            if emit(&mut out, output, counters).await? == Flow::Over {
                 return self.leave().await;
             }
         }
@@ -134,14 +146,34 @@ impl StreamingTask {
     }
 
     /// All of the input has come.
-    async fn finish(&mut self, out: &mut Vec<Element>, output: &mut StreamOutput) -> Result<(), Ended> {
+    async fn finish(
+        &mut self,
+        out: &mut Vec<Element>,
+        output: &mut StreamOutput,
+        counters: &TaskCounters,
+    ) -> Result<(), Ended> {
         let stopped = matches!(&self.input, TaskInput::Source(source) if source.is_stopped());
         if !stopped {
             let ended = self.advance(Watermark::END, out);
             self.explain(ended).await?;
-            emit(out, output).await?;
+            emit(out, output, counters).await?;
         }
         self.leave().await
+    }
+
+    /// Counts rows that came too late, and says so now and then.
+    fn note_late(&mut self, counters: &TaskCounters) {
+        let late = self.chain.late_rows();
+        let new = late.saturating_sub(counters.records_late.get());
+        if new == 0 {
+            return;
+        }
+        counters.records_late.raise_to(late);
+        if self.late_told.is_none_or(|told| told.elapsed() >= LATE_TOLD_INTERVAL) {
+            self.late_told = Some(Instant::now());
+            let watermark_ms = counters.event_time.get().0;
+            tracing::warn!(attempt = %self.checkpointing.attempt(), late, watermark_ms, "rows came after their windows were complete and are left out");
+        }
     }
 
     /// Keeps what there is at a barrier and hands the barrier on.
@@ -151,6 +183,7 @@ impl StreamingTask {
         alignment: Duration,
         out: &mut Vec<Element>,
         output: &mut StreamOutput,
+        counters: &TaskCounters,
     ) -> Result<Flow, Ended> {
         let start = Instant::now();
         if barrier.then == AfterBarrier::Drain && matches!(self.input, TaskInput::Source(_)) {
@@ -159,7 +192,7 @@ impl StreamingTask {
         }
         let handed_on = self.chain.before_barrier(out);
         self.explain(handed_on).await?;
-        emit(out, output).await?;
+        emit(out, output, counters).await?;
         let source = self.source_state()?;
         let states = self.chain.snapshot();
         let states = self.explain(states).await?;
@@ -207,7 +240,11 @@ impl StreamingTask {
 }
 
 /// Sends what has come out of a chain.
-async fn emit(out: &mut Vec<Element>, output: &mut StreamOutput) -> Result<Flow, Ended> {
+async fn emit(
+    out: &mut Vec<Element>,
+    output: &mut StreamOutput,
+    counters: &TaskCounters,
+) -> Result<Flow, Ended> {
     for element in out.drain(..) {
         match element {
             Element::Rows(batch) => {
@@ -215,8 +252,14 @@ async fn emit(out: &mut Vec<Element>, output: &mut StreamOutput) -> Result<Flow,
                     return Ok(Flow::Over);
                 }
             }
-            Element::Watermark(watermark) => output.signal(Signal::Watermark(watermark)).await?,
-            Element::Idle => output.signal(Signal::Idle).await?,
+            Element::Watermark(watermark) => {
+                counters.event_time.note_output(watermark);
+                output.signal(Signal::Watermark(watermark)).await?;
+            }
+            Element::Idle => {
+                counters.event_time.note_idle();
+                output.signal(Signal::Idle).await?;
+            }
         }
     }
     Ok(Flow::GoesOn)

@@ -73,7 +73,12 @@ pub(super) async fn plan(
                 result::check_sink(&stream, sink, dealer.connectors)?;
                 draft.vertices[stream.vertex].output = VertexOutput::Sink(sink.clone());
             }
-            RootOutput::Result(_) => {
+            RootOutput::Result { live: true, .. } => {
+                let stream = translation.live_result(plan).await?;
+                draft.vertices[stream.vertex].updating = stream.updating;
+                draft.vertices[stream.vertex].output = VertexOutput::LiveResult;
+            }
+            RootOutput::Result { live: false, .. } => {
                 let stream = translation.result(plan).await?;
                 draft.vertices[stream.vertex].output = VertexOutput::Result;
             }

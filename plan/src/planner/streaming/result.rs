@@ -71,6 +71,25 @@ impl<'a> Order<'a> {
 }
 
 impl Translation<'_> {
+    /// A query whose rows go to the client as they come, with all changes, in one subtask.
+    pub(super) async fn live_result(&mut self, plan: &LogicalPlan) -> Result<Stream, SqlError> {
+        let order = Order::of(plan)?;
+        if order.limit.is_none() && !order.sort.is_empty() {
+            let message = "`ORDER BY` of rows that are shown as they come needs a `LIMIT`: what is first of all rows is known when the \
+                           input has ended";
+            return Err(SqlError::new(SqlErrorCode::Unsupported, message));
+        }
+        let mut stream = self.root(order.input).await?;
+        if let Some(limit) = order.limit {
+            stream = self.top_n(stream, &[], order.sort, limit, None)?;
+        }
+        let mut stream = self.draft.gathered(stream)?;
+        for projection in order.projections.into_iter().rev() {
+            stream = self.projection(stream, projection)?;
+        }
+        Ok(stream)
+    }
+
     /// A query whose rows go to the client, in one subtask. Where they change or have an order, they come when the input has ended.
     pub(super) async fn result(&mut self, plan: &LogicalPlan) -> Result<Stream, SqlError> {
         let order = Order::of(plan)?;

@@ -184,6 +184,7 @@ impl Translation<'_> {
         let expression = self.physical(&node.expression, &input.schema)?;
         let kind = OperatorKind::Watermarks {
             expression: codec::encode_expr(&expression).map_err(error::from_datafusion)?,
+            options: node.options.clone(),
         };
         let display = format!("Watermarks: {} AS {expression}", node.time.name);
         self.draft.vertices[input.vertex].push("WatermarkAssigner", display, kind);

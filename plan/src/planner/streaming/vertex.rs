@@ -123,7 +123,7 @@ impl StreamVertex {
         match &self.output {
             VertexOutput::Edges => {}
             VertexOutput::Sink(sink) => names.push(format!("Sink: {}", sink.table.path.table)),
-            VertexOutput::Result => names.push("Sink: Collect".to_owned()),
+            VertexOutput::Result | VertexOutput::LiveResult => names.push("Sink: Collect".to_owned()),
         }
         if names.is_empty() { "Forward".to_owned() } else { names.join(" -> ") }
     }

@@ -78,18 +78,24 @@ async fn explain_tells_which_changes_a_stream_makes_and_what_grows() {
 }
 
 #[tokio::test]
-async fn an_answer_that_would_never_come_is_refused() {
+async fn rows_are_shown_as_they_come_where_they_never_end_or_where_that_is_asked_for() {
     let mut session = after(TABLES).await;
-    let error = refused(&mut session, "SELECT name, COUNT(*) FROM endless GROUP BY name").await;
-    assert!(
-        error.message.contains("`default_catalog.default_database.endless` does not end"),
-        "{}",
-        error.message
-    );
-    assert_eq!(
-        mode("SELECT DISTINCT name FROM endless").await,
-        RuntimeMode::Streaming,
-        "new rows as they come"
-    );
-    assert_eq!(mode("SELECT name FROM endless LIMIT 3").await, RuntimeMode::Streaming);
+    let mut is_live = async |statement: &str| job(&mut session, statement).await.has_live_result();
+    for query in ["SELECT id FROM endless", "SELECT name, COUNT(*) FROM endless GROUP BY name"] {
+        assert!(is_live(query).await, "{query}");
+    }
+    assert!(is_live("SELECT id FROM endless ORDER BY name LIMIT 3").await);
+    assert!(!is_live("SELECT id FROM ended").await);
+    assert!(!is_live("SET 'execution.runtime-mode' = 'STREAMING'; SELECT id FROM ended").await);
+    assert!(is_live("SET 'sql-client.execution.result-mode' = 'changelog'; SELECT id FROM ended").await);
+    assert!(!is_live("SET 'execution.runtime-mode' = 'BATCH'; SELECT id FROM ended").await);
+}
+
+#[tokio::test]
+async fn an_order_of_rows_without_an_end_needs_a_limit() {
+    let mut session = after(TABLES).await;
+    let error = refused(&mut session, "SELECT id FROM endless ORDER BY id").await;
+    assert!(error.message.contains("`ORDER BY` of rows that are shown as they come"), "{}", error.message);
+    let error = refused(&mut session, "SET 'sql-client.execution.result-mode' = 'x'; SELECT id FROM endless");
+    assert!(error.await.message.contains("expected `table`, `tableau` or `changelog`"));
 }

@@ -37,6 +37,9 @@ impl StatementParser<'_> {
 
     pub(super) fn explain(&mut self) -> Parsed<Command> {
         self.expect(&["EXPLAIN"])?;
+        if self.take(&["WATERMARK"]) {
+            return Ok(Command::ExplainWatermark(self.job_id()?));
+        }
         let mut details = Vec::new();
         let mut upgrade = None;
         if self.take(&["UPGRADE"]) {

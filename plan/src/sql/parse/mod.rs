@@ -143,10 +143,7 @@ impl StatementParser<'_> {
     /// `STOP JOB 'id'`
     fn stop_job(&mut self) -> Parsed<Command> {
         self.expect(&["STOP", "JOB"])?;
-        let token = self.parser.peek_token();
-        let Ok(job) = self.parser.parse_literal_string()?.parse() else {
-            return self.parser.expected("the id of a job, 32 hexadecimal digits", token);
-        };
+        let job = self.job_id()?;
         for clause in [&["WITH", "SAVEPOINT"], &["WITH", "DRAIN"]] {
             if self.peek(clause) {
                 return Err(not_yet(
@@ -156,6 +153,14 @@ impl StatementParser<'_> {
             }
         }
         Ok(Command::StopJob(job))
+    }
+
+    pub(super) fn job_id(&mut self) -> Parsed<thalweg_graph::JobId> {
+        let token = self.parser.peek_token();
+        match self.parser.parse_literal_string()?.parse() {
+            Ok(job) => Ok(job),
+            Err(_) => self.parser.expected("the id of a job, 32 hexadecimal digits", token),
+        }
     }
 
     fn use_command(&mut self) -> Parsed<Command> {

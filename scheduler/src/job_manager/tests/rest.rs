@@ -107,6 +107,7 @@ async fn every_answer_has_the_shape_that_the_description_says() {
                 continue;
             }
             let path = path.replace("{jobid}", &job.to_string()).replace("{taskmanagerid}", "a");
+            let path = path.replace("{subtaskindex}", "0");
             let path = path.replace("{vertexid}", &format!("{:032x}", 1))
                 + if path.ends_with("/wait") { "?timeout=0" } else { "" };
             for prefix in ["", "/v1"] {

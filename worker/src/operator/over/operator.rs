@@ -281,6 +281,10 @@ impl Operator for Over {
         next.watermark(watermark)
     }
 
+    fn late_rows(&self) -> u64 {
+        self.progress.late_rows()
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot { value: Some(encode_value(&self.progress)), ..Snapshot::default() };
         self.held.chunks()?.iter().for_each(|chunk| snapshot.chunk(chunk));

@@ -393,6 +393,10 @@ impl Operator for SessionAggregate {
         next.watermark(held_back(watermark))
     }
 
+    fn late_rows(&self) -> u64 {
+        self.progress.late_rows()
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot> {
         self.drain()?;
         let mut snapshot = Snapshot { value: Some(encode_value(&self.progress)), ..Snapshot::default() };

@@ -235,6 +235,10 @@ impl Operator for AssignSessions {
         next.watermark(held_back(watermark))
     }
 
+    fn late_rows(&self) -> u64 {
+        self.progress.late_rows()
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot { value: Some(encode_value(&self.progress)), ..Snapshot::default() };
         if self.sessions.len() > 0 {

@@ -310,6 +310,13 @@ impl Operator for TopN {
         self.memory.try_resize(self.bytes())
     }
 
+    /// Of rows without an order the first that come are kept for good.
+    fn is_over(&self) -> bool {
+        let plan = &self.plan;
+        let keeps_first = !self.updating && plan.order_by.is_empty() && plan.partition_by.is_empty();
+        keeps_first && self.lists.first().map_or(0, Vec::len) >= self.upto()
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
         let partition_by = &self.plan.partition_by;

@@ -200,6 +200,10 @@ impl Operator for WindowAggregate {
         next.watermark(watermark)
     }
 
+    fn late_rows(&self) -> u64 {
+        self.progress.late_rows()
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
         for (start, pane) in &mut self.panes {

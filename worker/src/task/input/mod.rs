@@ -1,5 +1,6 @@
 //! What comes into a streaming vertex's chain, in order: from a source, or over edges.
 
+mod alignment;
 mod edges;
 mod plan_reader;
 mod source;
@@ -10,6 +11,7 @@ use arrow::array::RecordBatch;
 use thalweg_graph::checkpoint::Barrier;
 
 pub use self::{
+    alignment::Alignment,
     edges::EdgeInput,
     plan_reader::{PlanReader, PlannedSplit},
     source::SourceInput,

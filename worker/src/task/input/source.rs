@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::Arrival;
+use super::{Alignment, Arrival};
 use crate::{
     counters::TaskCounters,
     operator::link::{Side, SplitChange},
@@ -40,6 +40,8 @@ pub struct SourceInput {
     /// The plan that the reader runs, if it does, to tell more about its errors.
     plan: Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>,
     counters: Arc<TaskCounters>,
+    /// How it keeps pace with others, if it does.
+    alignment: Option<Alignment>,
     /// A barrier behind which nothing follows is through.
     stopped: bool,
 }
@@ -61,7 +63,24 @@ impl SourceInput {
     ) -> Self {
         let (splits, queued) = Default::default();
         let opened = Instant::now();
-        Self { uid, reader, barriers, idle_timeout, opened, splits, queued, plan, counters, stopped: false }
+        Self {
+            uid,
+            reader,
+            barriers,
+            idle_timeout,
+            opened,
+            splits,
+            queued,
+            plan,
+            counters,
+            alignment: None,
+            stopped: false,
+        }
+    }
+
+    /// The same, keeping pace with others.
+    pub fn aligned(self, alignment: Option<Alignment>) -> Self {
+        Self { alignment, ..self }
     }
 
     /// Whether a barrier is through behind which nothing follows.
@@ -100,11 +119,14 @@ impl SourceInput {
                 return Ok(None);
             }
             let silence = self.next_silence();
+            let watermark_ms = self.counters.event_time.get().1;
+            let is_ahead = self.alignment.as_ref().is_some_and(|alignment| alignment.is_ahead(watermark_ms));
             tokio::select! {
                 biased;
                 Some(barrier) = self.barriers.recv() => return Ok(Some(self.barrier(barrier))),
                 () = until(silence) => self.note_silence(),
-                event = self.reader.next() => match event {
+                () = keep_pace(&mut self.alignment, &self.counters) => {}
+                event = self.reader.next(), if !is_ahead => match event {
                     Ok(Some(event)) => self.event(event),
                     Ok(None) => return Ok(None),
                     Err(error) => {
@@ -125,6 +147,7 @@ impl SourceInput {
         match event {
             SourceEvent::Begin { split, name } => {
                 tracing::debug!(split = name, "a split begins");
+                self.counters.event_time.begin_split(split, name);
                 self.splits.insert(split, Activity { last: Instant::now(), idle: false });
                 self.queued.push_back(Arrival::Split(SplitChange::Begin(split)));
             }
@@ -138,6 +161,7 @@ impl SourceInput {
             }
             SourceEvent::End { split } => {
                 self.splits.remove(&split);
+                self.counters.event_time.end_split(split);
                 self.queued.push_back(Arrival::Split(SplitChange::End(split)));
             }
         }
@@ -177,6 +201,13 @@ async fn explain(
             explained(Some(&plan), &context, error).await
         }
         (error, _) => error.into(),
+    }
+}
+
+async fn keep_pace(alignment: &mut Option<Alignment>, counters: &TaskCounters) {
+    match alignment {
+        Some(alignment) => alignment.keep_pace(&counters.event_time).await,
+        None => std::future::pending().await,
     }
 }
 
