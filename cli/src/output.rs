@@ -13,6 +13,7 @@ pub mod cell;
 pub mod changelog;
 mod csv;
 mod json;
+mod screen;
 mod table;
 
 /// How rows are printed.
@@ -54,12 +55,24 @@ pub struct RowPrinter<W> {
 }
 
 /// What the rows of a live result are shown as.
-struct LiveColumns {
-    /// The columns with what becomes of a row; `None` where rows are only added and nobody needs to be told.
-    with_op: Option<SchemaRef>,
+enum LiveColumns {
+    /// As they are.
+    Rows,
+    /// As changes, in columns with what becomes of a row.
+    Changes(SchemaRef),
+}
+
+/// A terminal on which the content of a live result is drawn over itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScreenSize {
+    /// Its lines.
+    pub lines: usize,
+    /// Rows that are kept to be shown again; 0 is all.
+    pub rows_max: u64,
 }
 
 enum Printer {
+    Screen(Box<screen::Screen>),
     Table(table::Table),
     Csv(csv::Csv),
     Json,
@@ -80,32 +93,42 @@ impl<W: Write> RowPrinter<W> {
     /// a column for that only where rows are taken back.
     pub fn live(format: Format, schema: &SchemaRef, style: Style, out: W) -> io::Result<Self> {
         let shows_op = format == Format::Table || changelog::has_changes(schema);
-        let with_op = shows_op.then(|| changelog::with_op(schema));
-        let columns = with_op.clone().unwrap_or_else(|| schema.clone());
+        let (columns, live) = match shows_op {
+            true => (changelog::with_op(schema), LiveColumns::Changes(changelog::with_op(schema))),
+            false => (schema.clone(), LiveColumns::Rows),
+        };
         let printer = match format {
             Format::Table => Printer::Table(table::Table::live(columns, style)),
             Format::Csv => Printer::Csv(csv::Csv::new(columns, style)),
             Format::Json => Printer::Json,
         };
-        let mut printer = Self { out, printer, rows: 0, live: Some(LiveColumns { with_op }) };
+        let mut printer = Self { out, printer, rows: 0, live: Some(live) };
         match &mut printer.printer {
             Printer::Table(table) => table.begin(&mut printer.out)?,
             Printer::Csv(csv) => csv.finish(&mut printer.out)?,
-            Printer::Json => {}
+            Printer::Json | Printer::Screen(_) => {}
         }
         printer.out.flush()?;
         Ok(printer)
+    }
+
+    /// A printer that draws what a live result stands for over itself.
+    pub fn on_screen(schema: &SchemaRef, style: Style, size: ScreenSize, out: W) -> io::Result<Self> {
+        let mut screen = Box::new(screen::Screen::new(schema, style, size.lines, size.rows_max));
+        let mut out = out;
+        screen.draw(&mut out)?;
+        Ok(Self { out, printer: Printer::Screen(screen), rows: 0, live: Some(LiveColumns::Rows) })
     }
 
     /// Prints some rows; a table may keep the first of them back until it knows how wide its columns are.
     pub fn write(&mut self, batch: &RecordBatch) -> io::Result<()> {
         match &self.live {
             None => self.print(batch),
-            Some(LiveColumns { with_op: None }) => {
+            Some(LiveColumns::Rows) => {
                 self.print(batch)?;
                 self.out.flush()
             }
-            Some(LiveColumns { with_op: Some(columns) }) => {
+            Some(LiveColumns::Changes(columns)) => {
                 let changes = changelog::as_changes(batch, columns).map_err(io::Error::other)?;
                 self.print(&changes)?;
                 self.out.flush()
@@ -116,6 +139,7 @@ impl<W: Write> RowPrinter<W> {
     fn print(&mut self, batch: &RecordBatch) -> io::Result<()> {
         self.rows += batch.num_rows() as u64;
         match &mut self.printer {
+            Printer::Screen(screen) => screen.write(batch, &mut self.out),
             Printer::Table(table) => table.write(batch, &mut self.out),
             Printer::Csv(csv) => csv.write(batch, &mut self.out),
             Printer::Json => json::write(batch, &mut self.out),
@@ -125,6 +149,7 @@ impl<W: Write> RowPrinter<W> {
     /// Prints what is kept back and what ends the result, with the time it took if that is given; returns the number of rows.
     pub fn finish(mut self, took: Option<Duration>) -> io::Result<u64> {
         match &mut self.printer {
+            Printer::Screen(screen) => screen.draw(&mut self.out)?,
             Printer::Table(table) => table.finish(took, &mut self.out)?,
             Printer::Csv(csv) => csv.finish(&mut self.out)?,
             Printer::Json => {}

@@ -20,7 +20,7 @@ use crate::{
     backend::{Jobs, ProgressStream},
     client::{Client, Execution, ended},
     interrupt::Shutdown,
-    output::{Format, RowPrinter, Style},
+    output::{Format, RowPrinter, ScreenSize, Style},
     progress::Bars,
     report,
     rows::Rows,
@@ -324,7 +324,12 @@ async fn print_as_they_come(
     let mut rows = rows.await?;
     let style = style(options, started.is_some())?;
     let out = BufWriter::new(io::stdout());
-    let mut shown = Shown { printer: Some(RowPrinter::live(format, &rows.schema(), style, out)?), started };
+    let schema = rows.schema();
+    let printer = match screen(format, options)? {
+        Some(size) if started.is_some() => RowPrinter::on_screen(&schema, style, size, out)?,
+        _ => RowPrinter::live(format, &schema, style, out)?,
+    };
+    let mut shown = Shown { printer: Some(printer), started };
     while let Some(batch) = rows.next().await? {
         if let Some(printer) = &mut shown.printer {
             printer.write(&batch)?;
@@ -333,6 +338,14 @@ async fn print_as_they_come(
         tokio::task::yield_now().await;
     }
     shown.finish()
+}
+
+/// The screen on which results are drawn over themselves, where that is asked for and there is one.
+fn screen(format: Format, options: &Options) -> Result<Option<ScreenSize>> {
+    let mode: String = options.get(&options::RESULT_MODE)?;
+    let wanted = format == Format::Table && mode.eq_ignore_ascii_case("table");
+    let Some(lines) = terminal::height().filter(|_| wanted) else { return Ok(None) };
+    Ok(Some(ScreenSize { lines, rows_max: options.get(&options::RESULT_MAX_ROWS)? }))
 }
 
 /// Rows that were printed, whose end is printed however they end.

@@ -1,15 +1,24 @@
-//! The terminal that a person sits at: how wide it is, and whether it shows what is typed.
+//! The terminal that a person sits at: how large it is, and whether it shows what is typed.
 
 use std::{io, mem::MaybeUninit, os::fd::AsRawFd as _};
 
 /// Columns of the terminal that stdout is; `None` where it is none.
 pub fn width() -> Option<usize> {
+    size().map(|(columns, _)| columns)
+}
+
+/// Lines of the terminal that stdout is; `None` where it is none.
+pub fn height() -> Option<usize> {
+    size().map(|(_, lines)| lines)
+}
+
+fn size() -> Option<(usize, usize)> {
     let mut size = MaybeUninit::<libc::winsize>::zeroed();
     // SAFETY: the call writes a `winsize` and no more.
     let answer = unsafe { libc::ioctl(io::stdout().as_raw_fd(), libc::TIOCGWINSZ, size.as_mut_ptr()) };
     // SAFETY: all zeros is a valid `winsize`, and so is what the call wrote.
-    let columns = unsafe { size.assume_init() }.ws_col;
-    (answer == 0 && columns > 0).then_some(usize::from(columns))
+    let size = unsafe { size.assume_init() };
+    (answer == 0 && size.ws_col > 0).then_some((usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
 /// While this lives, the terminal on stdin does not show what is typed, which would tear progress lines apart; it is kept for

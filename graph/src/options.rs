@@ -327,7 +327,7 @@ keys! {
     JOB_STORE_MAX: u32 = "jobstore.max-capacity", "1000";
     /// How long an unread result is kept. A query without an end whose rows nobody has read for so long is cancelled.
     RESULT_TTL: Duration = "sql-gateway.operation.idle-timeout", "5 min";
-    /// How results are shown: `changelog` shows the changes of every stream as they come, `table` and `tableau` only those of one without an end.
+    /// How results are shown: `changelog` shows the changes of every stream as they come, `tableau` only those of one without an end, `table` draws what they add up to.
     RESULT_MODE: String = "sql-client.execution.result-mode", "tableau";
     /// Most rows that the shell prints; 0 is all.
     RESULT_MAX_ROWS: u64 = "sql-client.execution.max-table-result.rows", "1000000";

@@ -27,6 +27,11 @@ pub fn with_op(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
+/// The columns without weights.
+pub fn without_op(schema: &SchemaRef) -> SchemaRef {
+    without_weight(schema)
+}
+
 /// Rows as changes, in columns as [`with_op`] makes them.
 pub fn as_changes(batch: &RecordBatch, columns: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let weights = match is_updating(batch.schema_ref()) {

@@ -58,15 +58,9 @@ impl Table {
     }
 
     pub fn write(&mut self, batch: &RecordBatch, out: &mut impl Write) -> io::Result<()> {
-        let columns = batch.columns().iter().map(|column| Column::new(column.as_ref(), self.style.time_zone));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
-        for row in 0..batch.num_rows() {
-            let cells: Vec<_> = columns.iter().map(|column| text(column, row, self.style.null)).collect();
-            match self.layout.take() {
-                Some(layout) => {
-                    self.print(&layout, &cells, out)?;
-                    self.layout = Some(layout);
-                }
+        for cells in Self::cells(batch, &self.style)? {
+            match self.layout {
+                Some(_) => self.row(&cells, out)?,
                 None => self.sample.push(cells),
             }
             if self.sample.len() == SAMPLE_ROWS {
@@ -76,14 +70,36 @@ impl Table {
         Ok(())
     }
 
+    /// The values of rows, as they are shown.
+    pub fn cells(batch: &RecordBatch, style: &Style) -> io::Result<Vec<Vec<String>>> {
+        let columns = batch.columns().iter().map(|column| Column::new(column.as_ref(), style.time_zone));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+        let row = |row| columns.iter().map(|column| text(column, row, style.null)).collect();
+        Ok((0..batch.num_rows()).map(row).collect())
+    }
+
+    /// Prints one row, below the head.
+    pub fn row(&mut self, cells: &[String], out: &mut impl Write) -> io::Result<()> {
+        let Some(layout) = self.layout.take() else { return Ok(()) };
+        let printed = self.print(&layout, cells, out);
+        self.layout = Some(layout);
+        printed
+    }
+
+    /// Prints the lower border.
+    pub fn close(&mut self, out: &mut impl Write) -> io::Result<()> {
+        match self.print_sample(out)? {
+            Layout::Grid(widths) => print_border(&widths, out),
+            Layout::Records(_) => Ok(()),
+        }
+    }
+
     pub fn finish(&mut self, took: Option<Duration>, out: &mut impl Write) -> io::Result<()> {
         let took = took.map(|took| format!(" ({:.2} seconds)", took.as_secs_f64())).unwrap_or_default();
         if self.rows == 0 && self.sample.is_empty() && !self.is_live {
             return writeln!(out, "Empty set{took}");
         }
-        if let Layout::Grid(widths) = self.print_sample(out)? {
-            print_border(&widths, out)?;
-        }
+        self.close(out)?;
         let rows = if self.rows == 1 { "row" } else { "rows" };
         match self.is_live {
             true => writeln!(out, "Received a total of {} {rows}{took}", self.rows),

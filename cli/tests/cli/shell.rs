@@ -115,3 +115,21 @@ fn rows_of_an_endless_query_are_shown_until_ctrl_c_and_the_shell_goes_on() {
     terminal.keys("QUIT;\r");
     assert_eq!(terminal.ended(), Some(0));
 }
+
+#[test]
+fn what_an_endless_query_adds_up_to_is_drawn_over_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = shell(home.path());
+    terminal.keys("CREATE TABLE e (k BOOLEAN) WITH ('connector' = 'datagen', 'rows-per-second' = '200');\r");
+    terminal.wait("table", |text| text.contains("[INFO] Execute statement succeeded."));
+    terminal.keys("SET 'sql-client.execution.result-mode' = 'table';\r");
+    terminal.keys("SELECT k, COUNT(*) AS n FROM e GROUP BY k;\r");
+    let drawn = |text: &str| text.matches("| FALSE |").count() == 1 && text.matches("|  TRUE |").count() == 1;
+    let first = terminal.wait("table", drawn);
+    let second = terminal.wait("another picture", |text| drawn(text) && text != first);
+    assert!(second.contains("2 rows") && !second.contains(" op "), "{second}");
+    terminal.keys(CTRL_C);
+    terminal.wait("end", |text| text.contains("was asked to cancel and ended as CANCELED."));
+    terminal.keys("QUIT;\r");
+    assert_eq!(terminal.ended(), Some(0));
+}

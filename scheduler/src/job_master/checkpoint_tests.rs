@@ -1,7 +1,7 @@
 //! Checkpoints of a job of two sources and one sink: when they are taken, what they commit, and what a job goes on from.
 
 use thalweg_graph::{
-    CheckpointId, FailureKind, TaskDescriptor,
+    CheckpointId, FailureKind, TaskDescriptor, VertexOutput,
     checkpoint::{AfterBarrier, Barrier},
     exchange::ExchangeKind::Pipelined,
     table::{Committable, SinkOutput},
@@ -28,6 +28,11 @@ struct Stream {
 impl Stream {
     /// Two subtasks of a source, one of a sink.
     fn start(options: &[(&str, &str)]) -> Stream {
+        Self::start_with(options, |_| {})
+    }
+
+    /// The same with a change of its graph.
+    fn start_with(options: &[(&str, &str)], change: impl FnOnce(&mut JobGraph)) -> Stream {
         let mut all = vec![
             ("execution.checkpointing.interval", "1 s"),
             ("execution.checkpointing.dir", "file:///c"),
@@ -36,6 +41,7 @@ impl Stream {
         all.extend(options);
         let mut graph = graph(7, &[2, 1], &[(0, 1, Pipelined)], &all);
         graph.mode = RuntimeMode::Streaming;
+        change(&mut graph);
         let settings = Settings::read(&graph.options).unwrap();
         let master = JobMaster::new(Arc::new(graph), JobEpoch(0), settings, Timestamp(0));
         let (tasks, actions) = Default::default();
@@ -392,4 +398,68 @@ fn checkpoints_need_a_folder() {
     let options = [("execution.checkpointing.interval", "1 s")].into_iter().collect();
     let error = Settings::read(&options).unwrap_err().to_string();
     assert!(error.contains("execution.checkpointing.dir"), "{error}");
+}
+
+#[test]
+fn a_query_whose_rows_were_shown_takes_no_checkpoints_and_does_not_run_again() {
+    let live = |graph: &mut JobGraph| graph.vertices[1].output = VertexOutput::LiveResult;
+    let mut stream = Stream::start_with(&[], live);
+    stream.pass(10 * INTERVAL_MS);
+    assert!(stream.barriers().is_empty());
+    stream.fail(stream.attempt(0, 0), FailureKind::Io);
+    let failure = stream.master.failure().unwrap();
+    assert!(failure.message.starts_with("it broke; rows that were shown cannot be taken back"), "{failure}");
+    assert_eq!(stream.master.restarts(), 0);
+}
+
+#[test]
+fn a_source_hears_how_far_the_slowest_of_its_group_lets_it_go() {
+    let mut stream = Stream::start(&[]);
+    let [quick, slow] = [stream.attempt(0, 0), stream.attempt(0, 1)];
+    let mut told = |attempt, watermark_ms| {
+        let group = "g".to_owned();
+        stream.tell(Event::SourceTime { attempt, group, watermark_ms, max_drift_ms: 100 });
+        stream.taken(|action| match action {
+            Action::AlignSource { attempt, allowed_ms, .. } => Some((*attempt, *allowed_ms)),
+            _ => None,
+        })
+    };
+    assert_eq!(told(slow, None), [], "nobody has said anything");
+    assert_eq!(told(quick, Some(5_000)), [(quick, 5_100)]);
+    assert_eq!(told(slow, Some(200)), [(slow, 300)]);
+    assert_eq!(told(quick, Some(5_000)), [(quick, 300)]);
+    let old = Attempt { number: 7, ..quick };
+    assert_eq!(told(old, Some(1)), [], "an attempt that does not run");
+}
+
+#[test]
+fn event_time_is_held_back_by_the_slowest_split_of_the_slowest_source() {
+    let mut stream = Stream::start(&[]);
+    let report = |attempt, watermark_ms| {
+        let metrics = TaskMetrics { watermark_ms: Some(watermark_ms), ..TaskMetrics::default() };
+        let split = |name: &str, is_idle| thalweg_graph::task::SplitProgress {
+            split: format!("{name} at {watermark_ms}"),
+            watermark_ms: Some(watermark_ms),
+            is_idle,
+        };
+        TaskReport { attempt, metrics, splits: vec![split("idle", true), split("split", false)] }
+    };
+    let reports = vec![
+        report(stream.attempt(0, 0), 50),
+        report(stream.attempt(0, 1), 20),
+        report(stream.attempt(1, 0), 20),
+    ];
+    stream.tell(Event::Reports(reports));
+    let explained = super::event_time::explain(stream.master.execution());
+    let sink = &explained[1];
+    let held = sink.held_by.as_ref().unwrap();
+    assert_eq!(sink.watermark_ms, Some(20));
+    assert_eq!((held.vertex, held.subtask, held.watermark_ms), (VertexId(0), 1, Some(20)));
+    assert_eq!(held.split.as_deref(), Some("split at 20"));
+
+    let idle = TaskMetrics { watermark_ms: Some(20), is_idle: true, ..TaskMetrics::default() };
+    let attempt = stream.attempt(0, 1);
+    stream.tell(Event::Reports(vec![TaskReport { attempt, metrics: idle, splits: Vec::new() }]));
+    let explained = super::event_time::explain(stream.master.execution());
+    assert_eq!(explained[1].held_by.as_ref().unwrap().subtask, 0, "nobody waits for one that is idle");
 }

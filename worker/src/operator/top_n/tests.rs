@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{TopN, TopNPlan};
 use crate::operator::{
-    link::Side,
+    link::{Next, Operator as _, Side},
     sort_order::SortOrder,
     zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
 };
@@ -107,4 +107,25 @@ fn rows_that_are_replaced_leave_nothing_behind() {
     run.rows(Side::Left, &batch(&input, &[(vec![Some(0), Some(0)], 1)]));
     let expected: ZSet = (0..100).map(|key| (vec![Some(key), Some(99_900 + key)], 1)).collect();
     assert_eq!(run.total, expected);
+}
+
+#[test]
+fn the_first_rows_of_all_without_an_order_are_for_good() {
+    let input = schema(&["k", "v"], false);
+    let limit = |skip, fetch, order_by: Vec<_>| {
+        let order_by = SortOrder::new(order_by);
+        let schema = schema(&["k", "v"], false);
+        let plan = TopNPlan { partition_by: vec![], order_by, skip, fetch, with_rank: false, schema };
+        TopN::new(plan, &input, KEY_GROUPS, memory()).unwrap()
+    };
+    let is_over = |mut top_n: TopN, rows: i64| {
+        let rows: Vec<(Row, i64)> = (0..rows).map(|v| (vec![Some(v), Some(v)], 1)).collect();
+        let mut out = Vec::new();
+        top_n.rows(batch(&input, &rows), &mut Next::new(&mut [], &mut out)).unwrap();
+        top_n.is_over()
+    };
+    assert!(!is_over(limit(2, 3, vec![]), 4));
+    assert!(is_over(limit(2, 3, vec![]), 5));
+    let by_v: Arc<dyn PhysicalExpr> = Arc::new(Column::new("v", 1));
+    assert!(!is_over(limit(0, 1, vec![(by_v, SortOptions::default())]), 5), "an earlier one may come");
 }
