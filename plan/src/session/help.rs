@@ -13,7 +13,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("EXPLAIN [JSON_EXECUTION_PLAN] ...", "Shows how a statement would run."),
     ("SHOW CATALOGS | DATABASES | TABLES | ...", "Lists what there is."),
     ("SHOW CREATE TABLE t", "Shows the statement that makes a table."),
-    ("SHOW JOBS / STOP JOB 'id'", "Lists jobs; cancels one."),
+    ("SHOW JOBS / STOP JOB 'id' [WITH SAVEPOINT]", "Lists jobs; cancels one, or ends it behind a savepoint."),
     ("SET ['key' = 'value'] / RESET ['key']", "Changes or lists the session's options."),
     ("CLEAR", "Empties the screen."),
     ("QUIT / EXIT", "Ends the session."),

@@ -26,17 +26,17 @@ use thalweg_graph::{
 };
 use thalweg_rpc::TaskUpdate;
 
-pub use self::{
-    checkpoints::SavepointOrder,
-    event::{Action, Event},
-    execution_graph::ExecutionGraph,
-    region::break_cycles,
-};
 use self::{
     checkpoints::{CheckpointSettings, Checkpoints},
     deploy::Deployment,
     region::{Phase, Regions},
     restart_strategy::RestartStrategy,
+};
+pub use self::{
+    checkpoints::{SavepointOrder, savepoint_folder},
+    event::{Action, Event},
+    execution_graph::ExecutionGraph,
+    region::break_cycles,
 };
 pub use crate::resource_manager::RegionId;
 use crate::{

@@ -12,7 +12,7 @@ use thalweg_graph::checkpoint::Barrier;
 pub use self::{
     edges::EdgeInput,
     plan_reader::{PlanReader, PlannedSplit},
-    source::SourceInput,
+    source::{SourceInput, Timing},
 };
 use super::ended::Ended;
 use crate::{
