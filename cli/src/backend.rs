@@ -60,4 +60,7 @@ pub trait Jobs: Send + Sync {
 
     /// Asks a job to cancel; returns when it is asked.
     async fn cancel(&self, job: JobId) -> Result<()>;
+
+    /// Ends a streaming job behind a savepoint, in the folder that its options name; returns the savepoint's own when it is complete.
+    async fn stop_with_savepoint(&self, job: JobId, drain: bool) -> Result<String>;
 }

@@ -8,7 +8,9 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use chrono::DateTime;
 use futures::StreamExt as _;
 use thalweg_graph::{Failure, JobId, JobStatus, Options};
-use thalweg_plan::{Outcome, Session, Statement, StatementKind, session, session_config::session_zone};
+use thalweg_plan::{
+    Outcome, Session, Statement, StatementKind, StopMode, session, session_config::session_zone,
+};
 
 use thalweg_scheduler::view::HeldBack;
 
@@ -91,7 +93,7 @@ impl Client {
             }
             Outcome::Rows { schema, batches } => Execution::Listing { schema, batches },
             Outcome::ShowJobs => self.show_jobs().await?,
-            Outcome::StopJob(job) => self.stop_job(job).await?,
+            Outcome::StopJob(job, mode) => self.stop_job(job, mode).await?,
             Outcome::ExplainWatermark(job) => self.explain_watermark(job).await?,
             Outcome::Quit => Execution::Quit,
             Outcome::Clear => Execution::Clear,
@@ -140,19 +142,31 @@ impl Client {
         Ok(Execution::Listing { schema, batches })
     }
 
-    async fn stop_job(&self, job: JobId) -> Result<Execution> {
+    async fn stop_job(&self, job: JobId, mode: StopMode) -> Result<Execution> {
         let jobs = self.jobs();
-        jobs.cancel(job).await?;
+        let savepoint = match mode {
+            StopMode::Savepoint { drain } => Some(jobs.stop_with_savepoint(job, drain).await?),
+            StopMode::Cancel => {
+                jobs.cancel(job).await?;
+                None
+            }
+        };
         let mut progress = jobs.watch(job).await?;
         let mut status = None;
         while let Some(now) = progress.next().await {
             status = Some(now?.status);
         }
-        match status {
-            Some(JobStatus::Canceled) => {
+        match (status, savepoint) {
+            (Some(JobStatus::Finished), Some(folder)) => {
+                let mut rows = session::Rows::new(&["savepoint path"]);
+                rows.push([Some(folder)]);
+                let (schema, batches) = rows.batches()?;
+                Ok(Execution::Listing { schema, batches })
+            }
+            (Some(JobStatus::Canceled), None) => {
                 Ok(Execution::Done(Some("[INFO] The specified job is stopped.".to_owned())))
             }
-            status => {
+            (status, _) => {
                 let status = status.map_or("unknown".to_owned(), |status| status.to_string());
                 bail!("job `{job}` could not be stopped any more: it is {status}")
             }

@@ -1,18 +1,22 @@
 //! The whole engine in one process: the dispatcher and one worker, joined by a pair of channels. No ports.
 
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use thalweg_connectors::BuiltinConnectors;
 use thalweg_graph::{
     JobId, Options, WorkerId,
+    checkpoint::AfterBarrier,
     options::{self, MemorySize},
 };
 use thalweg_plan::{Outcome, Session, Statement, Target};
 use thalweg_rpc::Session as RpcSession;
-use thalweg_scheduler::{DispatcherHandle, JobManager, JobManagerConfig, JobSummary, view::VertexEventTime};
+use thalweg_scheduler::{
+    DispatcherHandle, JobManager, JobManagerConfig, JobSummary, SavepointOrder, SavepointStatus,
+    savepoint_folder, view::VertexEventTime,
+};
 use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
 use tokio_stream::wrappers::WatchStream;
 
@@ -27,6 +31,9 @@ use crate::{
 
 /// The host of the one worker; it has no port and no neighbours.
 const HOST: &str = "localhost";
+
+/// How often a savepoint that was asked for is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A JobManager and a worker in this process.
 pub struct Embedded {
@@ -153,5 +160,23 @@ impl Jobs for Dispatched {
 
     async fn cancel(&self, job: JobId) -> Result<()> {
         Ok(self.0.cancel(job).await?)
+    }
+
+    async fn stop_with_savepoint(&self, job: JobId, drain: bool) -> Result<String> {
+        let details = self.0.job(job).await?;
+        let folder = savepoint_folder(job, &details.options, None, job_id::random());
+        let folder = folder
+            .with_context(|| format!("a savepoint needs a folder: set `{}`", options::SAVEPOINT_DIR.name))?;
+        let trigger = job_id::random().to_string();
+        let then = if drain { AfterBarrier::Drain } else { AfterBarrier::Stop };
+        let order = SavepointOrder { trigger: trigger.clone(), folder: Some(folder), then };
+        self.0.savepoint(job, order).await?;
+        loop {
+            match self.0.savepoint_status(job, &trigger).await? {
+                SavepointStatus::InProgress => tokio::time::sleep(POLL_INTERVAL).await,
+                SavepointStatus::Completed(folder) => return Ok(folder),
+                SavepointStatus::Failed(why) => bail!("{why}"),
+            }
+        }
     }
 }

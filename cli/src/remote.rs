@@ -166,6 +166,10 @@ impl Jobs for SessionJobs {
     async fn cancel(&self, job: JobId) -> Result<()> {
         self.rest.cancel(job).await
     }
+
+    async fn stop_with_savepoint(&self, job: JobId, drain: bool) -> Result<String> {
+        self.rest.stop_with_savepoint(job, drain).await
+    }
 }
 
 #[cfg(test)]

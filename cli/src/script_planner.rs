@@ -59,7 +59,7 @@ impl Script for SessionScript {
         match self.session.execute(statement, job).await? {
             Outcome::Job(graph) => Ok(StatementOutcome::Job(graph)),
             Outcome::Ok { message } => Ok(StatementOutcome::Done { message }),
-            Outcome::StopJob(_) => Err(SqlError::new(
+            Outcome::StopJob(..) => Err(SqlError::new(
                 SqlErrorCode::Unsupported,
                 "`STOP JOB` is for the shell: a script on a cluster has no other jobs to stop",
             )),

@@ -1,5 +1,7 @@
 //! Checkpoints: a barrier that passes through a job, what each subtask keeps at it, and the manifest that lists all of it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +90,9 @@ pub struct SubtaskSnapshot {
     pub operators: Vec<OperatorState>,
     /// What its sink has prepared: to be committed when the checkpoint is complete.
     pub committables: Vec<Committable>,
+    /// The names of its operators, where it has finished and all that they had to say is out.
+    #[serde(default)]
+    pub finished: BTreeSet<String>,
     /// How it went.
     pub statistics: SnapshotStatistics,
 }
@@ -141,6 +146,14 @@ impl Manifest {
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let operators = self.subtasks.iter().flat_map(|(_, subtask)| &subtask.operators);
         operators.flat_map(|operator| &operator.chunks).map(|chunk| chunk.file.as_str())
+    }
+
+    /// Whether all subtasks of the vertex with this operator had finished.
+    pub fn has_finished(&self, uid: &str) -> bool {
+        let is_finished = |subtask: &SubtaskSnapshot| subtask.finished.contains(uid);
+        let vertex = self.subtasks.iter().find(|(_, subtask)| is_finished(subtask)).map(|(id, _)| id.vertex);
+        let mut own = self.subtasks.iter().filter(|(id, _)| Some(id.vertex) == vertex);
+        vertex.is_some() && own.all(|(_, subtask)| is_finished(subtask))
     }
 }
 
@@ -206,6 +219,7 @@ mod tests {
             source: Some(SourceState { uid: "t".to_owned(), positions: vec![position] }),
             operators: vec![operator],
             committables: vec![Committable(Bytes::from_static(b"c"))],
+            finished: BTreeSet::new(),
             statistics: SnapshotStatistics { stored_bytes: 5, ..Default::default() },
         };
         let manifest = Manifest {

@@ -118,6 +118,26 @@ impl Value for MemorySize {
     }
 }
 
+/// Where a stream's operators keep their state. Flink's names for such are taken too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateBackend {
+    /// In memory.
+    Memory,
+    /// In memory as far as there is room, the rest in an LSM tree on the local disk, where the operator can.
+    Lsm,
+}
+
+impl Value for StateBackend {
+    const EXPECTED: &'static str = "`memory` or `lsm`";
+    fn parse(text: &str) -> Option<Self> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "memory" | "hashmap" => Some(StateBackend::Memory),
+            "lsm" | "rocksdb" => Some(StateBackend::Lsm),
+            _ => None,
+        }
+    }
+}
+
 fn number_and_unit(text: &str) -> Option<(u64, String)> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -238,9 +258,17 @@ keys! {
     WATERMARK_INTERVAL: Duration = "pipeline.auto-watermark-interval", "10 ms";
     /// After how long without rows a split of a source is idle: event time does not wait for it until rows come again. With 0 never.
     SOURCE_IDLE_TIMEOUT: Duration = "table.exec.source.idle-timeout", "0 ms";
+    /// Most rows that each subtask of a stream's source gives in a second; with 0 as many as there are. For a job that is to spare what it
+    /// reads, or what it writes to.
+    SOURCE_RATE: u64 = "table.exec.source.rows-per-second", "0";
     /// How many key groups the keys of a stream are divided into: the most subtasks that a vertex with state can ever have. A job
     /// that goes on from a savepoint keeps the number it began with.
     MAX_PARALLELISM: u32 = "pipeline.max-parallelism", "128";
+    /// Where the operators of a stream keep their state: `memory`, or `lsm`, which keeps in memory what was asked for lately and the rest on the
+    /// worker's disk. Flink's `hashmap` and `rocksdb` are taken for these.
+    STATE_BACKEND: StateBackend = "state.backend.type", "memory";
+    /// After how long without a change what an aggregation, a join or a Top-N without windows keeps of a key is forgotten; with 0 never.
+    STATE_TTL: Duration = "table.exec.state.ttl", "0 ms";
     /// How often a checkpoint of a stream is begun; with 0 never.
     CHECKPOINT_INTERVAL: Duration = "execution.checkpointing.interval", "0 ms";
     /// The least time from the end of a checkpoint to the beginning of the next.

@@ -1,24 +1,71 @@
 //! Runs `integration/sql/**/*.slt`: each file embedded at parallelism 1 and 4, and on worker processes with pipelined and with
-//! blocking exchange. One expected answer, four ways to be wrong. Those below `window` and `updating` run as bounded streams as well.
+//! blocking exchange. One expected answer, four ways to be wrong. Those below `window` and `updating` run as bounded streams as well, and
+//! once more as streams that are stopped at random barriers and go on from there at another parallelism and with another state backend.
 //!
 //! `$__TEST_DIR__` in a file is a folder of its own. Strings print as they are, NULL as `NULL`, an empty string as `(empty)`.
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use anyhow::bail;
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+use tempfile::TempDir;
 use thalweg::{Client, Execution, output::cell::Column};
-use thalweg_graph::Options;
-use thalweg_plan::{Session, functions::zone::Zone};
+use thalweg_graph::{JobId, Options};
+use thalweg_plan::{Session, Statement, functions::zone::Zone};
+use tokio::time::{Duration, sleep};
 
 use crate::place::{Exchange, Place};
 
 /// A session that sqllogictest drives.
 struct Database {
     client: Client,
+    /// Whether, and how, streams are stopped on their way.
+    stops: Option<Stops>,
+}
+
+/// Streams are stopped at random barriers.
+struct Stops {
+    random: StdRng,
+    folder: TempDir,
+    /// How many barriers have come before the end of a stream.
+    count: Arc<AtomicUsize>,
+}
+
+/// Rows that a source gives in a second, so that barriers come between them.
+const ROWS_PER_SECOND: u64 = 100;
+/// A stream is not stopped more often.
+const STOPS_MAX: usize = 3;
+/// The largest parallelism at which one goes on.
+const STOPPED_PARALLELISM_MAX: u32 = 4;
+/// The longest time until a stream is stopped.
+const STOP_AFTER_MS_MAX: u64 = 60;
+
+impl Stops {
+    fn new(seed: u64, count: &Arc<AtomicUsize>) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        Self { random: StdRng::seed_from_u64(seed), folder, count: Arc::clone(count) }
+    }
+
+    fn options(&self) -> Options {
+        let savepoints = format!("file://{}", self.folder.path().display());
+        let rate = ROWS_PER_SECOND.to_string();
+        [
+            ("execution.checkpointing.savepoint-dir", savepoints.as_str()),
+            ("table.exec.source.rows-per-second", rate.as_str()),
+        ]
+        .into_iter()
+        .collect()
+    }
 }
 
 /// An error, as a client shows it.
@@ -49,9 +96,14 @@ impl Database {
             output = match self.client.execute(&statement).await? {
                 Execution::Listing { batches, .. } => rows(&batches)?,
                 Execution::Job { job, is_query } => {
+                    let mut batches = Vec::new();
+                    let job = self.stopped_and_gone_on_with(&statement, job, is_query, &mut batches).await?;
                     self.client.wait(job).await?;
                     match is_query {
-                        true => rows(&self.client.rows(job).await?.collect().await?)?,
+                        true => {
+                            batches.extend(self.client.rows(job).await?.collect().await?);
+                            rows(&batches)?
+                        }
                         false => DBOutput::StatementComplete(0),
                     }
                 }
@@ -62,7 +114,47 @@ impl Database {
     }
 }
 
-fn rows(batches: &[arrow::array::RecordBatch]) -> anyhow::Result<DBOutput<DefaultColumnType>> {
+impl Database {
+    /// Stops a job at random barriers, each time to go on from there as another one at another parallelism and with another state backend;
+    /// the last of them. What they have answered until then is added to `answered`.
+    async fn stopped_and_gone_on_with(
+        &mut self,
+        statement: &Statement,
+        mut job: JobId,
+        is_query: bool,
+        answered: &mut Vec<RecordBatch>,
+    ) -> anyhow::Result<JobId> {
+        for _ in 0..STOPS_MAX {
+            let Some(stops) = &mut self.stops else { break };
+            sleep(Duration::from_millis(stops.random.random_range(0..STOP_AFTER_MS_MAX))).await;
+            let jobs = self.client.jobs();
+            // One that has ended in the meantime, or is no stream, has no savepoint.
+            let Ok(savepoint) = jobs.stop_with_savepoint(job, false).await else { break };
+            stops.count.fetch_add(1, Ordering::Relaxed);
+            let parallelism = stops.random.random_range(1..=STOPPED_PARALLELISM_MAX);
+            let backend = if stops.random.random() { "lsm" } else { "memory" };
+            self.client.wait(job).await?;
+            if is_query {
+                answered.extend(self.client.rows(job).await?.collect().await?);
+            }
+            self.set("execution.state-recovery.path", &savepoint).await?;
+            self.set("parallelism.default", &parallelism.to_string()).await?;
+            self.set("state.backend.type", backend).await?;
+            let gone_on = self.client.execute(statement).await?;
+            self.set("execution.state-recovery.path", "").await?;
+            let Execution::Job { job: next, .. } = gone_on else { bail!("no job goes on from {savepoint}") };
+            job = next;
+        }
+        Ok(job)
+    }
+
+    async fn set(&mut self, key: &str, value: &str) -> anyhow::Result<()> {
+        self.client.sql(&format!("SET '{key}' = '{value}'")).await?;
+        Ok(())
+    }
+}
+
+fn rows(batches: &[RecordBatch]) -> anyhow::Result<DBOutput<DefaultColumnType>> {
     let mut rows = Vec::new();
     let columns = batches.first().map_or(0, |batch| batch.num_columns());
     for batch in batches {
@@ -84,24 +176,52 @@ fn rows(batches: &[arrow::array::RecordBatch]) -> anyhow::Result<DBOutput<Defaul
 }
 
 async fn run_all(place: Place) {
-    run_folders(place, &["sql"], "BATCH").await;
+    run_folders(place, &["sql"], [("execution.runtime-mode", "BATCH")], None).await;
 }
 
 /// The files that hold for streams too.
 async fn run_streams(place: Place) {
-    run_folders(place, &["sql/window", "sql/updating"], "STREAMING").await;
+    run_folders(place, STREAMS, [STREAMING], None).await;
 }
 
-async fn run_folders(place: Place, folders: &[&str], mode: &str) {
+/// The same, with state on the disk.
+async fn run_streams_on_disk(place: Place) {
+    run_folders(place, STREAMS, [STREAMING, ("state.backend.type", "lsm")], None).await;
+}
+
+/// The same, each stopped at random barriers.
+async fn run_stopped_streams(place: Place) {
+    let seed = rand::random();
+    let stopped = run_folders(place, STREAMS, [STREAMING], Some(seed)).await;
+    assert!(stopped > STOPPED_MIN, "only {stopped} barriers came before the end of their stream");
+}
+
+const STREAMING: (&str, &str) = ("execution.runtime-mode", "STREAMING");
+const STREAMS: &[&str] = &["sql/window", "sql/updating"];
+/// Fewer would mean that hardly any stream is stopped.
+const STOPPED_MIN: usize = 100;
+
+/// Runs files; says how often streams were stopped on their way, by this seed.
+async fn run_folders<const N: usize>(
+    place: Place,
+    folders: &[&str],
+    options: [(&str, &str); N],
+    seed: Option<u64>,
+) -> usize {
+    let options: Options = options.into_iter().collect();
+    let stopped = Arc::new(AtomicUsize::new(0));
     let mut files = Vec::new();
     folders.iter().for_each(|folder| find(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files));
     files.sort();
     assert!(!files.is_empty(), "there are no .slt files");
     let mut failures = Vec::new();
     for file in &files {
-        let options: Options = [("execution.runtime-mode", mode)].into_iter().collect();
-        let mut runner =
-            Runner::new(|| async { Ok(Database { client: place.client_with(options.clone()).await }) });
+        let mut runner = Runner::new(|| async {
+            let stops = seed.map(|seed| Stops::new(seed, &stopped));
+            let more = stops.as_ref().map(Stops::options).unwrap_or_default();
+            let client = place.client_with(options.overridden_by(&more)).await;
+            Ok(Database { client, stops })
+        });
         runner.with_column_validator(|_, _| true);
         if let Err(error) = runner.run_file_async(file).await {
             failures.push(format!("{}:\n{error}", file.display()));
@@ -109,11 +229,12 @@ async fn run_folders(place: Place, folders: &[&str], mode: &str) {
     }
     assert!(
         failures.is_empty(),
-        "{} of {} files failed ({place}, {mode}):\n{}",
+        "{} of {} files failed ({place}, {options:?}, seed {seed:?}):\n{}",
         failures.len(),
         files.len(),
         failures.join("\n")
     );
+    stopped.load(Ordering::Relaxed)
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -155,6 +276,16 @@ async fn streams_embedded_with_parallelism_1() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_embedded_with_parallelism_4() {
     run_streams(Place::Embedded(4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_with_state_on_disk() {
+    run_streams_on_disk(Place::Embedded(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_stopped_at_random_barriers() {
+    run_stopped_streams(Place::Embedded(STOPPED_PARALLELISM_MAX)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,5 +31,5 @@ pub mod session;
 
 pub use connect::Connectors;
 pub use session::{Outcome, Prepared, Session};
-pub use sql::{Statement, StatementKind};
+pub use sql::{Statement, StatementKind, command::StopMode};
 pub use target::Target;

@@ -25,6 +25,6 @@ pub use checkpoint_storage::CheckpointStorage;
 pub use committer::Committer;
 pub use dispatcher::{DispatcherHandle, ResultStream, ScriptAccepted, ScriptJob, ScriptRequest};
 pub use job_manager::{JobManager, JobManagerConfig};
-pub use job_master::SavepointOrder;
+pub use job_master::{SavepointOrder, savepoint_folder};
 pub use planner::{Planner, Script, ScriptStatement, StatementOutcome};
-pub use view::{JobDetails, JobEnd, JobProgress, JobSummary};
+pub use view::{JobDetails, JobEnd, JobProgress, JobSummary, SavepointStatus};

@@ -242,6 +242,10 @@ impl Jobs for Rest {
         self.send(Method::PATCH, &format!("/jobs/{job}?mode=cancel"), None).await?;
         Ok(())
     }
+
+    async fn stop_with_savepoint(&self, job: JobId, drain: bool) -> Result<String> {
+        self.trigger(job, "stop", &json!({ "drain": drain })).await
+    }
 }
 
 /// A refusal of SQL keeps its place, for the caret.

@@ -11,5 +11,6 @@ pub mod stream_job;
 pub mod backpressure;
 pub mod recovery;
 pub mod startup;
+pub mod state;
 pub mod scheduling;
 pub mod nexmark;

@@ -77,6 +77,15 @@ enum Command {
     },
     /// Nexmark's queries over generated events into `blackhole`, as streams where they can be
     Nexmark(NexmarkArgs),
+    /// An updating count over more keys than a worker's memory holds, with checkpoints
+    State {
+        /// Different keys: a power of ten
+        #[arg(long, default_value_t = 100_000_000)]
+        keys: u64,
+        /// Options of Thalweg, `key=value`
+        #[arg(short = 'D', value_parser = option)]
+        define: Vec<(String, String)>,
+    },
     /// Kills workers at random moments of running jobs and checks the outcome
     Kill {
         #[arg(long, default_value = "0.1", value_parser = scale)]
@@ -265,6 +274,10 @@ async fn on_cluster(command: Command) -> Result<Report> {
         Command::Scheduling { tasks } => bench::scheduling::run(&tasks).await,
         Command::Startup { repetitions } => {
             bench::startup::run(ClusterConfig::new(binary, 1, 1), repetitions).await
+        }
+        Command::State { keys, define } => {
+            let workload = bench::state::Workload { keys, options: define.into_iter().collect() };
+            bench::state::run(ClusterConfig::new(binary, 1, bench::state::PARALLELISM), &workload).await
         }
         Command::Kill { scale, kills, seed } => {
             let drill = Drill { scale, kills, seed: seed.unwrap_or_else(rand::random) };

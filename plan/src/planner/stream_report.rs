@@ -1,6 +1,10 @@
 //! What there is to say of a planned stream: which changes its vertices put out, and whose state grows as long as it runs.
 
-use thalweg_graph::{JobGraph, JobVertex, SqlError, sql_error::SqlErrorCode};
+use thalweg_graph::{
+    JobGraph, JobVertex, SqlError,
+    options::{self, StateBackend},
+    sql_error::SqlErrorCode,
+};
 
 use crate::stream::{Head, OperatorKind, PairKind, StreamFragment};
 
@@ -15,21 +19,30 @@ pub fn changelog_modes(graph: &JobGraph) -> Result<Vec<String>, SqlError> {
 
 /// The operators that keep more the longer the job runs, each with what it keeps.
 pub fn growing(graph: &JobGraph) -> Result<Vec<String>, SqlError> {
+    let forgets = !graph.options.get(&options::STATE_TTL).unwrap_or_default().is_zero();
+    let on_disk = graph.options.get(&options::STATE_BACKEND) == Ok(StateBackend::Lsm);
+    // These do whichever backend is chosen.
+    let in_memory = if on_disk { ", in memory" } else { "" };
     let mut growing = Vec::new();
     for vertex in &graph.vertices {
         let fragment = fragment(vertex)?;
         // Joins of windows and intervals keep rows until event time has passed them.
-        if let Head::Pair { name, kind: PairKind::Join(_), .. } = &fragment.head {
-            growing.push(format!("`{name}` of vertex {} keeps every row of both sides", vertex.id.0));
+        if let Head::Pair { name, kind: PairKind::Join(_), .. } = &fragment.head
+            && !forgets
+        {
+            growing
+                .push(format!("`{name}` of vertex {} keeps every row of both sides{in_memory}", vertex.id.0));
         }
         for operator in &fragment.chain {
-            let what = match &operator.kind {
-                OperatorKind::GroupAggregate(_) => "a result for each key",
-                OperatorKind::OverAggregate(_) => "the last rows of each key",
-                OperatorKind::TopN(top_n) if !top_n.partition_by.is_empty() => "rows of each partition",
+            let (what, place) = match &operator.kind {
+                OperatorKind::GroupAggregate(_) if !forgets => ("a result for each key", ""),
+                OperatorKind::OverAggregate(_) => ("the last rows of each key", in_memory),
+                OperatorKind::TopN(top_n) if !forgets && !top_n.partition_by.is_empty() => {
+                    ("rows of each partition", in_memory)
+                }
                 _ => continue,
             };
-            growing.push(format!("`{}` of vertex {} keeps {what}", operator.name, vertex.id.0));
+            growing.push(format!("`{}` of vertex {} keeps {what}{place}", operator.name, vertex.id.0));
         }
     }
     Ok(growing)

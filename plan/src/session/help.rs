@@ -14,7 +14,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("SHOW CATALOGS | DATABASES | TABLES | ...", "Lists what there is."),
     ("SHOW CREATE TABLE t", "Shows the statement that makes a table."),
     ("EXPLAIN WATERMARK 'id'", "Shows how far event time has come in a job, and what holds it back."),
-    ("SHOW JOBS / STOP JOB 'id'", "Lists jobs; cancels one."),
+    ("SHOW JOBS / STOP JOB 'id' [WITH SAVEPOINT]", "Lists jobs; cancels one, or ends it behind a savepoint."),
     ("SET ['key' = 'value'] / RESET ['key']", "Changes or lists the session's options."),
     ("CLEAR", "Empties the screen."),
     ("QUIT / EXIT", "Ends the session."),

@@ -25,7 +25,7 @@ use crate::{
     connect::Connectors,
     deep_stack,
     session_config::planning_state,
-    sql::{self, Command, Statement},
+    sql::{self, Command, Statement, command::StopMode},
     target::Target,
 };
 
@@ -50,8 +50,8 @@ pub enum Outcome {
     Job(Box<JobGraph>),
     /// `SHOW JOBS`: the client lists the jobs of the place where its jobs run.
     ShowJobs,
-    /// `STOP JOB`: the client has a job cancelled there.
-    StopJob(JobId),
+    /// `STOP JOB`: the client has a job stopped there.
+    StopJob(JobId, StopMode),
     /// `EXPLAIN WATERMARK`: the client asks there what holds a job's event time back.
     ExplainWatermark(JobId),
     /// `QUIT`: the client ends.
@@ -166,7 +166,7 @@ impl Session {
             }
             Command::DescribeFunction { name, extended } => self.describe_function(&name, extended),
             Command::Explain(explain) => self.explain(&explain, text, job).await,
-            Command::StopJob(job) => Ok(Outcome::StopJob(job)),
+            Command::StopJob(job, mode) => Ok(Outcome::StopJob(job, mode)),
             Command::ExplainWatermark(job) => Ok(Outcome::ExplainWatermark(job)),
             Command::Help => Ok(Outcome::Help(help::text())),
             Command::Clear => Ok(Outcome::Clear),

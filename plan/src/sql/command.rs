@@ -8,6 +8,18 @@ use thalweg_graph::{JobId, sql_error::Position};
 use super::hint::Hints;
 use crate::catalog::{ColumnPlace, LikeOption, Name, PrimaryKey, Table, TableColumn, Watermark};
 
+/// How a job is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// It is cancelled.
+    Cancel,
+    /// It ends behind a savepoint.
+    Savepoint {
+        /// Whether event time comes to its end first.
+        drain: bool,
+    },
+}
+
 /// A statement.
 #[derive(Debug)]
 pub enum Command {
@@ -18,7 +30,7 @@ pub enum Command {
     /// `EXECUTE STATEMENT SET`.
     StatementSet(Vec<Insert>),
     /// `STOP JOB`.
-    StopJob(JobId),
+    StopJob(JobId, StopMode),
     /// `EXPLAIN WATERMARK`.
     ExplainWatermark(JobId),
     /// `CREATE TABLE`.

@@ -105,6 +105,20 @@ pub struct SavepointOrder {
     pub then: AfterBarrier,
 }
 
+/// The folder of a savepoint: one of its own, named by `unique`, in the one that is asked for, or in that of the job's options. `None` where
+/// neither is.
+pub fn savepoint_folder(
+    job: JobId,
+    job_options: &Options,
+    target: Option<String>,
+    unique: JobId,
+) -> Option<String> {
+    let target = target.unwrap_or_else(|| job_options.get(&options::SAVEPOINT_DIR).unwrap_or_default());
+    let (id, unique) = (job.to_string(), unique.to_string());
+    (!target.is_empty())
+        .then(|| format!("{}/savepoint-{}-{}", target.trim_end_matches('/'), &id[..6], &unique[..12]))
+}
+
 /// The state.
 #[derive(Debug)]
 pub struct Checkpoints {

@@ -10,7 +10,10 @@ use super::{
     error::ApiError,
     ids::{JobPath, TriggerPath, trigger_id},
 };
-use crate::{job_master::SavepointOrder, view::SavepointStatus};
+use crate::{
+    job_master::{SavepointOrder, savepoint_folder},
+    view::SavepointStatus,
+};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -63,17 +66,14 @@ fn read<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 /// The folder of a savepoint: one of its own in the one that was named, or in that of the job's options.
 async fn folder(api: &Api, job: JobId, target: Option<String>) -> Result<String, ApiError> {
     let details = api.dispatcher.job(job).await?;
-    let configured = details.options.get(&options::SAVEPOINT_DIR).unwrap_or_default();
-    let target = target.unwrap_or(configured);
-    if target.is_empty() {
+    let folder = savepoint_folder(job, &details.options, target, JobId(rand::random()));
+    folder.ok_or_else(|| {
         let text = format!(
             "the savepoint needs a folder: give `target-directory`, or set `{}`",
             options::SAVEPOINT_DIR.name
         );
-        return Err(ApiError::bad_request("no-savepoint-folder", text));
-    }
-    let (id, unique) = (job.to_string(), JobId(rand::random()).to_string());
-    Ok(format!("{}/savepoint-{}-{}", target.trim_end_matches('/'), &id[..6], &unique[..12]))
+        ApiError::bad_request("no-savepoint-folder", text)
+    })
 }
 
 pub(super) async fn order(

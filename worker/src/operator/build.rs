@@ -1,6 +1,6 @@
 //! Operators from their descriptions.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::{
     compute::SortOptions,
@@ -8,13 +8,14 @@ use arrow::{
 };
 use bytes::Bytes;
 use datafusion::{
-    error::Result,
+    error::{DataFusionError, Result},
     execution::{
         TaskContext,
         memory_pool::{MemoryConsumer, MemoryReservation},
     },
     physical_expr::PhysicalExpr,
 };
+use thalweg_graph::options::StateBackend;
 use thalweg_plan::{
     exec::codec,
     functions::zone::Zone,
@@ -32,6 +33,7 @@ use super::{
     changelog::AddWeights,
     clock_time::{LocalTime, ProcessingTime, now_ms},
     expand::Expand,
+    expiry::Expiry,
     final_result::FinalResult,
     group_aggregate::GroupAggregate,
     held_rows::HeldRows,
@@ -61,6 +63,10 @@ pub struct Building<'a> {
     pub key_groups: u16,
     /// What the task counts.
     pub counters: &'a Arc<TaskCounters>,
+    /// Where operators keep their state.
+    pub state_backend: StateBackend,
+    /// How long what does not change is kept; for ever where that is zero.
+    pub state_ttl: Duration,
 }
 
 /// An operator of two inputs that stands before a chain.
@@ -155,7 +161,10 @@ impl Building<'_> {
             filter: filter.transpose()?,
             schema: Arc::clone(&schema),
         };
-        let operator = Join::new(plan, &pair.inputs, self.key_groups, self.memory(pair.name))?;
+        let mut operator = Join::new(plan, &pair.inputs, self.key_groups, self.memory(pair.name))?;
+        if let Some(expiry) = Expiry::after(self.state_ttl) {
+            operator.forget_after(expiry);
+        }
         Ok((Box::new(operator), schema))
     }
 
@@ -230,7 +239,19 @@ impl Building<'_> {
                 let kernel = Kernel::of(&codec::decode(&aggregate.plan, self.context)?)?;
                 let schema = codec::decode(&aggregate.columns, self.context)?.schema();
                 let (columns, memory) = (Arc::clone(&schema), self.memory(&spec.name));
-                let operator = GroupAggregate::new(kernel, input, columns, self.key_groups, memory)?;
+                let mut operator = GroupAggregate::new(kernel, input, columns, self.key_groups, memory)?;
+                if let Some(expiry) = Expiry::after(self.state_ttl) {
+                    operator.forget_after(expiry);
+                }
+                if self.state_backend == StateBackend::Lsm {
+                    let kept = operator.keep_on_disk(&self.state_folder()?, self.context.memory_pool())?;
+                    if !kept {
+                        tracing::info!(
+                            operator = spec.name,
+                            "its state is kept in memory, of which it needs all"
+                        );
+                    }
+                }
                 (Box::new(operator), schema)
             }
             OperatorKind::TopN(top_n) => {
@@ -243,7 +264,11 @@ impl Building<'_> {
                     with_rank: top_n.with_rank,
                     schema: Arc::clone(&schema),
                 };
-                let operator = TopN::new(plan, input, self.key_groups, self.memory(&spec.name))?;
+                let mut operator = TopN::new(plan, input, self.key_groups, self.memory(&spec.name))?;
+                if let Some(expiry) = Expiry::after(self.state_ttl).filter(|_| !top_n.partition_by.is_empty())
+                {
+                    operator.forget_after(expiry);
+                }
                 (Box::new(operator), schema)
             }
             OperatorKind::FinalResult(result) => {
@@ -356,6 +381,16 @@ impl Building<'_> {
             _ => Zone::UTC,
         };
         Ahead { max_ms, now_ms: Box::new(move || zone.local_ms(now_ms())) }
+    }
+
+    /// Where state may be kept that is not in memory.
+    fn state_folder(&self) -> Result<PathBuf> {
+        let folders = self.context.runtime_env().disk_manager.temp_dir_paths();
+        folders.into_iter().next().ok_or_else(|| {
+            DataFusionError::ResourcesExhausted(
+                "state is to be kept on a disk, and there is no folder".to_owned(),
+            )
+        })
     }
 
     fn zone(&self) -> Zone {

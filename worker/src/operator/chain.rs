@@ -98,6 +98,20 @@ impl Chain {
         self.pair.iter().map(|(uid, _)| uid.as_str()).chain(self.uids.iter().map(String::as_str))
     }
 
+    /// The names of the operators that take their state back a chunk at a time.
+    pub fn uids_in_parts(&self) -> impl Iterator<Item = &str> {
+        let operators = self.uids.iter().zip(&self.operators);
+        operators.filter(|(_, operator)| operator.takes_state_in_parts()).map(|(uid, _)| uid.as_str())
+    }
+
+    /// Gives one of these a part of its state back.
+    pub fn restore_part(&mut self, uid: &str, part: Restored) -> Result<()> {
+        match self.uids.iter().position(|known| known == uid) {
+            Some(at) => self.operators[at].restore(part),
+            None => Ok(()),
+        }
+    }
+
     /// Gives each operator its state back, by its name.
     pub fn restore(&mut self, mut restored: impl FnMut(&str) -> Restored) -> Result<()> {
         if let Some((uid, pair)) = &mut self.pair {

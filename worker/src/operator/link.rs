@@ -65,6 +65,11 @@ pub trait Operator: Send {
         0
     }
 
+    /// Whether its state may be larger than memory: then it is taken back a chunk at a time, by as many calls.
+    fn takes_state_in_parts(&self) -> bool {
+        false
+    }
+
     /// When it wants to be woken next, in milliseconds since 1970: for what depends on the time of day.
     fn wake_at_ms(&self) -> Option<i64> {
         None

@@ -33,6 +33,7 @@ pub mod marks;
 pub mod row_store;
 pub mod key_table;
 pub mod state_log;
+pub mod expiry;
 pub mod sort_order;
 #[cfg(test)]
 mod zset;

@@ -8,7 +8,7 @@ use arrow::{
 };
 use datafusion::error::Result;
 
-use crate::state::{Snapshot, StateChunk, key_group::key_groups};
+use crate::state::{ChunkId, Snapshot, StateChunk, StoredRows, key_group::key_groups};
 
 /// Changes beyond this number of rows, and twice what is there, are replaced by what is there.
 const SLACK_ROWS: usize = 16 << 10;
@@ -20,21 +20,30 @@ const SMALL_ROWS: usize = 8 << 10;
 pub struct StateLog {
     table: u16,
     chunks: Vec<Arc<StateChunk>>,
+    /// Where the changes are not held once a snapshot has them: what they are known by.
+    kept: Option<Vec<ChunkId>>,
     /// Those that no chunk has yet.
     fresh: Vec<RecordBatch>,
+    fresh_bytes: usize,
     rows: usize,
 }
 
 impl StateLog {
     /// The log of one of an operator's tables.
     pub fn new(table: u16) -> Self {
-        Self { table, chunks: Vec::new(), fresh: Vec::new(), rows: 0 }
+        Self { table, chunks: Vec::new(), kept: None, fresh: Vec::new(), fresh_bytes: 0, rows: 0 }
+    }
+
+    /// The same, of which changes do not stay in memory once a snapshot has them.
+    pub fn outside(table: u16) -> Self {
+        Self { kept: Some(Vec::new()), ..Self::new(table) }
     }
 
     /// Adds changes.
     pub fn push(&mut self, batch: RecordBatch) {
         self.rows += batch.num_rows();
         if batch.num_rows() > 0 {
+            self.fresh_bytes += batch.get_array_memory_size();
             self.fresh.push(batch);
         }
     }
@@ -42,7 +51,29 @@ impl StateLog {
     /// Takes back a chunk of a checkpoint.
     pub fn restore(&mut self, chunk: Arc<StateChunk>) {
         self.rows += chunk.rows.num_rows();
-        self.chunks.push(chunk);
+        self.hold(chunk);
+    }
+
+    fn hold(&mut self, chunk: Arc<StateChunk>) {
+        match &mut self.kept {
+            Some(kept) => kept.push(chunk.id()),
+            None => self.chunks.push(chunk),
+        }
+    }
+
+    /// The bytes of the changes that no snapshot has.
+    pub fn fresh_bytes(&self) -> usize {
+        self.fresh_bytes
+    }
+
+    /// Replaces all changes by what there is, of which there are so many rows, and adds that to a snapshot.
+    pub fn replace(&mut self, all: Arc<dyn StoredRows>, rows: usize, snapshot: &mut Snapshot) {
+        self.clear();
+        self.rows = rows;
+        if let Some(kept) = &mut self.kept {
+            kept.push(all.id());
+        }
+        snapshot.on_disk.push(all);
     }
 
     /// Whether there are many more changes than rows that are left of them.
@@ -53,13 +84,15 @@ impl StateLog {
     /// Forgets all changes; what is there is to be pushed.
     pub fn clear(&mut self) {
         self.chunks.clear();
+        self.kept.iter_mut().for_each(Vec::clear);
         self.fresh.clear();
-        self.rows = 0;
+        (self.fresh_bytes, self.rows) = (0, 0);
     }
 
     /// The bytes of the changes that are not shared with rows kept elsewhere.
     pub fn bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes()).sum()
+        let kept = self.kept.as_ref().map(|_| self.fresh_bytes);
+        self.chunks.iter().map(|chunk| chunk.bytes()).sum::<usize>() + kept.unwrap_or_default()
     }
 
     /// Adds all changes to a snapshot. `keys` finds the keys of some.
@@ -69,6 +102,8 @@ impl StateLog {
         groups: u16,
         mut keys: impl FnMut(&RecordBatch) -> Result<Vec<ArrayRef>>,
     ) -> Result<()> {
+        snapshot.kept.extend(self.kept.iter().flatten());
+        self.fresh_bytes = 0;
         let mut fresh = std::mem::take(&mut self.fresh).into_iter().peekable();
         while let Some(first) = fresh.next() {
             let (schema, mut rows) = (first.schema(), first.num_rows());
@@ -84,7 +119,11 @@ impl StateLog {
                 _ => concat_batches(&schema, &parts)?,
             };
             let key_groups = key_groups(&keys(&batch)?, batch.num_rows(), groups)?;
-            self.chunks.push(StateChunk::new(self.table, batch, key_groups));
+            let chunk = StateChunk::new(self.table, batch, key_groups);
+            if self.kept.is_some() {
+                snapshot.chunk(&chunk);
+            }
+            self.hold(chunk);
         }
         self.chunks.iter().for_each(|chunk| snapshot.chunk(chunk));
         Ok(())

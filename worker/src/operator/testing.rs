@@ -149,7 +149,11 @@ pub fn run_restored(
             let mut operator = make();
             let chunks = snapshot.chunks.iter().map(|chunk| chunk.restricted(half).unwrap());
             let chunks = chunks.filter(|chunk| chunk.rows.num_rows() > 0).collect();
-            operator.restore(Restored { chunks, values: snapshot.value.clone().into_iter().collect() });
+            operator.restore(Restored {
+                chunks,
+                unstored: false,
+                values: snapshot.value.clone().into_iter().collect(),
+            });
             operators.push(operator);
         }
         let side_of = move |(side, batch, row): (Side, &RecordBatch, usize)| {

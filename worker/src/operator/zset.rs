@@ -1,6 +1,10 @@
 //! For tests: operators as subtasks that are stopped and go on from their state, and what all that they put out adds up to.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    sync::Arc,
+};
 
 use arrow::{
     array::{AsArray as _, BooleanArray, Int64Array, RecordBatch},
@@ -18,7 +22,7 @@ use super::{
 };
 use crate::{
     state::{
-        Restored,
+        ChunkId, Restored, StateChunk,
         key_group::{KeyGroup, key_groups},
     },
     watermark::Watermark,
@@ -68,6 +72,8 @@ pub struct Run<F> {
     subtasks: Vec<(Range<KeyGroup>, Any)>,
     /// The column by which the rows of each side are divided; without one there is one subtask.
     keys: [Option<usize>; 2],
+    /// What earlier snapshots had, which operators may not have any more.
+    stored: HashMap<ChunkId, Vec<Arc<StateChunk>>>,
     /// The sum of all that came out.
     pub total: ZSet,
 }
@@ -76,7 +82,7 @@ impl<F: Fn() -> Any> Run<F> {
     /// One subtask.
     pub fn new(keys: [Option<usize>; 2], make: F) -> Self {
         let subtasks = vec![(0..KEY_GROUPS, make())];
-        Self { make, subtasks, keys, total: ZSet::new() }
+        Self { make, subtasks, keys, stored: HashMap::new(), total: ZSet::new() }
     }
 
     /// Takes rows.
@@ -133,7 +139,7 @@ impl<F: Fn() -> Any> Run<F> {
     /// A barrier, after which all go on.
     pub fn checkpoint(&mut self) {
         for (_, operator) in &mut self.subtasks {
-            snapshot(operator);
+            store(&mut self.stored, snapshot(operator));
         }
     }
 
@@ -141,7 +147,7 @@ impl<F: Fn() -> Any> Run<F> {
     pub fn restart(&mut self) {
         let mut chunks = Vec::new();
         for (_, operator) in &mut self.subtasks {
-            chunks.extend(snapshot(operator).chunks);
+            chunks.extend(store(&mut self.stored, snapshot(operator)));
         }
         let ranges = match self.subtasks.len() {
             1 if self.keys[0].is_some() => vec![0..KEY_GROUPS / 2, KEY_GROUPS / 2..KEY_GROUPS],
@@ -150,8 +156,9 @@ impl<F: Fn() -> Any> Run<F> {
         self.subtasks.clear();
         for range in ranges {
             let mut operator = (self.make)();
-            let own = chunks.iter().map(|chunk| chunk.restricted(&range).unwrap());
-            let restored = Restored { chunks: own.collect(), values: Vec::new() };
+            let own: Vec<_> = chunks.iter().map(|chunk| chunk.restricted(&range).unwrap()).collect();
+            let unstored = own.iter().zip(&chunks).any(|(own, whole)| own.id() != whole.id());
+            let restored = Restored { chunks: own, unstored, values: Vec::new() };
             match &mut operator {
                 Any::One(operator) => operator.restore(restored).unwrap(),
                 Any::Pair(operator) => operator.restore(restored).unwrap(),
@@ -159,6 +166,23 @@ impl<F: Fn() -> Any> Run<F> {
             self.subtasks.push((range, operator));
         }
     }
+}
+
+/// The chunks of a snapshot, those included that only earlier ones had.
+fn store(
+    stored: &mut HashMap<ChunkId, Vec<Arc<StateChunk>>>,
+    snapshot: crate::state::Snapshot,
+) -> Vec<Arc<StateChunk>> {
+    let mut parts = snapshot.kept;
+    for rows in snapshot.on_disk {
+        parts.push(rows.id());
+        stored.insert(rows.id(), rows.chunks().collect::<Result<_, _>>().unwrap());
+    }
+    for chunk in snapshot.chunks {
+        parts.push(chunk.id());
+        stored.insert(chunk.id(), vec![chunk]);
+    }
+    parts.iter().flat_map(|id| stored[id].clone()).collect()
 }
 
 fn snapshot(operator: &mut Any) -> crate::state::Snapshot {

@@ -21,7 +21,8 @@ use super::key_group::KeyGroup;
 pub struct ChunkId(u64);
 
 impl ChunkId {
-    fn next() -> Self {
+    /// One that no other chunk has.
+    pub fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Relaxed))
     }

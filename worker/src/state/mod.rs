@@ -8,7 +8,10 @@ pub mod key_group;
 mod chunk;
 pub mod file;
 mod snapshot;
+pub mod lsm;
 pub mod store;
+#[cfg(test)]
+mod store_tests;
 
 pub use chunk::{ChunkId, StateChunk};
-pub use snapshot::{Restored, Snapshot, check_schema, decode_value, encode_value};
+pub use snapshot::{Restored, Snapshot, StoredRows, check_schema, decode_value, encode_value};

@@ -7,11 +7,24 @@ use bytes::Bytes;
 use datafusion::error::{DataFusionError, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::chunk::StateChunk;
+use super::chunk::{ChunkId, StateChunk};
+
+/// Rows that are not in memory: read a chunk at a time when they are stored.
+pub trait StoredRows: Send + Sync {
+    /// Tells them apart from every other rows and every chunk.
+    fn id(&self) -> ChunkId;
+
+    /// The rows, the same whenever it is called.
+    fn chunks(&self) -> Box<dyn Iterator<Item = Result<Arc<StateChunk>>> + Send + '_>;
+}
 
 /// An operator's state at a barrier.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Snapshot {
+    /// Chunks and rows of snapshots before this one, which the operator has not in memory any more. They come before all others.
+    pub kept: Vec<ChunkId>,
+    /// Rows that are on the local disk. They come before the chunks.
+    pub on_disk: Vec<Arc<dyn StoredRows>>,
     /// Its rows with keys, in the order in which they came about: of two that say something about the same key the later one counts,
     /// where the operator sees it so.
     pub chunks: Vec<Arc<StateChunk>>,
@@ -33,6 +46,8 @@ impl Snapshot {
 pub struct Restored {
     /// The rows in this subtask's key groups, of all subtasks that there were, in the order of each.
     pub chunks: Vec<Arc<StateChunk>>,
+    /// Whether some of the chunks are in no file of this job as they are: rows of other subtasks were cut off, or the file is another job's.
+    pub unstored: bool,
     /// What each subtask that there was kept besides.
     pub values: Vec<Bytes>,
 }

@@ -1,14 +1,15 @@
 //! Stores an attempt's snapshots, of each only what no earlier one has stored, and reads them back.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Range,
     sync::Arc,
 };
 
 use bytes::Bytes;
+use datafusion::error::DataFusionError;
 use object_store::{ObjectStoreExt as _, path::Path};
-use thalweg_connectors::file_system::registry::FileSystems;
+use thalweg_connectors::file_system::{FileWriter, registry::FileSystems};
 use thalweg_graph::{
     Attempt, CheckpointId,
     checkpoint::{Manifest, OperatorState, StoredChunk},
@@ -18,7 +19,7 @@ use super::{
     chunk::{ChunkId, StateChunk},
     file,
     key_group::KeyGroup,
-    snapshot::{Restored, Snapshot},
+    snapshot::{Restored, Snapshot, StoredRows},
 };
 
 /// State that could not be stored or read.
@@ -38,12 +39,18 @@ pub enum Error {
     /// A block is not what was written.
     #[error(transparent)]
     Block(#[from] file::Error),
+    /// A part is neither stored nor at hand.
+    #[error("a part of the state of `{uid}` is neither stored nor at hand")]
+    Lost {
+        /// The operator.
+        uid: String,
+    },
     /// Rows cannot be written.
     #[error("a state cannot be written")]
     Encode(#[from] arrow::error::ArrowError),
     /// Rows cannot be divided.
     #[error(transparent)]
-    Rows(#[from] datafusion::error::DataFusionError),
+    Rows(#[from] DataFusionError),
 }
 
 /// Where one attempt stores its state.
@@ -52,14 +59,29 @@ pub struct SnapshotStore {
     /// The folder of the job's checkpoints, as a URL.
     folder: String,
     attempt: Attempt,
-    /// What is stored already.
-    stored: HashMap<ChunkId, StoredChunk>,
+    /// What is stored already, each in one chunk or several.
+    stored: HashMap<ChunkId, Vec<StoredChunk>>,
+    /// What is to be stored.
+    unstored: HashMap<ChunkId, Part>,
+}
+
+/// A part of an operator's state.
+enum Part {
+    Chunk(Arc<StateChunk>),
+    Rows(Arc<dyn StoredRows>),
+}
+
+/// What an operator's state is made of, in order.
+struct OperatorParts {
+    uid: String,
+    value: Bytes,
+    parts: Vec<ChunkId>,
 }
 
 impl SnapshotStore {
     /// A store below the folder of the job's checkpoints.
     pub fn new(file_systems: Arc<FileSystems>, folder: String, attempt: Attempt) -> Self {
-        Self { file_systems, folder, attempt, stored: HashMap::new() }
+        Self { file_systems, folder, attempt, stored: HashMap::new(), unstored: HashMap::new() }
     }
 
     /// Stores what is new of an attempt's state. A savepoint, which has a folder of its own, stores all of it there: nothing that it needs
@@ -70,44 +92,75 @@ impl SnapshotStore {
         savepoint: Option<&str>,
         states: Vec<(String, Snapshot)>,
     ) -> Result<(Vec<OperatorState>, StoredBytes), Error> {
+        let states = self.take(states);
         let mut bytes = StoredBytes::default();
-        let mut file = StateFile::new(savepoint.unwrap_or(&self.folder), checkpoint, self.attempt);
+        let url = state_file(savepoint.unwrap_or(&self.folder), checkpoint, self.attempt);
+        let mut file = StateFile { file_systems: &self.file_systems, url, writer: None, bytes: 0 };
         let mut kept = HashMap::new();
         let mut operators = Vec::with_capacity(states.len());
-        for (uid, snapshot) in states {
-            let mut chunks = Vec::with_capacity(snapshot.chunks.len());
-            for chunk in &snapshot.chunks {
-                let known = self.stored.get(&chunk.id()).filter(|_| savepoint.is_none()).cloned();
-                let stored = match known {
-                    Some(stored) => stored,
-                    None => {
-                        let stored = file.append(chunk)?;
-                        bytes.stored += stored.bytes;
-                        stored
-                    }
+        for OperatorParts { uid, value, parts } in states {
+            let mut chunks = Vec::new();
+            for id in parts {
+                let known = self.stored.get(&id);
+                let stored = match (known, self.unstored.get(&id)) {
+                    (Some(stored), _) if savepoint.is_none() => stored.clone(),
+                    (_, Some(part)) => file.append_part(part).await?,
+                    (Some(stored), None) => file.copy(stored).await?,
+                    (None, None) => return Err(Error::Lost { uid }),
                 };
-                bytes.all += stored.bytes;
-                kept.insert(chunk.id(), stored.clone());
-                chunks.push(stored);
+                let stored_bytes: u64 = stored.iter().map(|chunk| chunk.bytes).sum();
+                bytes.all += stored_bytes;
+                chunks.extend(stored.iter().cloned());
+                kept.insert(id, stored);
             }
-            let value = snapshot.value.unwrap_or_default();
             if !chunks.is_empty() || !value.is_empty() {
                 operators.push(OperatorState { uid, value, chunks });
             }
         }
-        file.write(&self.file_systems).await?;
+        bytes.stored = file.bytes;
+        file.close().await?;
         if savepoint.is_none() {
             self.stored = kept;
+            self.unstored.clear();
+        } else {
+            let stored = &self.stored;
+            self.unstored.retain(|id, _| !stored.contains_key(id));
         }
         Ok((operators, bytes))
     }
 
-    /// Reads the state of those operators that are wanted, of all subtasks that there were, as far as it is of these key groups.
+    /// Takes note of what snapshots are made of. What is not stored yet is held until it is: the operator may not have it any more.
+    fn take(&mut self, states: Vec<(String, Snapshot)>) -> Vec<OperatorParts> {
+        let mut given = HashMap::new();
+        let mut operators = Vec::with_capacity(states.len());
+        for (uid, Snapshot { kept, on_disk, chunks, value }) in states {
+            let mut parts = kept;
+            for rows in on_disk {
+                parts.push(rows.id());
+                given.insert(rows.id(), Part::Rows(rows));
+            }
+            for chunk in chunks {
+                parts.push(chunk.id());
+                given.insert(chunk.id(), Part::Chunk(chunk));
+            }
+            operators.push(OperatorParts { uid, value: value.unwrap_or_default(), parts });
+        }
+        let wanted: HashSet<ChunkId> =
+            operators.iter().flat_map(|operator| operator.parts.iter().copied()).collect();
+        self.unstored.retain(|id, _| wanted.contains(id));
+        self.unstored.extend(given);
+        operators
+    }
+
+    /// Reads the state of those operators that are wanted, of all subtasks that there were, as far as it is of these key groups. Chunks of
+    /// those `in_parts` are handed to `take` as they come.
     pub async fn restore(
         &mut self,
         manifest: &Manifest,
         groups: &Range<KeyGroup>,
         wanted: &BTreeSet<String>,
+        in_parts: &BTreeSet<String>,
+        mut take: impl FnMut(&str, Restored) -> Result<(), DataFusionError>,
     ) -> Result<BTreeMap<String, Restored>, Error> {
         let mut restored = BTreeMap::<String, Restored>::new();
         let operators: Vec<&OperatorState> =
@@ -125,13 +178,19 @@ impl SnapshotStore {
                 if last < groups.start || first >= groups.end {
                     continue;
                 }
-                let whole = file::decode(stored, self.read(stored).await?)?;
+                let whole = file::decode(stored, read(&self.file_systems, stored).await?)?;
                 let chunk = whole.restricted(groups)?;
                 // What is whole is stored already, for the checkpoints to come too; unless its file belongs to somebody else.
-                if chunk.id() == whole.id() && self.owns(&stored.file) {
-                    self.stored.insert(chunk.id(), stored.clone());
+                let unstored = chunk.id() != whole.id() || !self.owns(&stored.file);
+                if !unstored {
+                    self.stored.insert(chunk.id(), vec![stored.clone()]);
                 }
-                state.chunks.push(chunk);
+                if in_parts.contains(&operator.uid) {
+                    take(&operator.uid, Restored { chunks: vec![chunk], unstored, values: Vec::new() })?;
+                } else {
+                    state.chunks.push(chunk);
+                    state.unstored |= unstored;
+                }
             }
         }
         Ok(restored)
@@ -140,15 +199,14 @@ impl SnapshotStore {
     fn owns(&self, file: &str) -> bool {
         file.strip_prefix(self.folder.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
     }
+}
 
-    async fn read(&self, stored: &StoredChunk) -> Result<Bytes, Error> {
-        let location = self.file_systems.locate(&stored.file)?;
-        let failed = |source| Error::Read { file: stored.file.clone(), source };
-        let path =
-            Path::parse(location.path.trim_start_matches('/')).map_err(|error| failed(error.into()))?;
-        let range = stored.offset..stored.offset + stored.bytes;
-        location.file_system.object_store().get_range(&path, range).await.map_err(failed)
-    }
+async fn read(file_systems: &FileSystems, stored: &StoredChunk) -> Result<Bytes, Error> {
+    let location = file_systems.locate(&stored.file)?;
+    let failed = |source| Error::Read { file: stored.file.clone(), source };
+    let path = Path::parse(location.path.trim_start_matches('/')).map_err(|error| failed(error.into()))?;
+    let range = stored.offset..stored.offset + stored.bytes;
+    location.file_system.object_store().get_range(&path, range).await.map_err(failed)
 }
 
 /// Bytes of a snapshot.
@@ -160,22 +218,35 @@ pub struct StoredBytes {
     pub stored: u64,
 }
 
-/// A file to be written.
-struct StateFile {
+fn state_file(folder: &str, checkpoint: CheckpointId, attempt: Attempt) -> String {
+    let folder = folder.trim_end_matches('/');
+    let (vertex, index, number) = (attempt.subtask.vertex.0, attempt.subtask.index, attempt.number);
+    format!("{folder}/state/{checkpoint}-{vertex}-{index}-{number}.state")
+}
+
+/// A file that is written a block at a time; none where there is nothing to write.
+struct StateFile<'a> {
+    file_systems: &'a FileSystems,
     url: String,
-    blocks: Vec<Bytes>,
+    writer: Option<Box<dyn FileWriter>>,
     bytes: u64,
 }
 
-impl StateFile {
-    fn new(folder: &str, checkpoint: CheckpointId, attempt: Attempt) -> Self {
-        let folder = folder.trim_end_matches('/');
-        let (vertex, index, number) = (attempt.subtask.vertex.0, attempt.subtask.index, attempt.number);
-        let url = format!("{folder}/state/{checkpoint}-{vertex}-{index}-{number}.state");
-        Self { url, blocks: Vec::new(), bytes: 0 }
+impl StateFile<'_> {
+    async fn append_part(&mut self, part: &Part) -> Result<Vec<StoredChunk>, Error> {
+        match part {
+            Part::Chunk(chunk) => Ok(vec![self.append(chunk).await?]),
+            Part::Rows(rows) => {
+                let mut stored = Vec::new();
+                for chunk in rows.chunks() {
+                    stored.push(self.append(&*chunk?).await?);
+                }
+                Ok(stored)
+            }
+        }
     }
 
-    fn append(&mut self, chunk: &StateChunk) -> Result<StoredChunk, Error> {
+    async fn append(&mut self, chunk: &StateChunk) -> Result<StoredChunk, Error> {
         let block = file::encode(chunk)?;
         let groups = &chunk.key_groups;
         let stored = StoredChunk {
@@ -189,20 +260,37 @@ impl StateFile {
                 groups.iter().max().copied().unwrap_or(0),
             ),
         };
-        self.bytes += stored.bytes;
-        self.blocks.push(block);
+        self.write(block).await?;
         Ok(stored)
     }
 
-    async fn write(self, file_systems: &FileSystems) -> Result<(), Error> {
-        if self.blocks.is_empty() {
-            return Ok(());
+    /// Blocks that are in other files.
+    async fn copy(&mut self, chunks: &[StoredChunk]) -> Result<Vec<StoredChunk>, Error> {
+        let mut stored = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let block = read(self.file_systems, chunk).await?;
+            stored.push(StoredChunk { file: self.url.clone(), offset: self.bytes, ..chunk.clone() });
+            self.write(block).await?;
         }
-        let location = file_systems.locate(&self.url)?;
-        let mut writer = location.file_system.create(&location.path).await?;
-        for block in self.blocks {
-            writer.write(block).await?;
+        Ok(stored)
+    }
+
+    async fn write(&mut self, block: Bytes) -> Result<(), Error> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => {
+                let location = self.file_systems.locate(&self.url)?;
+                none.insert(location.file_system.create(&location.path).await?)
+            }
+        };
+        self.bytes += block.len() as u64;
+        Ok(writer.write(block).await?)
+    }
+
+    async fn close(self) -> Result<(), Error> {
+        match self.writer {
+            Some(mut writer) => Ok(writer.close().await?),
+            None => Ok(()),
         }
-        Ok(writer.close().await?)
     }
 }

@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     checkpointing::Checkpointing,
     ended::Ended,
-    input::{Alignment, EdgeInput, PlanReader, PlannedSplit, SourceInput, TaskInput},
+    input::{Alignment, EdgeInput, PlanReader, PlannedSplit, SourceInput, TaskInput, Timing},
     streaming::StreamingTask,
 };
 use crate::{
@@ -83,11 +83,19 @@ impl StreamingParts<'_> {
         let groups = manifest.as_ref().map_or(groups as u16, |manifest| manifest.key_groups);
         let mut chain = self.chain(&fragment, groups)?;
         let mut store = self.store();
+        // What operators had to say when their input ended is out: they do not say it again.
+        let at_end = manifest.as_ref().is_some_and(|manifest| {
+            let mut uids = chain.uids().peekable();
+            uids.peek().is_some() && uids.all(|uid| manifest.has_finished(uid))
+        });
         if let Some(manifest) = &manifest {
             let share = self.share();
             let own = key_group::of_subtask(share.subtask, groups, share.parallelism);
             let wanted = chain.uids().map(str::to_owned).collect();
-            let mut restored = store.restore(manifest, &own, &wanted).await.map_err(cannot_restore)?;
+            let in_parts = chain.uids_in_parts().map(str::to_owned).collect();
+            let take = |uid: &str, part| chain.restore_part(uid, part);
+            let restoring = store.restore(manifest, &own, &wanted, &in_parts, take);
+            let mut restored = restoring.await.map_err(cannot_restore)?;
             let given = chain.restore(|uid| restored.remove(uid).unwrap_or_default());
             given.map_err(|error| Ended::rejected(&error))?;
         }
@@ -124,7 +132,7 @@ impl StreamingParts<'_> {
                 TaskInput::Edges(EdgeInput::new(producers))
             }
         };
-        Ok(StreamingTask { input, chain, context, checkpointing, at_end: false, late_told: None })
+        Ok(StreamingTask { input, chain, context, checkpointing, at_end, late_told: None })
     }
 
     async fn manifest(&self) -> Result<Option<Manifest>, Ended> {
@@ -142,7 +150,11 @@ impl StreamingParts<'_> {
     fn chain(&self, fragment: &StreamFragment, key_groups: u16) -> Result<Chain, Ended> {
         let watermark_interval = self.option(&options::WATERMARK_INTERVAL)?;
         let counters = &self.gates.counters;
-        let building = Building { context: &self.context, watermark_interval, key_groups, counters };
+        let state_backend = self.option(&options::STATE_BACKEND)?;
+        let state_ttl = self.option(&options::STATE_TTL)?;
+        let context = &self.context;
+        let building =
+            Building { context, watermark_interval, key_groups, counters, state_backend, state_ttl };
         let schema = |columns: &[u8]| Ok(codec::decode(columns, &self.context)?.schema());
         let chain = match &fragment.head {
             Head::Source { plan, updating, .. } => schema(plan).and_then(|columns| {
@@ -218,21 +230,27 @@ impl Opening<'_> {
         let rejected = |error: DataFusionError| Ended::rejected(&error);
         let plan = codec::decode(plan, &self.context).map_err(rejected)?;
         let idle: Duration = option(self.descriptor, &options::SOURCE_IDLE_TIMEOUT)?;
-        let idle = (!idle.is_zero()).then_some(idle);
-        if let Some(reader) = self.connector_reader(&plan, restored).await? {
-            return Ok(SourceInput::new(uid.to_owned(), reader, barriers, idle, None, counters));
+        let rate = option(self.descriptor, &options::SOURCE_RATE)?;
+        let timing = Timing {
+            idle_timeout: (!idle.is_zero()).then_some(idle),
+            rows_per_second: (rate > 0).then_some(rate),
+        };
+        let batch_rows = timing.batch_rows(self.context.session_config().batch_size());
+        if let Some(reader) = self.connector_reader(&plan, batch_rows, restored).await? {
+            return Ok(SourceInput::new(uid.to_owned(), reader, barriers, timing, None, counters));
         }
         let splits = self.planned_splits(&plan).map_err(rejected)?;
         let whole = put_splits(plan, &self.descriptor.splits).map_err(rejected)?;
-        let reader = PlanReader::new(splits, Arc::clone(&self.context), restored)?;
+        let reader = PlanReader::new(splits, batch_rows, Arc::clone(&self.context), restored)?;
         let plan = Some((whole, self.context));
-        Ok(SourceInput::new(uid.to_owned(), Box::new(reader), barriers, idle, plan, counters))
+        Ok(SourceInput::new(uid.to_owned(), Box::new(reader), barriers, timing, plan, counters))
     }
 
     /// A connector's own reader, where it has one and the plan is nothing but its scan.
     async fn connector_reader(
         &self,
         plan: &Plan,
+        batch_rows: usize,
         restored: Option<&[SplitPosition]>,
     ) -> Result<Option<Box<dyn SourceReader>>, Ended> {
         let leaf = plan.downcast_ref::<CooperativeExec>().map_or(plan, |cooperative| cooperative.input());
@@ -245,7 +263,7 @@ impl Opening<'_> {
         let request = OpenReader {
             scan: &source.scan,
             schema: plan.schema(),
-            batch_rows: self.context.session_config().batch_size(),
+            batch_rows,
             share: share(self.descriptor),
             splits: &splits,
             restored,

@@ -1,7 +1,7 @@
 //! A task's part in checkpoints: what it keeps at a barrier is stored beside the rows that go on, then the leader is told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -104,9 +104,9 @@ impl Checkpointing {
         }
     }
 
-    /// The task is over: its source has come this far.
-    pub fn finish(&self, source: Option<SourceState>) {
-        let _ = self.last.set(SubtaskSnapshot { source, ..SubtaskSnapshot::default() });
+    /// The task is over: its source has come this far, and these of its operators have said all that they had to say.
+    pub fn finish(&self, source: Option<SourceState>, finished: BTreeSet<String>) {
+        let _ = self.last.set(SubtaskSnapshot { source, finished, ..SubtaskSnapshot::default() });
     }
 }
 
@@ -126,5 +126,6 @@ async fn stored(part: SyncPart, store: &mut SnapshotStore) -> Result<SubtaskSnap
         state_bytes: bytes.all,
         stored_bytes: bytes.stored,
     };
-    Ok(SubtaskSnapshot { source, operators, committables: committable.into_iter().collect(), statistics })
+    let committables = committable.into_iter().collect();
+    Ok(SubtaskSnapshot { source, operators, committables, statistics, ..SubtaskSnapshot::default() })
 }

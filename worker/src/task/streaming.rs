@@ -123,14 +123,18 @@ impl StreamingTask {
     /// Nobody wants more: what was read stays read.
     async fn leave(&mut self) -> Result<(), Ended> {
         self.checkpointing.stored().await;
-        self.checkpointing.finish(self.source_state()?);
+        let finished = self.chain.uids().filter(|_| self.at_end).map(str::to_owned).collect();
+        self.checkpointing.finish(self.source_state()?, finished);
         Ok(())
     }
 
     /// Moves what arrived through the chain.
     fn take(&mut self, arrival: Arrival, out: &mut Vec<Element>) -> Result<(), DataFusionError> {
         match arrival {
-            Arrival::Rows(side, batch) => self.chain.rows(side, batch, out),
+            Arrival::Rows(side, batch) => {
+                self.at_end = false;
+                self.chain.rows(side, batch, out)
+            }
             Arrival::Time(TimeChange::Advanced(watermark)) => self.advance(watermark, out),
             Arrival::Time(TimeChange::Idle) => self.chain.idle(out),
             Arrival::Split(split) => self.chain.split(split, out),

@@ -75,6 +75,10 @@ async fn explain_tells_which_changes_a_stream_makes_and_what_grows() {
         changes.contains("`Join` of vertex") && changes.contains("`GroupAggregate` of vertex"),
         "{changes}"
     );
+    let on_disk = text(&mut session, &format!("SET 'state.backend.type' = 'lsm'; {script}")).await;
+    assert!(on_disk.contains("keeps every row of both sides, in memory\n"), "{on_disk}");
+    let forgets = text(&mut session, &format!("SET 'table.exec.state.ttl' = '1 h'; {script}")).await;
+    assert!(forgets.contains("No available advice."), "{forgets}");
 }
 
 #[tokio::test]

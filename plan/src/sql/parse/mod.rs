@@ -21,7 +21,7 @@ use sqlparser::{
 use thalweg_graph::{SqlError, sql_error::Position};
 
 use super::{
-    command::Command,
+    command::{Command, StopMode},
     dialect::FlinkDialect,
     hint::Hints,
     source::{Source, position, position_of},
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     catalog::Name,
     error,
-    words::{expect_words, not_yet, peek_word, peek_words, take_word, take_words},
+    words::{expect_words, peek_word, peek_words, take_word, take_words},
 };
 
 /// How deep a statement may nest: each bracket or subquery takes a few levels.
@@ -140,19 +140,15 @@ impl StatementParser<'_> {
         Ok(command)
     }
 
-    /// `STOP JOB 'id'`
+    /// `STOP JOB 'id' [WITH SAVEPOINT [WITH DRAIN]]`
     fn stop_job(&mut self) -> Parsed<Command> {
         self.expect(&["STOP", "JOB"])?;
         let job = self.job_id()?;
-        for clause in [&["WITH", "SAVEPOINT"], &["WITH", "DRAIN"]] {
-            if self.peek(clause) {
-                return Err(not_yet(
-                    &format!("`STOP JOB ... {}`", clause.join(" ")),
-                    self.parser.peek_token_ref(),
-                ));
-            }
-        }
-        Ok(Command::StopJob(job))
+        let mode = match self.take(&["WITH", "SAVEPOINT"]) {
+            true => StopMode::Savepoint { drain: self.take(&["WITH", "DRAIN"]) },
+            false => StopMode::Cancel,
+        };
+        Ok(Command::StopJob(job, mode))
     }
 
     pub(super) fn job_id(&mut self) -> Parsed<thalweg_graph::JobId> {

@@ -95,6 +95,14 @@ impl Values for ByGroup {
         Ok(())
     }
 
+    fn forget(&mut self, groups: &[u32]) -> Result<()> {
+        for group in groups {
+            let gone = self.accumulators[*group as usize].take();
+            self.bytes = self.bytes.saturating_sub(gone.map_or(0, |gone| gone.size()));
+        }
+        Ok(())
+    }
+
     fn keep(&mut self, groups: &[u32]) -> Result<()> {
         self.accumulators = groups.iter().map(|group| self.accumulators[*group as usize].take()).collect();
         Ok(())

@@ -45,6 +45,11 @@ impl Values for Count {
         Ok(())
     }
 
+    fn forget(&mut self, groups: &[u32]) -> Result<()> {
+        groups.iter().for_each(|group| self.counts[*group as usize] = 0);
+        Ok(())
+    }
+
     fn keep(&mut self, groups: &[u32]) -> Result<()> {
         self.counts = gather(&self.counts, groups);
         Ok(())

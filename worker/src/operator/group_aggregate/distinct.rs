@@ -50,6 +50,12 @@ impl Values for Distinct {
         Ok(())
     }
 
+    fn forget(&mut self, groups: &[u32]) -> Result<()> {
+        self.entries.forget(groups)?;
+        self.inner.forget(groups)?;
+        Ok(())
+    }
+
     fn keep(&mut self, groups: &[u32]) -> Result<()> {
         self.inner.keep(groups)
     }

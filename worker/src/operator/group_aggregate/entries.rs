@@ -1,6 +1,6 @@
 //! How often each value is there in each group: for aggregates that must know values one by one.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray as _, Int64Array, RecordBatch, UInt32Array},
@@ -17,6 +17,9 @@ use crate::{
 
 /// Entries that are there no more are thrown out when they are more than this and than those that are.
 const DEAD_MAX: usize = 16 << 10;
+
+/// Values that are read at once.
+const PART_ROWS: usize = 64 << 10;
 
 /// Counts by group and value.
 pub struct Entries {
@@ -133,14 +136,35 @@ impl Entries {
 
     /// All values that are there, some at a time.
     pub fn all(&self) -> Result<Vec<Changes>> {
-        let live: Vec<u32> =
-            (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
-        let part = |numbers: &[u32]| {
-            let mut columns = self.table.take(numbers)?;
-            let groups = group_numbers(&columns.remove(0));
-            Ok(Changes { groups, columns, weights: Int64Array::from(vec![1; numbers.len()]) })
-        };
-        live.chunks(64 << 10).map(part).collect()
+        self.live().chunks(PART_ROWS).map(|numbers| self.changes(numbers, 1)).collect()
+    }
+
+    fn live(&self) -> Vec<u32> {
+        (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect()
+    }
+
+    fn changes(&self, numbers: &[u32], weight: i64) -> Result<Changes> {
+        let mut columns = self.table.take(numbers)?;
+        let groups = group_numbers(&columns.remove(0));
+        Ok(Changes { groups, columns, weights: Int64Array::from(vec![weight; numbers.len()]) })
+    }
+
+    /// Takes out all values of these groups; says which they were.
+    pub fn forget(&mut self, groups: &[u32]) -> Result<Vec<Changes>> {
+        let groups: HashSet<usize> = groups.iter().map(|group| *group as usize).collect();
+        let mut forgotten = Vec::new();
+        for numbers in self.live().chunks(PART_ROWS) {
+            let of_group = group_numbers(&self.table.take(numbers)?[0]);
+            let gone = numbers.iter().zip(of_group).filter(|(_, group)| groups.contains(group));
+            let gone: Vec<u32> = gone.map(|(number, _)| *number).collect();
+            for number in &gone {
+                self.counts[*number as usize] = 0;
+                self.dirty.mark(*number as usize);
+            }
+            self.live = self.live.saturating_sub(gone.len());
+            forgotten.push(self.changes(&gone, -1)?);
+        }
+        Ok(forgotten)
     }
 
     /// Adds what has changed since the last snapshot. `keys` are those of the groups.

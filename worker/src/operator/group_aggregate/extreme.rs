@@ -73,6 +73,11 @@ where
         Ok(())
     }
 
+    fn forget(&mut self, groups: &[u32]) -> Result<()> {
+        groups.iter().for_each(|group| self.is_there[*group as usize] = false);
+        Ok(())
+    }
+
     fn keep(&mut self, groups: &[u32]) -> Result<()> {
         self.best = gather(&self.best, groups);
         self.is_there = gather(&self.is_there, groups);

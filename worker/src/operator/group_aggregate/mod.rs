@@ -2,7 +2,8 @@
 //!
 //! Each batch of input gives one batch of changes: of each key whose result is another than before, the old one is taken back and the
 //! new one added. `values` is what an aggregate keeps of all groups; a file for each kind. `entries` counts single values for
-//! those that need them: `DISTINCT`, and the least and greatest of rows that may be taken back.
+//! those that need them: `DISTINCT`, and the least and greatest of rows that may be taken back. `cold` is where groups are that are not in
+//! memory, `residence` decides which those are.
 
 mod values;
 mod count;
@@ -13,7 +14,9 @@ mod distinct;
 mod ordered;
 mod by_group;
 mod choice;
+mod cold;
 mod operator;
+mod residence;
 #[cfg(test)]
 mod tests;
 

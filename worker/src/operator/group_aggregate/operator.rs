@@ -12,11 +12,13 @@ use thalweg_plan::stream::changelog::is_updating;
 
 use super::{
     choice::values_of,
+    cold::ColdGroups,
     values::{Rows, Values},
 };
 use crate::{
     operator::{
         changelog::{self, Weights},
+        expiry::Expiry,
         key_table::KeyTable,
         link::{Next, Operator},
         marks::Marks,
@@ -31,25 +33,30 @@ use crate::{
 const DEAD_MAX: usize = 16 << 10;
 
 /// The table with the groups.
-const GROUPS: u16 = 0;
+pub(super) const GROUPS: u16 = 0;
 
 /// An aggregation of all rows that there are.
 pub struct GroupAggregate {
-    kernel: Kernel,
+    pub(super) kernel: Kernel,
     schema: SchemaRef,
-    keys: KeyTable,
+    pub(super) keys: KeyTable,
     /// The sum of the weights of each group's rows.
-    weights: Vec<i64>,
-    values: Vec<Box<dyn Values>>,
+    pub(super) weights: Vec<i64>,
+    pub(super) values: Vec<Box<dyn Values>>,
     touched: Marks,
-    dirty: Marks,
-    log: StateLog,
-    state_schema: SchemaRef,
-    live: usize,
+    pub(super) dirty: Marks,
+    pub(super) log: StateLog,
+    pub(super) state_schema: SchemaRef,
+    pub(super) live: usize,
     /// Without keys there is always a result: whether it is out.
     started: bool,
+    /// Where groups are that are not in memory; all are where there is no such place.
+    pub(super) cold: Option<ColdGroups>,
+    /// When groups that do not change are forgotten, and when each in memory has changed last.
+    pub(super) expiry: Option<Expiry>,
+    pub(super) changed_ms: Vec<i64>,
     key_groups: u16,
-    memory: MemoryReservation,
+    pub(super) memory: MemoryReservation,
 }
 
 /// Results of groups before and after rows have come, side by side.
@@ -93,12 +100,15 @@ impl GroupAggregate {
             state_schema: Arc::new(Schema::new(fields)),
             live: 0,
             started: false,
+            cold: None,
+            expiry: None,
+            changed_ms: Vec::new(),
             key_groups,
             memory,
         })
     }
 
-    fn is_keyless(&self) -> bool {
+    pub(super) fn is_keyless(&self) -> bool {
         self.kernel.key_schema().fields().is_empty()
     }
 
@@ -107,9 +117,12 @@ impl GroupAggregate {
     }
 
     /// Makes room for the groups that there are.
-    fn resize(&mut self) {
+    pub(super) fn resize(&mut self) {
         let groups = self.keys.count();
         self.weights.resize(groups, 0);
+        if let Some(expiry) = &self.expiry {
+            self.changed_ms.resize(groups, expiry.now_ms());
+        }
         self.values.iter_mut().for_each(|values| values.resize(groups));
     }
 
@@ -118,10 +131,10 @@ impl GroupAggregate {
     }
 
     fn take(&mut self, batch: &RecordBatch, next: &mut Next<'_>) -> Result<()> {
+        self.forget_old()?;
         let (rows, weights) = changelog::split(batch)?;
         let input = self.kernel.rows(&rows)?;
-        let groups = self.keys.intern(&input.keys, input.rows)?.to_vec();
-        self.resize();
+        let groups = self.intern(&input.keys, input.rows)?;
         let mut first_rows = Vec::new();
         for (row, group) in groups.iter().enumerate() {
             if self.touched.mark(*group) {
@@ -138,10 +151,44 @@ impl GroupAggregate {
         }
         self.started = true;
         touched.iter().for_each(|group| _ = self.dirty.mark(*group as usize));
+        if let Some(cold) = &mut self.cold {
+            touched.iter().for_each(|group| cold.changed(*group as usize));
+        }
+        if let Some(expiry) = &self.expiry {
+            let now_ms = expiry.now_ms();
+            touched.iter().for_each(|group| self.changed_ms[*group as usize] = now_ms);
+        }
         let first_rows = UInt32Array::from(first_rows);
         let keys = input.keys.iter().map(|key| Ok(take(key, &first_rows, None)?)).collect::<Result<_>>()?;
         self.emit(&touched, keys, Results { was_there, before }, next)?;
-        self.memory.try_resize(self.bytes())
+        self.fit()
+    }
+
+    /// Puts what was kept of groups in the place of what they have.
+    pub(super) fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
+        let weights = states[0].as_primitive::<Int64Type>();
+        groups.iter().zip(weights.values()).for_each(|(group, weight)| self.weights[*group] = *weight);
+        let mut at = 1;
+        for values in &mut self.values {
+            let width = values.state_types().len();
+            values.set(groups, &states[at..at + width])?;
+            at += width;
+        }
+        Ok(())
+    }
+
+    /// The groups have new numbers: these were theirs before.
+    pub(super) fn keep_groups(&mut self, groups: &[u32]) -> Result<()> {
+        self.weights = super::values::gather(&self.weights, groups);
+        if self.expiry.is_some() {
+            self.changed_ms = super::values::gather(&self.changed_ms, groups);
+        }
+        for values in &mut self.values {
+            values.keep(groups)?;
+        }
+        self.touched.reset();
+        self.dirty.reset();
+        Ok(())
     }
 
     fn count(&mut self, groups: &[usize], weights: &Weights) {
@@ -205,12 +252,14 @@ impl GroupAggregate {
         self.emit(&[0], Vec::new(), Results { was_there: vec![false], before }, next)
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         let values: usize = self.values.iter().map(|values| values.bytes()).sum();
-        self.keys.bytes() + self.weights.capacity() * size_of::<i64>() + values + self.log.bytes()
+        let cold = self.cold.as_ref().map_or(0, ColdGroups::bytes);
+        let numbers = self.weights.capacity() + self.changed_ms.capacity();
+        self.keys.bytes() + numbers * size_of::<i64>() + values + self.log.bytes() + cold
     }
 
-    fn push_changes(&mut self, groups: &[u32]) -> Result<()> {
+    pub(super) fn push_changes(&mut self, groups: &[u32]) -> Result<()> {
         for part in groups.chunks(64 << 10) {
             let mut columns = self.keys.take(part)?;
             let weights = part.iter().map(|group| self.weights[*group as usize]);
@@ -225,7 +274,7 @@ impl GroupAggregate {
         Ok(())
     }
 
-    fn live_groups(&self) -> Vec<u32> {
+    pub(super) fn live_groups(&self) -> Vec<u32> {
         let all = 0..self.weights.len();
         all.filter(|group| self.is_there(*group)).map(|group| group as u32).collect()
     }
@@ -240,16 +289,12 @@ impl GroupAggregate {
         }
         let live = self.live_groups();
         let groups = self.keys.keep(&live)?;
-        self.weights = super::values::gather(&self.weights, &groups);
         for values in &mut self.values {
-            values.keep(&groups)?;
             if let Some(entries) = values.entries() {
                 entries.keep(&groups, groups_before)?;
             }
         }
-        self.touched.reset();
-        self.dirty.reset();
-        Ok(())
+        self.keep_groups(&groups)
     }
 }
 
@@ -266,13 +311,24 @@ impl Operator for GroupAggregate {
     }
 
     fn snapshot(&mut self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot::default();
         let mut changed = self.dirty.take();
-        if self.log.is_long(self.live) {
+        let is_long = self.log.is_long(self.live);
+        if self.cold.as_ref().is_some_and(|cold| cold.all_wanted || is_long) {
+            self.save()?;
+            if let Some(cold) = &mut self.cold {
+                cold.all_wanted = false;
+                let oldest_ms = self.expiry.as_ref().map(Expiry::oldest_ms);
+                let all = cold.table.all(GROUPS, self.key_groups, oldest_ms)?;
+                self.log.replace(all, self.live, &mut snapshot);
+            }
+            return Ok(snapshot);
+        }
+        if is_long {
             self.log.clear();
             changed = self.live_groups();
         }
         self.push_changes(&changed)?;
-        let mut snapshot = Snapshot::default();
         let keys = self.kernel.key_schema().fields().len();
         self.log.snapshot(&mut snapshot, self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))?;
         for values in &mut self.values {
@@ -280,8 +336,14 @@ impl Operator for GroupAggregate {
                 entries.snapshot(&mut snapshot, &self.keys, self.key_groups)?;
             }
         }
-        self.compact()?;
+        if self.cold.is_none() {
+            self.compact()?;
+        }
         Ok(snapshot)
+    }
+
+    fn takes_state_in_parts(&self) -> bool {
+        self.cold.is_some()
     }
 
     fn restore(&mut self, restored: Restored) -> Result<()> {
@@ -290,18 +352,18 @@ impl Operator for GroupAggregate {
         for chunk in groups {
             let rows = check_schema(&chunk.rows, &self.state_schema)?;
             let (keys, states) = rows.columns().split_at(self.kernel.key_schema().fields().len());
-            let groups = self.keys.intern(keys, rows.num_rows())?.to_vec();
-            self.resize();
-            let weights = states[0].as_primitive::<Int64Type>();
-            groups.iter().zip(weights.values()).for_each(|(group, weight)| self.weights[*group] = *weight);
-            let mut at = 1;
-            for values in &mut self.values {
-                let width = values.state_types().len();
-                values.set(&groups, &states[at..at + width])?;
-                at += width;
-            }
+            let groups = self.intern(keys, rows.num_rows())?;
+            let there = |this: &Self| groups.iter().filter(|group| this.weights[**group] > 0).count();
+            let before = there(self);
+            self.set(&groups, states)?;
+            self.live = self.live + there(self) - before;
             self.started = true;
+            if let Some(cold) = &mut self.cold {
+                groups.iter().for_each(|group| cold.changed(*group));
+                cold.all_wanted |= restored.unstored;
+            }
             self.log.restore(chunk);
+            self.fit()?;
         }
         for chunk in entries {
             let values = self.values.get_mut((chunk.table - 1) as usize);
@@ -311,8 +373,7 @@ impl Operator for GroupAggregate {
         }
         self.resize();
         self.values.iter_mut().try_for_each(|values| values.rebuild())?;
-        self.live = self.weights.iter().filter(|weight| **weight > 0).count();
-        self.memory.try_resize(self.bytes())
+        self.fit()
     }
 }
 

@@ -97,6 +97,12 @@ impl Values for Ordered {
         Ok(())
     }
 
+    fn forget(&mut self, groups: &[u32]) -> Result<()> {
+        let changes = self.entries.forget(groups)?;
+        changes.iter().try_for_each(|part| self.take(part))?;
+        Ok(())
+    }
+
     fn keep(&mut self, groups: &[u32]) -> Result<()> {
         let mut kept = BTreeSet::new();
         for (new, old) in groups.iter().enumerate() {

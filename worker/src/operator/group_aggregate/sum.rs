@@ -161,6 +161,14 @@ impl<T: Summand> Values for Sum<T> {
         Ok(())
     }
 
+    fn forget(&mut self, groups: &[u32]) -> Result<()> {
+        for group in groups {
+            self.totals[*group as usize] = Total::<T>::default();
+            self.counts[*group as usize] = 0;
+        }
+        Ok(())
+    }
+
     fn keep(&mut self, groups: &[u32]) -> Result<()> {
         self.totals = gather(&self.totals, groups);
         self.counts = gather(&self.counts, groups);

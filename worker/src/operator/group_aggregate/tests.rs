@@ -1,8 +1,9 @@
 //! Results are those of the rows that are there, whatever came in between, and whatever was stopped in between.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use datafusion::{
+    execution::memory_pool::{GreedyMemoryPool, MemoryPool},
     functions_aggregate::{
         count::count_udaf,
         min_max::{max_udaf, min_udaf},
@@ -21,10 +22,14 @@ use datafusion::{
 use proptest::prelude::*;
 
 use super::GroupAggregate;
-use crate::operator::{
-    link::Side,
-    window_aggregate::Kernel,
-    zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
+use crate::{
+    operator::{
+        expiry::Expiry,
+        link::{Next, Operator, Side},
+        window_aggregate::Kernel,
+        zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
+    },
+    state::Snapshot,
 };
 
 /// `k, COUNT(*), SUM(v), MIN(v), MAX(v), COUNT(DISTINCT v)`, or without the key.
@@ -57,6 +62,38 @@ fn aggregate(keyed: bool, updating: bool) -> Any {
     let input = schema(&["k", "v"], updating);
     let kernel = Kernel::of(&plan).unwrap();
     Any::One(Box::new(GroupAggregate::new(kernel, &input, output, KEY_GROUPS, memory()).unwrap()))
+}
+
+/// `k, COUNT(*), SUM(v)`.
+fn sums(updating: bool) -> GroupAggregate {
+    let rows = schema(&["k", "v"], false);
+    let build = |builder: AggregateExprBuilder, name: &str| -> Arc<AggregateFunctionExpr> {
+        Arc::new(builder.schema(rows.clone()).alias(name).build().unwrap())
+    };
+    let functions = vec![
+        build(AggregateExprBuilder::new(count_udaf(), vec![lit(1i64)]), "count"),
+        build(AggregateExprBuilder::new(sum_udaf(), vec![col("v", &rows).unwrap()]), "sum"),
+    ];
+    let plan = AggregateExec::try_new(
+        AggregateMode::Single,
+        PhysicalGroupBy::new_single(vec![(col("k", &rows).unwrap(), "k".to_owned())]),
+        functions,
+        vec![None; 2],
+        Arc::new(EmptyExec::new(rows.clone())),
+        rows.clone(),
+    );
+    let plan: Arc<dyn ExecutionPlan> = Arc::new(plan.unwrap());
+    let output = schema(&["k", "count", "sum"], true);
+    let kernel = Kernel::of(&plan).unwrap();
+    GroupAggregate::new(kernel, &schema(&["k", "v"], updating), output, KEY_GROUPS, memory()).unwrap()
+}
+
+/// The same, most of whose groups are on the disk.
+fn on_disk(folder: &Path, updating: bool, memory_bytes: usize) -> GroupAggregate {
+    let mut aggregate = sums(updating);
+    let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(memory_bytes));
+    assert!(aggregate.keep_on_disk(folder, &pool).unwrap());
+    aggregate
 }
 
 /// The results by their definition.
@@ -117,6 +154,45 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn groups_on_the_disk_are_as_good_as_in_memory(batches in batches(), updating in any::<bool>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let input = schema(&["k", "v"], updating);
+        let mut run = Run::new([Some(0), None], || Any::One(Box::new(on_disk(folder.path(), updating, 8 << 10))));
+        let mut table = Table::default();
+        for (wishes, event) in batches {
+            let changes: Vec<(Row, i64)> =
+                wishes.into_iter().map(|(key, value, remove)| table.change(vec![key, value], remove && updating)).collect();
+            run.rows(Side::Left, &batch(&input, &changes));
+            let expected: ZSet = expected(&table.rows, true).into_iter().map(|(row, n)| (row[..3].to_vec(), n)).collect();
+            prop_assert_eq!(&run.total, &expected);
+            run.happen(event);
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_of_groups_on_the_disk_has_what_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = schema(&["k", "v"], false);
+    let mut aggregate = on_disk(folder.path(), false, 1 << 20);
+    let take = |aggregate: &mut GroupAggregate, keys: std::ops::Range<i64>| {
+        let rows: Vec<(Row, i64)> = keys.map(|key| (vec![Some(key), Some(1)], 1)).collect();
+        aggregate.rows(batch(&input, &rows), &mut Next::new(&mut [], &mut Vec::new())).unwrap();
+    };
+    (0..10).for_each(|part| take(&mut aggregate, part * 1000..(part + 1) * 1000));
+    let first = aggregate.snapshot().unwrap();
+    take(&mut aggregate, 5000..5010);
+    let second = aggregate.snapshot().unwrap();
+    let rows = |snapshot: &Snapshot| snapshot.chunks.iter().map(|chunk| chunk.rows.num_rows()).sum::<usize>();
+    assert_eq!((rows(&second), second.kept.is_empty(), second.on_disk.is_empty()), (10, false, true));
+    let of_disk =
+        first.on_disk.iter().flat_map(|rows| rows.chunks()).map(|chunk| chunk.unwrap().rows.num_rows());
+    assert_eq!(of_disk.sum::<usize>() + rows(&first), 10_000);
+}
+
 #[test]
 fn without_keys_there_is_a_result_of_no_rows() {
     let mut run = Run::new([None, None], || aggregate(false, false));
@@ -140,4 +216,46 @@ fn groups_that_are_gone_leave_nothing_behind() {
     run.restart();
     run.rows(Side::Left, &batch(&input, &[(vec![Some(7), Some(9)], 1)]));
     assert_eq!(run.total, ZSet::from([(vec![Some(7), Some(2), Some(17), Some(8), Some(9), Some(2)], 1)]));
+}
+
+thread_local! {
+    static NOW_MS: Cell<i64> = const { Cell::new(0) };
+}
+
+#[test]
+fn groups_that_do_not_change_are_forgotten() {
+    const KEYS: i64 = 40;
+    let folder = tempfile::tempdir().unwrap();
+    for (is_on_disk, changes_ms) in [(false, 10), (true, 10), (false, 99), (true, 99)] {
+        NOW_MS.set(0);
+        let input = schema(&["k", "v"], false);
+        let make = || {
+            let mut aggregate = sums(false);
+            aggregate.forget_after(Expiry::by_clock(Duration::from_millis(100), || NOW_MS.get()));
+            if is_on_disk {
+                let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(8 << 10));
+                assert!(aggregate.keep_on_disk(folder.path(), &pool).unwrap());
+            }
+            Any::One(Box::new(aggregate))
+        };
+        let mut run = Run::new([Some(0), None], make);
+        let add = |run: &mut Run<_>, at_ms: i64, keys: std::ops::Range<i64>| {
+            NOW_MS.set(at_ms);
+            let rows: Vec<(Row, i64)> = keys.map(|key| (vec![Some(key), Some(1)], 1)).collect();
+            run.rows(Side::Left, &batch(&input, &rows));
+        };
+        add(&mut run, 0, 0..KEYS);
+        add(&mut run, changes_ms, 1..2);
+        run.checkpoint();
+        add(&mut run, 140, KEYS..KEYS + 1);
+        add(&mut run, 141, 0..2);
+        // What was out of the one that was forgotten stays out, and it begins anew.
+        let result = |key: i64, count: i64| (vec![Some(key), Some(count), Some(count)], 1);
+        let mut expected: ZSet = (0..KEYS + 1).map(|key| result(key, 1)).collect();
+        expected.insert(result(0, 1).0, 2);
+        let second = if changes_ms == 10 { vec![result(1, 2), result(1, 1)] } else { vec![result(1, 3)] };
+        expected.remove(&result(1, 1).0);
+        expected.extend(second);
+        assert_eq!(run.total, expected, "on disk: {is_on_disk}, changed at {changes_ms}");
+    }
 }

@@ -72,6 +72,9 @@ pub trait Values: Send {
     /// Puts such columns in the place of what these groups have.
     fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()>;
 
+    /// These groups have nothing any more.
+    fn forget(&mut self, groups: &[u32]) -> Result<()>;
+
     /// Keeps only these groups: the first of them is then group zero.
     fn keep(&mut self, groups: &[u32]) -> Result<()>;
 

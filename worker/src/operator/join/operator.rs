@@ -20,6 +20,7 @@ use super::side::{Incoming, SideRows};
 use crate::{
     operator::{
         changelog::{self, Weights},
+        expiry::Expiry,
         key_table::KeyTable,
         link::{Next, PairOperator, Side},
         marks::Marks,
@@ -144,6 +145,11 @@ impl Join {
             key_groups,
             memory,
         })
+    }
+
+    /// Forgets rows of both sides that do not change for long.
+    pub fn forget_after(&mut self, expiry: Expiry) {
+        self.sides.iter_mut().for_each(|side| side.forget_after(expiry));
     }
 
     /// Takes rows of one side; `next` is not given while state comes back. Returns those that are kept.
@@ -456,6 +462,7 @@ impl Join {
 impl PairOperator for Join {
     fn rows(&mut self, side: Side, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
         let side = side as usize;
+        self.sides.iter_mut().try_for_each(SideRows::forget_old)?;
         let kept = self.take(side, &batch, Some(next))?;
         self.sides[side].note(kept)?;
         self.memory.try_resize(self.bytes())

@@ -13,6 +13,7 @@ use thalweg_plan::stream::changelog::{is_updating, with_weight, without_weight};
 use crate::{
     operator::{
         changelog::{self, Weights},
+        expiry::Expiry,
         key_table::KeyTable,
         row_store::RowStore,
         state_log::StateLog,
@@ -52,6 +53,9 @@ pub struct SideRows {
     pub partners: Vec<i64>,
     counts_partners: bool,
     live: usize,
+    /// When each row was added or changed last; empty where that does not matter.
+    changed_ms: Vec<i64>,
+    expiry: Option<Expiry>,
 }
 
 /// Rows of a batch that can have partners.
@@ -92,7 +96,32 @@ impl SideRows {
             partners: Vec::new(),
             counts_partners,
             live: 0,
+            changed_ms: Vec::new(),
+            expiry: None,
         }
+    }
+
+    /// Forgets rows that do not change for long.
+    pub fn forget_after(&mut self, expiry: Expiry) {
+        self.expiry = Some(expiry);
+    }
+
+    /// Forgets the rows that have not changed for long, when it is time to look for them. What is out of them stays as it is.
+    pub fn forget_old(&mut self) -> Result<()> {
+        let Some(oldest_ms) = self.expiry.as_mut().and_then(Expiry::look) else { return Ok(()) };
+        let mut live = self.live_rows();
+        live.retain(|row| self.changed_ms[*row as usize] > oldest_ms);
+        if live.len() == self.live {
+            return Ok(());
+        }
+        self.keep(&live)?;
+        self.live = live.len();
+        self.totals.fill(0);
+        for (row, key) in self.key_of.iter().enumerate() {
+            self.totals[*key as usize] += self.weights.get(row).copied().unwrap_or(1);
+        }
+        self.log.clear();
+        if self.updating { self.rewrite_log() } else { Ok(()) }
     }
 
     /// Whether its rows are taken back too.
@@ -207,6 +236,9 @@ impl SideRows {
         }
         let row = at as usize;
         self.weights[row] += weight;
+        if let Some(expiry) = &self.expiry {
+            self.changed_ms[row] = expiry.now_ms();
+        }
         if self.weights[row] == 0 {
             match before {
                 NONE => self.first[key] = self.next[row],
@@ -234,6 +266,9 @@ impl SideRows {
         }
         self.weights.extend_from_slice(weights.unwrap_or_default());
         self.hashes.extend_from_slice(row_hashes);
+        if let Some(expiry) = &self.expiry {
+            self.changed_ms.resize(self.rows.count(), expiry.now_ms());
+        }
         if self.counts_partners {
             self.partners.extend_from_slice(partners);
         }
@@ -282,7 +317,11 @@ impl SideRows {
             return Ok(());
         }
         let live = self.live_rows();
-        self.rows.keep(&live)?;
+        self.keep(&live)
+    }
+
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
+        self.rows.keep(live)?;
         let gather = |values: &mut Vec<i64>| {
             if !values.is_empty() {
                 *values = live.iter().map(|row| values[*row as usize]).collect();
@@ -290,7 +329,10 @@ impl SideRows {
         };
         gather(&mut self.weights);
         gather(&mut self.partners);
-        self.hashes = live.iter().map(|row| self.hashes[*row as usize]).collect();
+        gather(&mut self.changed_ms);
+        if !self.hashes.is_empty() {
+            self.hashes = live.iter().map(|row| self.hashes[*row as usize]).collect();
+        }
         self.key_of = live.iter().map(|row| self.key_of[*row as usize]).collect();
         self.link();
         Ok(())
@@ -348,6 +390,7 @@ impl SideRows {
         let wide = self.weights.capacity()
             + self.hashes.capacity()
             + self.totals.capacity()
+            + self.changed_ms.capacity()
             + self.partners.capacity();
         self.rows.bytes() + numbers * size_of::<u32>() + wide * size_of::<i64>() + self.log.bytes()
     }

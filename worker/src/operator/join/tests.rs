@@ -1,6 +1,6 @@
 //! A join puts out what the join of the rows that are there is, whichever came first and whatever was taken back.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use datafusion::{
     logical_expr::Operator,
@@ -14,6 +14,7 @@ use thalweg_plan::stream::JoinKind;
 
 use super::{Join, JoinPlan};
 use crate::operator::{
+    expiry::Expiry,
     link::Side,
     zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
 };
@@ -44,6 +45,10 @@ impl Case {
     }
 
     fn join(&self) -> Any {
+        Any::Pair(Box::new(self.operator()))
+    }
+
+    fn operator(&self) -> Join {
         let updating = self.updating[0] || self.updating[1] || self.kind.takes_back();
         let names: &[&str] = match self.kind.gives_pairs() {
             true => &["k", "v", "k2", "w"],
@@ -61,7 +66,7 @@ impl Case {
             filter: self.filtered.then(less),
             schema: schema(names, updating),
         };
-        Any::Pair(Box::new(Join::new(plan, &self.inputs(), KEY_GROUPS, memory()).unwrap()))
+        Join::new(plan, &self.inputs(), KEY_GROUPS, memory()).unwrap()
     }
 
     fn holds(&self, left: &Row, right: &Row) -> bool {
@@ -171,4 +176,34 @@ fn rows_and_keys_that_are_gone_leave_nothing_behind() {
     run.restart();
     run.rows(Side::Right, &batch(&right, &[(vec![Some(5), Some(2)], 1)]));
     assert_eq!(run.total, ZSet::from([(vec![Some(5), Some(1), Some(5), Some(2)], 1)]));
+}
+
+thread_local! {
+    static NOW_MS: Cell<i64> = const { Cell::new(0) };
+}
+
+#[test]
+fn rows_that_do_not_change_are_forgotten() {
+    for updating in [[false; 2], [true; 2]] {
+        NOW_MS.set(0);
+        let case = Case { kind: JoinKind::Inner, filtered: false, nulls_equal: false, updating };
+        let [left, right] = case.inputs();
+        let mut run = Run::new([Some(0), Some(0)], || {
+            let mut join = case.operator();
+            join.forget_after(Expiry::by_clock(Duration::from_millis(100), || NOW_MS.get()));
+            Any::Pair(Box::new(join))
+        });
+        run.rows(Side::Left, &batch(&left, &[(vec![Some(1), Some(1)], 1), (vec![Some(2), Some(1)], 1)]));
+        NOW_MS.set(50);
+        run.rows(Side::Left, &batch(&left, &[(vec![Some(1), Some(2)], 1)]));
+        run.checkpoint();
+        NOW_MS.set(120);
+        run.rows(Side::Right, &batch(&right, &[(vec![Some(1), Some(9)], 1), (vec![Some(2), Some(9)], 1)]));
+        let young = ZSet::from([(vec![Some(1), Some(2), Some(1), Some(9)], 1)]);
+        assert_eq!(run.total, young, "updating: {updating:?}");
+        // What was forgotten is in no checkpoint either.
+        run.restart();
+        run.rows(Side::Right, &batch(&right, &[(vec![Some(2), Some(8)], 1)]));
+        assert_eq!(run.total, young, "updating: {updating:?}");
+    }
 }

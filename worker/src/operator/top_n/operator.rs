@@ -15,6 +15,7 @@ use super::rows::{KeptRows, NewRows};
 use crate::{
     operator::{
         changelog,
+        expiry::Expiry,
         key_table::KeyTable,
         link::{Next, Operator},
         marks::Marks,
@@ -26,6 +27,9 @@ use crate::{
 
 /// Rows in no list are thrown out when they are more than this and than twice those that are.
 const DEAD_MAX: usize = 16 << 10;
+
+/// Rows that are read at once.
+const PART_ROWS: usize = 64 << 10;
 
 /// Which rows are kept.
 pub struct TopNPlan {
@@ -56,6 +60,9 @@ pub struct TopN {
     rows: KeptRows,
     live: usize,
     touched: Marks,
+    /// When partitions that do not change are forgotten, and when each has changed last.
+    expiry: Option<Expiry>,
+    changed_ms: Vec<i64>,
     log: StateLog,
     key_groups: u16,
     memory: MemoryReservation,
@@ -95,10 +102,47 @@ impl TopN {
             columns,
             live: 0,
             touched: Marks::default(),
+            expiry: None,
+            changed_ms: Vec::new(),
             log: StateLog::new(0),
             key_groups,
             memory,
         })
+    }
+
+    /// Forgets partitions that do not change for long.
+    pub fn forget_after(&mut self, expiry: Expiry) {
+        self.expiry = Some(expiry);
+    }
+
+    /// Forgets the partitions that have not changed for long, when it is time to look for them. What is out of them stays as it is.
+    fn forget_old(&mut self) -> Result<()> {
+        let Some(oldest_ms) = self.expiry.as_mut().and_then(Expiry::look) else { return Ok(()) };
+        let is_old = |partition: &usize| self.changed_ms[*partition] <= oldest_ms;
+        if !(0..self.lists.len()).any(|partition| is_old(&partition)) {
+            return Ok(());
+        }
+        let young = (0..self.lists.len())
+            .filter(|partition| !is_old(partition) && !self.lists[*partition].is_empty());
+        let young: Vec<usize> = young.collect();
+        self.partitions = KeyTable::numbering(Arc::clone(self.partitions.schema()))?;
+        let mut lists = vec![Vec::new(); young.len()];
+        let mut changed_ms = vec![0; young.len()];
+        for part in young.chunks(PART_ROWS) {
+            // Any row of a partition has its key.
+            let rows: Vec<u32> = part.iter().map(|partition| self.lists[*partition][0]).collect();
+            let rows = RecordBatch::try_new(Arc::clone(&self.columns), self.rows.take(&rows)?)?;
+            let keys = partition_keys(&self.plan.partition_by, &rows)?;
+            for (partition, number) in part.iter().zip(self.partitions.intern(&keys, part.len())?) {
+                lists[*number] = std::mem::take(&mut self.lists[*partition]);
+                changed_ms[*number] = self.changed_ms[*partition];
+            }
+        }
+        (self.lists, self.changed_ms) = (lists, changed_ms);
+        self.live = self.lists.iter().map(Vec::len).sum();
+        self.touched.reset();
+        self.drop_rows()?;
+        self.rewrite_log()
     }
 
     fn upto(&self) -> usize {
@@ -117,6 +161,11 @@ impl TopN {
         let keys = partition_keys(&self.plan.partition_by, &rows)?;
         let partitions = self.partitions.intern(&keys, count)?.to_vec();
         self.lists.resize(self.partitions.count(), Vec::new());
+        if let Some(expiry) = &self.expiry {
+            let now_ms = expiry.now_ms();
+            self.changed_ms.resize(self.lists.len(), now_ms);
+            partitions.iter().for_each(|partition| self.changed_ms[*partition] = now_ms);
+        }
         let new = NewRows {
             sort_keys: self.plan.order_by.keys(&mut self.converter, &rows)?,
             hashes: if self.updating { hashes(rows.columns(), count)? } else { Vec::new() },
@@ -261,26 +310,35 @@ impl TopN {
 
     fn compact(&mut self) -> Result<()> {
         if self.rows.len() > 2 * self.live + DEAD_MAX {
-            let live = self.live_rows();
-            let mut place = vec![0; self.rows.len()];
-            live.iter().enumerate().for_each(|(new, old)| place[*old as usize] = new as u32);
-            self.rows.keep(&live)?;
-            for number in self.lists.iter_mut().flatten() {
-                *number = place[*number as usize];
-            }
+            self.drop_rows()?;
         }
-        if self.log.is_long(self.live) {
-            self.log.clear();
-            for part in self.live_rows_repeated().chunks(64 << 10) {
-                let mut columns = self.rows.take(part)?;
-                let mut schema = Arc::clone(&self.columns);
-                if self.updating {
-                    schema = with_weight(&schema);
-                    columns.push(Arc::new(Int64Array::from(vec![1; part.len()])));
-                }
-                let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
-                self.log.push(RecordBatch::try_new_with_options(schema, columns, &options)?);
+        if self.log.is_long(self.live) { self.rewrite_log() } else { Ok(()) }
+    }
+
+    /// Throws out rows in no list.
+    fn drop_rows(&mut self) -> Result<()> {
+        let live = self.live_rows();
+        let mut place = vec![0; self.rows.len()];
+        live.iter().enumerate().for_each(|(new, old)| place[*old as usize] = new as u32);
+        self.rows.keep(&live)?;
+        for number in self.lists.iter_mut().flatten() {
+            *number = place[*number as usize];
+        }
+        Ok(())
+    }
+
+    /// Replaces the log by what is there.
+    fn rewrite_log(&mut self) -> Result<()> {
+        self.log.clear();
+        for part in self.live_rows_repeated().chunks(PART_ROWS) {
+            let mut columns = self.rows.take(part)?;
+            let mut schema = Arc::clone(&self.columns);
+            if self.updating {
+                schema = with_weight(&schema);
+                columns.push(Arc::new(Int64Array::from(vec![1; part.len()])));
             }
+            let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
+            self.log.push(RecordBatch::try_new_with_options(schema, columns, &options)?);
         }
         Ok(())
     }
@@ -299,13 +357,16 @@ impl TopN {
     }
 
     fn bytes(&self) -> usize {
-        let lists = self.lists.len() * size_of::<Vec<u32>>() + self.live * size_of::<u32>();
+        let lists = self.lists.len() * size_of::<Vec<u32>>()
+            + self.live * size_of::<u32>()
+            + self.changed_ms.capacity() * size_of::<i64>();
         self.partitions.bytes() + self.rows.bytes() + lists + self.log.bytes()
     }
 }
 
 impl Operator for TopN {
     fn rows(&mut self, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
+        self.forget_old()?;
         self.take(&batch, Some(next))?;
         self.memory.try_resize(self.bytes())
     }

@@ -1,6 +1,6 @@
 //! What comes out is the first rows of those that are there.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::compute::SortOptions;
 use datafusion::physical_expr::{PhysicalExpr, expressions::Column};
@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::{TopN, TopNPlan};
 use crate::operator::{
+    expiry::Expiry,
     link::{Next, Operator as _, Side},
     sort_order::SortOrder,
     zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
@@ -24,6 +25,10 @@ struct Case {
 
 impl Case {
     fn top_n(&self) -> Any {
+        Any::One(Box::new(self.operator()))
+    }
+
+    fn operator(&self) -> TopN {
         let column = |name: &str, at| Arc::new(Column::new(name, at)) as Arc<dyn PhysicalExpr>;
         let options = SortOptions { descending: self.descending, nulls_first: false };
         // Rows that are equal in the order are equal altogether, so that one answer is right.
@@ -38,7 +43,7 @@ impl Case {
             schema: schema(names, true),
         };
         let input = schema(&["k", "v"], self.updating);
-        Any::One(Box::new(TopN::new(plan, &input, KEY_GROUPS, memory()).unwrap()))
+        TopN::new(plan, &input, KEY_GROUPS, memory()).unwrap()
     }
 
     /// The first rows by their definition.
@@ -128,4 +133,39 @@ fn the_first_rows_of_all_without_an_order_are_for_good() {
     assert!(is_over(limit(2, 3, vec![]), 5));
     let by_v: Arc<dyn PhysicalExpr> = Arc::new(Column::new("v", 1));
     assert!(!is_over(limit(0, 1, vec![(by_v, SortOptions::default())]), 5), "an earlier one may come");
+}
+
+thread_local! {
+    static NOW_MS: Cell<i64> = const { Cell::new(0) };
+}
+
+#[test]
+fn partitions_that_do_not_change_are_forgotten() {
+    for updating in [false, true] {
+        NOW_MS.set(0);
+        let case = Case { skip: 0, fetch: 1, descending: true, with_rank: false, updating };
+        let input = schema(&["k", "v"], updating);
+        let mut run = Run::new([Some(0), None], || {
+            let mut top_n = case.operator();
+            top_n.forget_after(Expiry::by_clock(Duration::from_millis(100), || NOW_MS.get()));
+            Any::One(Box::new(top_n))
+        });
+        let mut add = |at_ms: i64, rows: &[(i64, i64)], restart: bool| {
+            NOW_MS.set(at_ms);
+            let rows: Vec<(Row, i64)> = rows.iter().map(|(k, v)| (vec![Some(*k), Some(*v)], 1)).collect();
+            run.rows(Side::Left, &batch(&input, &rows));
+            run.happen(if restart { Event::Restart } else { Event::Checkpoint });
+        };
+        add(0, &[(1, 5), (2, 5), (3, 5)], false);
+        add(50, &[(3, 4)], false);
+        add(120, &[(2, 3)], true);
+        add(121, &[(2, 4), (3, 2)], false);
+        // The second begins anew, beside what is out of it; the third has not been forgotten.
+        let out = |k: i64, v: i64| (vec![Some(k), Some(v)], 1);
+        assert_eq!(
+            run.total,
+            ZSet::from([out(1, 5), out(2, 5), out(2, 4), out(3, 5)]),
+            "updating: {updating}"
+        );
+    }
 }

@@ -14,7 +14,7 @@ pub use self::{
     alignment::Alignment,
     edges::EdgeInput,
     plan_reader::{PlanReader, PlannedSplit},
-    source::SourceInput,
+    source::{SourceInput, Timing},
 };
 use super::ended::Ended;
 use crate::{

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::{
@@ -34,9 +35,14 @@ pub struct PlanReader {
     context: Arc<TaskContext>,
     /// Rows given of each split that was begun.
     given: BTreeMap<String, Progress>,
+    /// So many splits were said to begin.
+    begun: usize,
     /// The split that is read, and its rows.
     current: usize,
     rows: Option<(SendableRecordBatchStream, u64)>,
+    /// The most rows given at once, and what is left of those that came.
+    batch_rows: usize,
+    rest: Option<RecordBatch>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,9 +52,10 @@ struct Progress {
 }
 
 impl PlanReader {
-    /// Reads these splits; goes on behind `restored`, of which some may belong to other subtasks.
+    /// Reads these splits, so many rows at once at most; goes on behind `restored`, of which some may belong to other subtasks.
     pub fn new(
         splits: Vec<PlannedSplit>,
+        batch_rows: usize,
         context: Arc<TaskContext>,
         restored: Option<&[SplitPosition]>,
     ) -> Result<Self> {
@@ -58,7 +65,15 @@ impl PlanReader {
                 given.insert(at.split.clone(), Progress::decode(&at.position)?);
             }
         }
-        Ok(Self { splits, context, given, current: 0, rows: None })
+        Ok(Self { splits, context, given, begun: 0, current: 0, rows: None, batch_rows, rest: None })
+    }
+
+    /// The first of these rows; the rest is for later.
+    fn give(&mut self, batch: RecordBatch) -> SourceEvent {
+        let rows = batch.num_rows().min(self.batch_rows);
+        self.rest = (rows < batch.num_rows()).then(|| batch.slice(rows, batch.num_rows() - rows));
+        self.progress().rows += rows as u64;
+        SourceEvent::Rows { split: self.current as u32, batch: batch.slice(0, rows) }
     }
 
     fn progress(&mut self) -> &mut Progress {
@@ -70,6 +85,15 @@ impl PlanReader {
 impl SourceReader for PlanReader {
     async fn next(&mut self) -> Result<Option<SourceEvent>> {
         loop {
+            if let Some(rest) = self.rest.take() {
+                return Ok(Some(self.give(rest)));
+            }
+            // All of them at once: while one is read, event time does not pass by rows of those that are still to be read.
+            if let Some(split) = self.splits.get(self.begun) {
+                let event = SourceEvent::Begin { split: self.begun as u32, name: split.name.clone() };
+                self.begun += 1;
+                return Ok(Some(event));
+            }
             let number = self.current as u32;
             if self.current == self.splits.len() {
                 return Ok(None);
@@ -77,15 +101,14 @@ impl SourceReader for PlanReader {
             let Some((rows, skip)) = &mut self.rows else {
                 if self.progress().ended {
                     self.current += 1;
-                    continue;
+                    return Ok(Some(SourceEvent::End { split: number }));
                 }
                 let skip = self.progress().rows;
                 let split = &self.splits[self.current];
                 let rows =
                     split.plan.execute(split.partition, Arc::clone(&self.context)).map_err(Error::Rows)?;
-                let name = split.name.clone();
                 self.rows = Some((rows, skip));
-                return Ok(Some(SourceEvent::Begin { split: number, name }));
+                continue;
             };
             let Some(batch) = rows.next().await else {
                 self.rows = None;
@@ -98,8 +121,7 @@ impl SourceReader for PlanReader {
             *skip -= left_out;
             let batch = batch.slice(left_out as usize, batch.num_rows() - left_out as usize);
             if batch.num_rows() > 0 {
-                self.progress().rows += batch.num_rows() as u64;
-                return Ok(Some(SourceEvent::Rows { split: number, batch }));
+                return Ok(Some(self.give(batch)));
             }
         }
     }

@@ -35,6 +35,7 @@ pub struct SourceInput {
     /// After how much silence a split is idle; never where not given.
     idle_timeout: Option<Duration>,
     opened: Instant,
+    pace: Option<Pace>,
     splits: BTreeMap<u32, Activity>,
     queued: VecDeque<Arrival>,
     /// The plan that the reader runs, if it does, to tell more about its errors.
@@ -51,30 +52,74 @@ struct Activity {
     idle: bool,
 }
 
+/// What the job's options say of a source's time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timing {
+    /// After how much silence a split is idle; never where not given.
+    pub idle_timeout: Option<Duration>,
+    /// The most rows that are taken in a second; all where not given.
+    pub rows_per_second: Option<u64>,
+}
+
+impl Timing {
+    /// The most rows that are taken at once, of a reader that would give so many: not more than a hundredth of a second's.
+    pub fn batch_rows(&self, rows: usize) -> usize {
+        match self.rows_per_second {
+            Some(rate) => rows.min(usize::try_from(rate / 100).unwrap_or(usize::MAX).max(1)),
+            None => rows,
+        }
+    }
+}
+
+/// When the next rows are due.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    each: Duration,
+    due: Instant,
+}
+
+impl Pace {
+    fn new(rows_per_second: u64) -> Self {
+        Self {
+            each: Duration::from_secs(1) / u32::try_from(rows_per_second).unwrap_or(u32::MAX).max(1),
+            due: Instant::now(),
+        }
+    }
+
+    /// Time that was waited longer than for rows is not caught up with.
+    fn took(&mut self, rows: usize) {
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        self.due = self.due.max(Instant::now()) + self.each.saturating_mul(rows);
+    }
+}
+
 impl SourceInput {
     /// Reads what `reader` gives.
     pub fn new(
         uid: String,
         reader: Box<dyn SourceReader>,
         barriers: mpsc::Receiver<Barrier>,
-        idle_timeout: Option<Duration>,
+        timing: Timing,
         plan: Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>,
         counters: Arc<TaskCounters>,
     ) -> Self {
         let (splits, queued) = Default::default();
-        let opened = Instant::now();
+        let Timing { idle_timeout, rows_per_second } = timing;
+        let pace = rows_per_second.map(Pace::new);
+        let (opened, stopped) = (Instant::now(), false);
         Self {
             uid,
             reader,
             barriers,
             idle_timeout,
             opened,
+            pace,
             splits,
             queued,
             plan,
             counters,
             alignment: None,
-            stopped: false,
+            stopped,
         }
     }
 
@@ -121,12 +166,20 @@ impl SourceInput {
             let silence = self.next_silence();
             let watermark_ms = self.counters.event_time.get().1;
             let is_ahead = self.alignment.as_ref().is_some_and(|alignment| alignment.is_ahead(watermark_ms));
+            let due = self.pace.map(|pace| pace.due);
+            let reader = &mut self.reader;
+            let next_event = async {
+                if let Some(due) = due {
+                    sleep_until(due).await;
+                }
+                reader.next().await
+            };
             tokio::select! {
                 biased;
                 Some(barrier) = self.barriers.recv() => return Ok(Some(self.barrier(barrier))),
                 () = until(silence) => self.note_silence(),
                 () = keep_pace(&mut self.alignment, &self.counters) => {}
-                event = self.reader.next(), if !is_ahead => match event {
+                event = next_event, if !is_ahead => match event {
                     Ok(Some(event)) => self.event(event),
                     Ok(None) => return Ok(None),
                     Err(error) => {
@@ -153,6 +206,9 @@ impl SourceInput {
             }
             SourceEvent::Rows { split, batch } => {
                 self.counters.records_in.add(batch.num_rows() as u64);
+                if let Some(pace) = &mut self.pace {
+                    pace.took(batch.num_rows());
+                }
                 if self.idle_timeout.is_some() {
                     self.splits.insert(split, Activity { last: Instant::now(), idle: false });
                 }

@@ -1,0 +1,138 @@
+//! Which groups are in memory: those that were asked for lately, where the others are on the disk; and which are forgotten.
+
+use std::{path::Path, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, AsArray as _, Int64Array},
+    datatypes::Int64Type,
+};
+use datafusion::{error::Result, execution::memory_pool::MemoryPool};
+
+use super::{
+    cold::ColdGroups,
+    operator::{GROUPS, GroupAggregate},
+    values::gather,
+};
+use crate::operator::{expiry::Expiry, state_log::StateLog};
+
+impl GroupAggregate {
+    /// Forgets groups that do not change for long. Not called where groups are on the disk already.
+    pub fn forget_after(&mut self, expiry: Expiry) {
+        // Without keys there is always a result.
+        self.expiry = (!self.is_keyless()).then_some(expiry);
+    }
+
+    /// Keeps in memory only as many groups as there is room for, the others in this folder. Not where values are kept one by one: then all
+    /// groups stay in memory, which is said by `false`.
+    pub fn keep_on_disk(&mut self, folder: &Path, pool: &Arc<dyn MemoryPool>) -> Result<bool> {
+        if self.is_keyless() || self.values.iter_mut().any(|values| values.entries().is_some()) {
+            return Ok(false);
+        }
+        let keys = self.kernel.key_schema().fields().len();
+        let is_timed = self.expiry.is_some();
+        self.cold = Some(ColdGroups::create(folder, pool, Arc::clone(&self.state_schema), keys, is_timed)?);
+        self.log = StateLog::outside(GROUPS);
+        Ok(true)
+    }
+
+    /// The groups of these keys, in memory.
+    pub(super) fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<usize>> {
+        let known = self.keys.count();
+        let groups = self.keys.intern(keys, rows)?.to_vec();
+        self.resize();
+        let new: Vec<u32> = (known as u32..self.keys.count() as u32).collect();
+        let Some(cold) = &mut self.cold else { return Ok(groups) };
+        cold.begin(self.keys.count());
+        if !cold.is_empty && !new.is_empty() {
+            let found = cold.table.get(&self.keys.take(&new)?)?;
+            let warm: Vec<usize> = found.places.iter().map(|place| new[*place as usize] as usize).collect();
+            self.set(&warm, &found.values)?;
+            if let (Some(expiry), Some(times)) = (&self.expiry, found.values.last()) {
+                let times = times.as_primitive::<Int64Type>().values();
+                warm.iter().zip(times).for_each(|(group, time)| self.changed_ms[*group] = *time);
+                let oldest_ms = expiry.oldest_ms();
+                let old = warm.iter().filter(|group| self.changed_ms[**group] <= oldest_ms);
+                let old: Vec<u32> = old.map(|group| *group as u32).collect();
+                self.forget(&old)?;
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Forgets the groups in memory that have not changed for long, when it is time to look for them.
+    pub(super) fn forget_old(&mut self) -> Result<()> {
+        let Some(oldest_ms) = self.expiry.as_mut().and_then(Expiry::look) else { return Ok(()) };
+        let old =
+            self.live_groups().into_iter().filter(|group| self.changed_ms[*group as usize] <= oldest_ms);
+        let old: Vec<u32> = old.collect();
+        self.forget(&old)
+    }
+
+    /// Nothing is known of these groups any more. What is out of them stays as it is.
+    fn forget(&mut self, groups: &[u32]) -> Result<()> {
+        for group in groups {
+            let group = *group as usize;
+            if std::mem::take(&mut self.weights[group]) > 0 {
+                self.live = self.live.saturating_sub(1);
+            }
+            self.dirty.mark(group);
+            if let Some(cold) = &mut self.cold {
+                cold.unsaved.mark(group);
+            }
+        }
+        self.values.iter_mut().try_for_each(|values| values.forget(groups))
+    }
+
+    /// Takes the memory that it needs, or makes do with less.
+    pub(super) fn fit(&mut self) -> Result<()> {
+        let bytes = self.bytes();
+        let Some(cold) = &self.cold else { return self.memory.try_resize(bytes) };
+        if bytes <= cold.bytes_max && self.memory.try_resize(bytes).is_ok() {
+            return Ok(());
+        }
+        self.make_room()?;
+        self.memory.try_resize(self.bytes())
+    }
+
+    /// Leaves groups that were not asked for lately to the disk.
+    fn make_room(&mut self) -> Result<()> {
+        let changed = self.dirty.take();
+        let Some(cold) = &self.cold else { return Ok(()) };
+        let bytes_max = cold.bytes_max;
+        if !cold.all_wanted {
+            self.push_changes(&changed)?;
+        }
+        self.save()?;
+        let Some(cold) = &mut self.cold else { return Ok(()) };
+        if self.log.fresh_bytes() > bytes_max / 2 {
+            // Too much for memory: the next snapshot reads everything from the disk.
+            self.log.clear();
+            cold.all_wanted = true;
+        }
+        let mut hot = cold.hot();
+        hot.retain(|group| self.weights[*group as usize] > 0);
+        let groups = self.keys.keep(&hot)?;
+        cold.keep(&groups);
+        self.keep_groups(&groups)
+    }
+
+    /// Writes the groups that have changed to the disk.
+    pub(super) fn save(&mut self) -> Result<()> {
+        let Some(cold) = &mut self.cold else { return Ok(()) };
+        let groups = cold.unsaved.take();
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let mut states: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(gather(&self.weights, &groups)))];
+        for values in &mut self.values {
+            states.extend(values.states(&groups)?);
+        }
+        if self.expiry.is_some() {
+            states.push(Arc::new(Int64Array::from(gather(&self.changed_ms, &groups))));
+        }
+        let gone: Vec<bool> = groups.iter().map(|group| self.weights[*group as usize] <= 0).collect();
+        cold.table.put(&self.keys.take(&groups)?, &states, &gone)?;
+        cold.is_empty = false;
+        Ok(())
+    }
+}

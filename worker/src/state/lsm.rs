@@ -1,0 +1,207 @@
+//! Rows by key on a local disk: an LSM tree (fjall) for state that is larger than memory.
+//!
+//! Its files live in the worker's temporary folder for as long as the operator does: what must outlive that is in checkpoints. Keys and
+//! values are arrow-row bytes, so they mean nothing to another build. Whole batches are looked up and written, in the order of their
+//! keys, and what is written goes straight into sorted tables, without a journal.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use arrow::{
+    array::{ArrayRef, AsArray as _, BooleanArray, RecordBatch, RecordBatchOptions},
+    compute::filter_record_batch,
+    datatypes::{DataType, Int64Type, SchemaRef},
+    row::{RowConverter, SortField},
+};
+use datafusion::error::{DataFusionError, Result};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _, UserKey, UserValue};
+
+use super::{
+    chunk::{ChunkId, StateChunk},
+    key_group::key_groups,
+    snapshot::StoredRows,
+};
+
+/// Threads that merge tables beside the operator.
+const COMPACTION_THREADS: usize = 1;
+
+/// Rows of a chunk that is read from it.
+const CHUNK_ROWS: usize = 64 << 10;
+
+/// Rows by key.
+pub struct LsmTable {
+    tree: Keyspace,
+    database: Database,
+    keys: RowConverter,
+    values: RowConverter,
+    layout: Layout,
+}
+
+/// The columns of a table.
+#[derive(Clone)]
+struct Layout {
+    schema: SchemaRef,
+    /// So many of them, the first ones, are the key.
+    keys: usize,
+    /// Whether the time of the last change stands behind the values, in milliseconds.
+    is_timed: bool,
+}
+
+impl Layout {
+    fn converters(&self) -> Result<(RowConverter, RowConverter)> {
+        let types = self.schema.fields().iter().map(|field| field.data_type().clone());
+        let mut keys: Vec<_> = types.map(SortField::new).collect();
+        let mut values = keys.split_off(self.keys);
+        values.extend(self.is_timed.then(|| SortField::new(DataType::Int64)));
+        Ok((RowConverter::new(keys)?, RowConverter::new(values)?))
+    }
+}
+
+/// What was found of some keys.
+pub struct Found {
+    /// The places of those that are there.
+    pub places: Vec<u32>,
+    /// The value columns of those.
+    pub values: Vec<ArrayRef>,
+}
+
+impl LsmTable {
+    /// An empty table in a folder of its own below `parent`, with a cache of so many bytes. The first columns are the key; `is_timed`: the
+    /// time of the last change, in milliseconds, is one more value.
+    pub fn create(
+        parent: &Path,
+        cache_bytes: usize,
+        schema: SchemaRef,
+        keys: usize,
+        is_timed: bool,
+    ) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let folder = parent.join(format!("state-{}", NEXT.fetch_add(1, Relaxed)));
+        let database = Database::builder(&folder)
+            .temporary(true)
+            .worker_threads(COMPACTION_THREADS)
+            .cache_size(cache_bytes as u64)
+            .open()
+            .map_err(failed)?;
+        let tree = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(failed)?;
+        let layout = Layout { schema, keys, is_timed };
+        let (keys, values) = layout.converters()?;
+        Ok(Self { tree, database, keys, values, layout })
+    }
+
+    /// What is there of these keys.
+    pub fn get(&self, keys: &[ArrayRef]) -> Result<Found> {
+        let rows = self.keys.convert_columns(keys)?;
+        let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
+        order.sort_unstable_by(|one, other| rows.row(*one as usize).cmp(&rows.row(*other as usize)));
+        let (mut places, mut found) = (Vec::new(), Vec::new());
+        for place in order {
+            if let Some(value) = self.tree.get(rows.row(place as usize).data()).map_err(failed)? {
+                places.push(place);
+                found.push(value);
+            }
+        }
+        let parser = self.values.parser();
+        let values = self.values.convert_rows(found.iter().map(|value| parser.parse(value)))?;
+        Ok(Found { places, values })
+    }
+
+    /// Writes the values of keys, of which each comes once; those that are `gone` are taken out.
+    pub fn put(&mut self, keys: &[ArrayRef], values: &[ArrayRef], gone: &[bool]) -> Result<()> {
+        let keys = self.keys.convert_columns(keys)?;
+        let values = self.values.convert_columns(values)?;
+        let mut order: Vec<u32> = (0..keys.num_rows() as u32).collect();
+        order.sort_unstable_by(|one, other| keys.row(*one as usize).cmp(&keys.row(*other as usize)));
+        let mut writing = self.tree.start_ingestion().map_err(failed)?;
+        for row in order {
+            let row = row as usize;
+            let key = keys.row(row).data();
+            match gone[row] {
+                true => writing.write_tombstone(key).map_err(failed)?,
+                false => writing.write(key, values.row(row).data()).map_err(failed)?,
+            }
+        }
+        writing.finish().map_err(failed)
+    }
+
+    /// Everything as it is now, without what has changed last at `oldest_ms` or before; to be read while the table changes.
+    pub fn all(&self, table: u16, groups: u16, oldest_ms: Option<i64>) -> Result<Arc<dyn StoredRows>> {
+        let (keys, values) = self.layout.converters()?;
+        Ok(Arc::new(AllRows {
+            id: ChunkId::next(),
+            tree: self.tree.clone(),
+            _database: self.database.clone(),
+            at: self.database.snapshot(),
+            keys,
+            values,
+            layout: self.layout.clone(),
+            oldest_ms,
+            table,
+            groups,
+        }))
+    }
+}
+
+fn failed(error: fjall::Error) -> DataFusionError {
+    DataFusionError::Context(
+        "the state on the local disk cannot be used".to_owned(),
+        Box::new(DataFusionError::External(Box::new(error))),
+    )
+}
+
+/// All rows of a table as they were at one moment.
+struct AllRows {
+    id: ChunkId,
+    tree: Keyspace,
+    /// Its files stay as long as they are read.
+    _database: Database,
+    at: fjall::Snapshot,
+    keys: RowConverter,
+    values: RowConverter,
+    layout: Layout,
+    oldest_ms: Option<i64>,
+    table: u16,
+    groups: u16,
+}
+
+impl AllRows {
+    fn chunk(&self, rows: &[(UserKey, UserValue)]) -> Result<Arc<StateChunk>> {
+        let (keys, values) = (self.keys.parser(), self.values.parser());
+        let mut columns = self.keys.convert_rows(rows.iter().map(|(key, _)| keys.parse(key)))?;
+        columns.extend(self.values.convert_rows(rows.iter().map(|(_, value)| values.parse(value)))?);
+        let times = if self.layout.is_timed { columns.pop() } else { None };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let mut batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.layout.schema), columns, &options)?;
+        if let (Some(times), Some(oldest_ms)) = (times, self.oldest_ms) {
+            let times = times.as_primitive::<Int64Type>().values().iter();
+            let is_young: BooleanArray = times.map(|time| Some(*time > oldest_ms)).collect();
+            batch = filter_record_batch(&batch, &is_young)?;
+        }
+        let key_groups = key_groups(&batch.columns()[..self.layout.keys], batch.num_rows(), self.groups)?;
+        Ok(StateChunk::new(self.table, batch, key_groups))
+    }
+}
+
+impl StoredRows for AllRows {
+    fn id(&self) -> ChunkId {
+        self.id
+    }
+
+    fn chunks(&self) -> Box<dyn Iterator<Item = Result<Arc<StateChunk>>> + Send + '_> {
+        let mut rows = self.at.iter(&self.tree);
+        Box::new(std::iter::from_fn(move || {
+            let part = rows.by_ref().take(CHUNK_ROWS).map(fjall::Guard::into_inner);
+            match part.collect::<std::result::Result<Vec<_>, _>>() {
+                Ok(part) if part.is_empty() => None,
+                Ok(part) => Some(self.chunk(&part)),
+                Err(error) => Some(Err(failed(error))),
+            }
+        }))
+    }
+}
