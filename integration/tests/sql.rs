@@ -1,5 +1,5 @@
 //! Runs `integration/sql/**/*.slt`: each file embedded at parallelism 1 and 4, and on worker processes with pipelined and with
-//! blocking exchange. One expected answer, four ways to be wrong. Those below `window` and `updating` run as bounded streams as well.
+//! blocking exchange. One expected answer, four ways to be wrong. Those below `window`, `updating` and `join` run as bounded streams as well.
 //!
 //! `$__TEST_DIR__` in a file is a folder of its own. Strings print as they are, NULL as `NULL`, an empty string as `(empty)`.
 
@@ -89,7 +89,7 @@ async fn run_all(place: Place) {
 
 /// The files that hold for streams too.
 async fn run_streams(place: Place) {
-    run_folders(place, &["sql/window", "sql/updating"], "STREAMING").await;
+    run_folders(place, &["sql/window", "sql/updating", "sql/join"], "STREAMING").await;
 }
 
 async fn run_folders(place: Place, folders: &[&str], mode: &str) {

@@ -22,10 +22,15 @@ pub fn growing(graph: &JobGraph) -> Result<Vec<String>, SqlError> {
         if let Head::Pair { name, kind: PairKind::Join(_), .. } = &fragment.head {
             growing.push(format!("`{name}` of vertex {} keeps every row of both sides", vertex.id.0));
         }
+        if let Head::Pair { name, kind: PairKind::TemporalJoin(_), .. } = &fragment.head {
+            growing.push(format!("`{name}` of vertex {} keeps the last version of each key", vertex.id.0));
+        }
         for operator in &fragment.chain {
             let what = match &operator.kind {
                 OperatorKind::GroupAggregate(_) => "a result for each key",
                 OperatorKind::OverAggregate(_) => "the last rows of each key",
+                OperatorKind::OverPartitions(_) => "all rows of each partition",
+                OperatorKind::ChangelogNormalize { .. } => "the last row of each key",
                 OperatorKind::TopN(top_n) if !top_n.partition_by.is_empty() => "rows of each partition",
                 _ => continue,
             };
