@@ -13,14 +13,11 @@ use thalweg_plan::functions::zone::Zone;
 
 use crate::place::{Exchange, Place};
 
-/// Queries that cannot be run at all yet, with what they lack.
-const NOT_YET: [(&str, &str); 1] = [("q13", "`FOR SYSTEM_TIME AS OF`")];
-
 /// Queries whose answer depends on when they run: only that they give rows is checked.
 const BY_THE_CLOCK: [&str; 1] = ["q12"];
 
 /// Queries that cannot be run as streams yet, with what they lack.
-const NOT_YET_AS_STREAMS: [(&str, &str); 1] = [("q6", "`OVER`")];
+const NOT_YET_AS_STREAMS: [(&str, &str); 0] = [];
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Answer {
@@ -106,19 +103,18 @@ async fn check(place: Place, mode: &str, not_yet: &[(&str, &str)]) {
 }
 
 async fn check_streams(place: Place) {
-    let not_yet: Vec<_> = NOT_YET.into_iter().chain(NOT_YET_AS_STREAMS).collect();
-    check(place, "STREAMING", &not_yet).await;
+    check(place, "STREAMING", &NOT_YET_AS_STREAMS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_embedded() {
-    check(Place::Embedded(1), "BATCH", &NOT_YET).await;
-    check(Place::Embedded(4), "BATCH", &NOT_YET).await;
+    check(Place::Embedded(1), "BATCH", &[]).await;
+    check(Place::Embedded(4), "BATCH", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_on_processes() {
-    check(Place::Cluster(4, Exchange::Pipelined), "BATCH", &NOT_YET).await;
+    check(Place::Cluster(4, Exchange::Pipelined), "BATCH", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,4 +159,21 @@ async fn only_the_fields_that_a_query_reads_are_made() {
     }
     let whole = explained("BATCH", "SELECT bid, person.id FROM events").await;
     assert!(whole.contains("columns=[person(id), bid]"), "{whole}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_keeps_only_what_its_condition_and_the_query_above_read() {
+    let folder = TempDir::new().unwrap();
+    let (_, query) = events(&folder).query("q4").unwrap();
+    let text = explained("STREAMING", &query).await;
+    for kept in ["(category, dateTime, expires, id)", "(auction, dateTime, price)"] {
+        assert!(text.contains(kept), "{text}");
+    }
+    let into_the_join = [
+        "get_field(auction@0, id) as id, dateTime@1 as dateTime, get_field(auction@0, expires) as expires, get_field(auction@0, category) as category]",
+        "expr=[get_field(bid@0, auction) as auction, get_field(bid@0, price) as price, dateTime@1 as dateTime]",
+    ];
+    for columns in into_the_join {
+        assert!(text.contains(columns), "{text}");
+    }
 }
