@@ -5,6 +5,8 @@ pub mod partition;
 pub mod metadata;
 pub mod files;
 pub mod splits;
+pub mod bucket;
 pub mod table;
 pub mod reader;
+pub mod watched;
 pub mod sink;

@@ -1,5 +1,7 @@
 //! The options of `filesystem` tables.
 
+use std::time::Duration;
+
 use thalweg_graph::{options::MemorySize, table::TableDescriptor};
 
 use crate::{
@@ -26,7 +28,7 @@ const OPTIONS: &[Known] = &[
     known("sink.parallelism", Takes::Number),
     known("auto-compaction", Takes::Bool),
     known("compaction.file-size", Takes::Size),
-    known("source.monitor-interval", Takes::Refused("files are read once, as a bounded source")),
+    known("source.monitor-interval", Takes::Duration),
     known("source.path.regex-pattern", Takes::Refused("write a pattern such as `/data/*.csv` into `path`")),
     known("partition.time-extractor.kind", Takes::Text),
     known("partition.time-extractor.class", Takes::Refused("classes cannot be loaded")),
@@ -45,6 +47,8 @@ pub struct FilesystemOptions {
     pub default_partition_name: String,
     /// The size at which an output file is ended.
     pub target_file_bytes: u64,
+    /// How often a folder that is watched is listed; `None` where its files are read once.
+    pub monitor_interval: Option<Duration>,
     /// The file that marks a committed folder, where one is wanted.
     pub success_file: Option<String>,
 }
@@ -68,8 +72,20 @@ impl FilesystemOptions {
                 .unwrap_or("__DEFAULT_PARTITION__")
                 .to_owned(),
             target_file_bytes: target_file_bytes.max(1),
+            monitor_interval: monitor_interval(given)?,
             success_file: success_file(given)?,
         })
+    }
+}
+
+fn monitor_interval(given: TableOptions<'_>) -> Result<Option<Duration>> {
+    match given.value("source.monitor-interval") {
+        Some(Duration::ZERO) => Err(Error::InvalidOption(
+            "option `source.monitor-interval` cannot be 0: expected how often the folder is looked at, such as `10 s`; \
+             leave it out to read the files that are there"
+                .to_owned(),
+        )),
+        interval => Ok(interval),
     }
 }
 

@@ -11,4 +11,5 @@ mod harness;
 mod metadata;
 mod overwrite;
 mod read;
+mod watched;
 mod write;
