@@ -1,7 +1,8 @@
 //! The `filesystem` connector: tables that are folders of files.
 
-pub mod options;
 pub mod partition;
+pub mod partition_time;
+pub mod options;
 pub mod metadata;
 pub mod files;
 pub mod splits;

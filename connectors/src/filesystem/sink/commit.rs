@@ -20,6 +20,7 @@ use thalweg_graph::{
 use super::{
     committable::StagedFiles,
     manifest::{Manifest, Replace, folder_of},
+    partition_commits::complete,
     staging,
 };
 use crate::{
@@ -62,6 +63,7 @@ pub async fn commit(
 }
 
 /// Makes visible what the writers have prepared for a checkpoint: each file by one rename, so that doing it twice does the same as once.
+/// Then marks the partitions that are complete.
 /// The list of the files is kept by whoever calls, until this has succeeded.
 pub async fn commit_checkpoint(
     file_systems: &FileSystems,
@@ -72,8 +74,11 @@ pub async fn commit_checkpoint(
     let location = file_systems.locate(&options.path)?;
     let file_system = location.file_system.as_ref();
     let mut files_by_partition = BTreeMap::<String, Vec<_>>::new();
+    let mut progress = Vec::new();
     for committable in committables {
-        for file in StagedFiles::decode(committable)?.files {
+        let staged = StagedFiles::decode(committable)?;
+        progress.extend(staged.progress);
+        for file in staged.files {
             files_by_partition.entry(file.partition.clone()).or_default().push(file);
         }
     }
@@ -94,7 +99,19 @@ pub async fn commit_checkpoint(
         }
     }
     stream::iter(moves).buffer_unordered(MOVES_AT_ONCE).try_collect::<Vec<()>>().await?;
+    if let Some(success_file) = &options.success_file {
+        for partition in complete(&options.partition_commit, &progress)? {
+            mark(file_system, &folder_of(&table_path, &partition), success_file).await?;
+        }
+    }
     Ok(outcome)
+}
+
+/// Says with an empty file that a folder is complete.
+async fn mark(file_system: &dyn FileSystem, folder: &str, success_file: &str) -> Result<()> {
+    let mut marker = file_system.create(&format!("{}/{success_file}", folder.trim_end_matches('/'))).await?;
+    marker.write(Bytes::new()).await?;
+    marker.close().await
 }
 
 /// Removes what the job has staged in a table. A commit that was decided is finished instead: half of it may be visible.
@@ -214,10 +231,7 @@ async fn carry_out(file_system: &dyn FileSystem, staging: &str, manifest: &Manif
     }
     let Some(success_file) = &manifest.success_file else { return Ok(()) };
     for partition in manifest.files_by_partition.keys() {
-        let path = format!("{}/{success_file}", manifest.folder(partition).trim_end_matches('/'));
-        let mut marker = file_system.create(&path).await?;
-        marker.write(Bytes::new()).await?;
-        marker.close().await?;
+        mark(file_system, &manifest.folder(partition), success_file).await?;
     }
     Ok(())
 }
