@@ -339,6 +339,28 @@ async fn a_partition_is_marked_once_event_time_has_passed_it_in_all_writers() {
 }
 
 #[tokio::test]
+async fn a_partition_is_marked_though_its_writer_has_ended() {
+    let mut days = Days::new().await;
+    days.write(0, 1, "1970-01-01").await;
+    days.write(1, 2, "1970-01-02").await;
+    let mut first = days.writers.remove(0);
+    let _ = days.states.remove(0);
+    first.event_time(Some(i64::MAX));
+    let left = first.finish().await.unwrap().committable.unwrap();
+    let behind = days.writers[0].barrier(&barrier(1)).await.unwrap().committable.unwrap();
+    let (connectors, sink) = (&days.stream.table.connectors, days.stream.table.sink());
+    commit::commit_checkpoint(connectors, &sink, &[left, behind]).await.unwrap();
+    assert_eq!(days.stream.visible().len(), 1, "the other writer may still bring rows of that day");
+    days.writers[0].event_time(Some(i64::MAX));
+    let complete = days.checkpoint(AfterBarrier::Drain).await;
+    let marked: Vec<_> = complete.iter().filter(|name| name.ends_with("is complete")).collect();
+    assert_eq!(marked, ["b=1970-01-01 is complete", "b=1970-01-02 is complete"]);
+    let left: Vec<_> =
+        days.stream.table.files().into_iter().filter(|file| file.contains("announced/b")).collect();
+    assert_eq!(left, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_partition_without_a_time_is_told_at_its_first_row() {
     let mut days = Days::new().await;
     let error = days.writers[0].write(rows(&[(1, "monday")])).await.unwrap_err().to_string();

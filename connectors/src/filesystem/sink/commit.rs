@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use thalweg_graph::{
     JobId,
@@ -20,7 +19,7 @@ use thalweg_graph::{
 use super::{
     committable::StagedFiles,
     manifest::{Manifest, Replace, folder_of},
-    partition_commits::complete,
+    marks::{mark, mark_complete},
     staging,
 };
 use crate::{
@@ -74,10 +73,13 @@ pub async fn commit_checkpoint(
     let location = file_systems.locate(&options.path)?;
     let file_system = location.file_system.as_ref();
     let mut files_by_partition = BTreeMap::<String, Vec<_>>::new();
-    let mut progress = Vec::new();
+    let (mut progress, mut staging) = (Vec::new(), None);
     for committable in committables {
         let staged = StagedFiles::decode(committable)?;
-        progress.extend(staged.progress);
+        if let Some(said) = staged.progress {
+            progress.push(said);
+            staging = Some(staged.staging);
+        }
         for file in staged.files {
             files_by_partition.entry(file.partition.clone()).or_default().push(file);
         }
@@ -99,19 +101,10 @@ pub async fn commit_checkpoint(
         }
     }
     stream::iter(moves).buffer_unordered(MOVES_AT_ONCE).try_collect::<Vec<()>>().await?;
-    if let Some(success_file) = &options.success_file {
-        for partition in complete(&options.partition_commit, &progress)? {
-            mark(file_system, &folder_of(&table_path, &partition), success_file).await?;
-        }
+    if let (Some(success_file), Some(staging)) = (&options.success_file, staging) {
+        mark_complete(&location, &staging, &options.partition_commit, success_file, &progress).await?;
     }
     Ok(outcome)
-}
-
-/// Says with an empty file that a folder is complete.
-async fn mark(file_system: &dyn FileSystem, folder: &str, success_file: &str) -> Result<()> {
-    let mut marker = file_system.create(&format!("{}/{success_file}", folder.trim_end_matches('/'))).await?;
-    marker.write(Bytes::new()).await?;
-    marker.close().await
 }
 
 /// Removes what the job has staged in a table. A commit that was decided is finished instead: half of it may be visible.

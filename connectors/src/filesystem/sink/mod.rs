@@ -11,5 +11,6 @@ mod part;
 mod merge;
 mod rolling;
 mod partition_commits;
+mod marks;
 pub mod writer;
 pub mod commit;

@@ -90,19 +90,12 @@ impl PartitionCommit {
     }
 }
 
-/// The partitions that are complete by what all writers say with a checkpoint.
-pub fn complete(commit: &PartitionCommit, progress: &[Progress]) -> Result<BTreeSet<String>> {
+/// Whether a partition that one writer has announced is complete by what all of them say with a checkpoint.
+pub fn is_complete(commit: &PartitionCommit, partition: &str, progress: &[Progress]) -> Result<bool> {
     let awaited = progress.iter().filter(|writer| !writer.idle).map(|writer| writer.reached_ms);
     let reached_ms = awaited.min().unwrap_or(Some(i64::MAX));
-    let mut complete = BTreeSet::new();
-    for partition in progress.iter().flat_map(|writer| &writer.announced) {
-        let is_kept = progress.iter().any(|writer| writer.kept.contains(partition));
-        let is_past = commit.time.is_none() || commit.is_past(partition, 0, reached_ms)?;
-        if is_past && !is_kept {
-            complete.insert(partition.clone());
-        }
-    }
-    Ok(complete)
+    let is_kept = progress.iter().any(|writer| writer.kept.contains(partition));
+    Ok(!is_kept && (commit.time.is_none() || commit.is_past(partition, 0, reached_ms)?))
 }
 
 #[cfg(test)]
@@ -144,8 +137,7 @@ mod tests {
         // The third day begins.
         let past = Some(2 * 86_400_000 + 1);
         let is_complete = |other: Progress| {
-            let announcing = writer(&[DAY], &[], past, false);
-            !complete(&by_day(), &[announcing, other]).unwrap().is_empty()
+            is_complete(&by_day(), DAY, &[writer(&[DAY], &[], past, false), other]).unwrap()
         };
         assert!(is_complete(writer(&[], &[], past, false)));
         assert!(

@@ -108,7 +108,7 @@ impl StreamVertex {
         let chain = chain.collect::<Result<_>>()?;
         let sink = match &self.output {
             VertexOutput::Sink(sink) => Some(uids.next(&format!("Sink: {}", sink.table.path))),
-            VertexOutput::Edges | VertexOutput::Result => None,
+            VertexOutput::Edges | VertexOutput::Result | VertexOutput::LiveResult => None,
         };
         Ok(StreamFragment { head, chain, updating: self.updating, sink })
     }
