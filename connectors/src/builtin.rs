@@ -108,6 +108,10 @@ impl BuiltinConnectors {
         match request.scan.table.connector() {
             "datagen" => datagen::open_reader(request).map(Some),
             "nexmark" => nexmark::open_reader(request).map(Some),
+            "filesystem" if is_watched(&request.scan.table) => {
+                let runtime = Arc::clone(&self.runtime_env);
+                filesystem::watched::open_reader(&self.file_systems, runtime, request).await.map(Some)
+            }
             "filesystem" => Ok(None),
             "kafka" | "upsert-kafka" => kafka::open_reader(request).await.map(Some),
             other => Err(unknown_connector(other)),
@@ -152,6 +156,10 @@ impl BuiltinConnectors {
     }
 }
 
+fn is_watched(table: &TableDescriptor) -> bool {
+    FilesystemOptions::of(table).is_ok_and(|options| options.monitor_interval.is_some())
+}
+
 pub(crate) fn unknown_connector(name: &str) -> Error {
     let known = CONNECTORS.join("`, `");
     Error::InvalidOption(match (name, nearest(name, CONNECTORS.iter().copied())) {
@@ -169,6 +177,7 @@ impl Connectors for BuiltinConnectors {
 
     fn is_bounded(&self, table: &TableDescriptor) -> bool {
         match table.connector() {
+            "filesystem" => !is_watched(table),
             "datagen" => Datagen::of(table).is_ok_and(|datagen| datagen.numbering.end.is_some()),
             "nexmark" => NexmarkOptions::of(table).is_ok_and(|options| options.is_bounded()),
             "kafka" | "upsert-kafka" => kafka::is_bounded(table).unwrap_or(true),
@@ -305,6 +314,12 @@ impl OpenSource for BuiltinConnectors {
         skipped: Count,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         match scan.table.connector() {
+            "filesystem" if is_watched(&scan.table) => Err(Error::Unsupported(format!(
+                "table {} never ends, and a batch reads it to its end; leave `source.monitor-interval` out, for instance by \
+                 `/*+ OPTIONS(...) */`",
+                scan.table.path
+            ))
+            .into()),
             "filesystem" => {
                 let rows =
                     filesystem::reader::open(&self.file_systems, scan, splits, schema, &context, skipped);

@@ -58,6 +58,10 @@ pub async fn check(file_systems: &FileSystems, manifest: &Manifest) -> Result<()
         let end = needed.entry(&chunk.file).or_default();
         *end = (*end).max(chunk.offset + chunk.bytes);
     }
+    for file in manifest.sink_files() {
+        let end = needed.entry(&file.file).or_default();
+        *end = (*end).max(file.bytes);
+    }
     for (file, bytes) in needed {
         let location = file_systems.locate(file)?;
         match location.file_system.status(&location.path).await? {

@@ -7,12 +7,13 @@ use arrow::{
 use async_trait::async_trait;
 use thalweg_graph::{
     CheckpointId,
+    checkpoint::Barrier,
     table::{Committable, TableDescriptor},
 };
 
 use crate::{
     error::{Error, Result},
-    writer::{SinkOutcome, SinkWriter},
+    writer::{Prepared, SinkOutcome, SinkWriter},
 };
 
 /// The columns of a sink's rows that must not be NULL and may be.
@@ -64,8 +65,16 @@ impl SinkWriter for NotNullWriter {
         self.writer.write(batch).await
     }
 
+    fn event_time(&mut self, reached_ms: Option<i64>) {
+        self.writer.event_time(reached_ms);
+    }
+
     async fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<Committable>> {
         self.writer.prepare(checkpoint).await
+    }
+
+    async fn barrier(&mut self, barrier: &Barrier) -> Result<Prepared> {
+        self.writer.barrier(barrier).await
     }
 
     async fn finish(self: Box<Self>) -> Result<SinkOutcome> {

@@ -64,6 +64,11 @@ pub enum SourceEvent {
         /// The rows.
         batch: RecordBatch,
     },
+    /// A split has nothing to give for the time being: event time does not wait for it, unless the user has said for how long it does.
+    Idle {
+        /// Its number.
+        split: u32,
+    },
     /// A split has given all of its rows.
     End {
         /// Its number.

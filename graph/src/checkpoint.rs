@@ -81,6 +81,27 @@ pub struct SourceState {
     pub positions: Vec<StoredPosition>,
 }
 
+/// Rows that a sink has taken and that are not visible yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkState {
+    /// The sink's name for this.
+    pub uid: String,
+    /// What they are, as the connector writes it.
+    #[serde(with = "hex")]
+    pub value: Bytes,
+    /// The files in which they are.
+    pub files: Vec<SinkFile>,
+}
+
+/// A file in which rows of a sink are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkFile {
+    /// The file, as a URL.
+    pub file: String,
+    /// Its bytes, at least.
+    pub bytes: u64,
+}
+
 /// What one subtask keeps at a barrier.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SubtaskSnapshot {
@@ -93,6 +114,9 @@ pub struct SubtaskSnapshot {
     /// The names of its operators, where it has finished and all that they had to say is out.
     #[serde(default)]
     pub finished: BTreeSet<String>,
+    /// What its sink has taken and not prepared.
+    #[serde(default)]
+    pub sink: Option<SinkState>,
     /// How it went.
     pub statistics: SnapshotStatistics,
 }
@@ -139,13 +163,19 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The version that is written. The first one had no sinks.
-    pub const VERSION: u32 = 2;
+    /// The version that is written. The first one had no sinks, the second one no state of them.
+    pub const VERSION: u32 = 3;
 
     /// The files that it needs.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let operators = self.subtasks.iter().flat_map(|(_, subtask)| &subtask.operators);
-        operators.flat_map(|operator| &operator.chunks).map(|chunk| chunk.file.as_str())
+        let chunks = operators.flat_map(|operator| &operator.chunks).map(|chunk| chunk.file.as_str());
+        chunks.chain(self.sink_files().map(|file| file.file.as_str()))
+    }
+
+    /// Those of them with rows that are not visible.
+    pub fn sink_files(&self) -> impl Iterator<Item = &SinkFile> {
+        self.subtasks.iter().filter_map(|(_, subtask)| subtask.sink.as_ref()).flat_map(|sink| &sink.files)
     }
 
     /// Whether all subtasks of the vertex with this operator had finished.
@@ -220,6 +250,11 @@ mod tests {
             operators: vec![operator],
             committables: vec![Committable(Bytes::from_static(b"c"))],
             finished: BTreeSet::new(),
+            sink: Some(SinkState {
+                uid: "s".to_owned(),
+                value: Bytes::from_static(b"v"),
+                files: vec![SinkFile { file: "file:///c/b".to_owned(), bytes: 1 }],
+            }),
             statistics: SnapshotStatistics { stored_bytes: 5, ..Default::default() },
         };
         let manifest = Manifest {
@@ -236,7 +271,7 @@ mod tests {
         let text = serde_json::to_string(&manifest).unwrap();
         assert!(text.contains("00ff"), "{text}");
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
-        assert_eq!(manifest.files().collect::<Vec<_>>(), ["file:///c/a"]);
+        assert_eq!(manifest.files().collect::<Vec<_>>(), ["file:///c/a", "file:///c/b"]);
         assert!(serde_json::from_str::<Manifest>(&text.replace("00ff", "00é")).is_err());
     }
 }

@@ -14,5 +14,6 @@ pub mod kafka;
 pub mod processes;
 pub mod drill;
 pub mod stream_drill;
+pub mod folder_drill;
 pub mod exactly_once;
 pub mod bench;

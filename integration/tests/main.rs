@@ -21,3 +21,4 @@ mod savepoints;
 mod sql;
 mod stream_kill;
 mod tpch;
+mod watched_folder;

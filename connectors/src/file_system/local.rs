@@ -105,16 +105,21 @@ impl FileSystem for Local {
     }
 
     async fn delete(&self, path: &str) -> Result<()> {
-        let removed = match fs::symlink_metadata(path).await {
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path).await,
-            Ok(_) => fs::remove_file(path).await,
-            Err(error) => Err(error),
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::from_io("delete", path, error))
+        let mut tries = DELETE_TRIES;
+        loop {
+            let removed = match fs::symlink_metadata(path).await {
+                Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path).await,
+                Ok(_) => fs::remove_file(path).await,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => Err(error),
+            };
+            tries -= 1;
+            match removed {
+                Ok(()) => return Ok(()),
+                // Somebody else has removed something in it, or put something there: what is left goes next.
+                Err(error) if tries > 0 && is_race(&error) => {}
+                Err(error) => return Err(Error::from_io("delete", path, error)),
             }
-            _ => Ok(()),
         }
     }
 
@@ -125,6 +130,13 @@ impl FileSystem for Local {
     async fn block_hosts(&self, _path: &str) -> Result<Vec<BlockHosts>> {
         Ok(Vec::new())
     }
+}
+
+/// How often a folder is removed in which others are at work.
+const DELETE_TRIES: u32 = 20;
+
+fn is_race(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty)
 }
 
 /// `renameat2`; where the file system knows no flags, a plain rename after a look at the target.
@@ -217,6 +229,22 @@ mod tests {
         let again = fs.create_atomically(&path, Bytes::from_static(b"2")).await;
         assert!(matches!(again, Err(Error::AlreadyExists { .. })));
         assert_eq!(fs.list(folder.path().to_str().unwrap()).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_folder_goes_while_others_remove_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| format!("{}/a/{name}", folder.path().display());
+        for number in 0..300 {
+            std::fs::create_dir_all(path(&format!("{}", number % 10))).unwrap();
+            std::fs::write(path(&format!("{}/{number}", number % 10)), "x").unwrap();
+        }
+        let fs = Local::default();
+        let below: Vec<String> = (0..10).map(|number| path(&number.to_string())).collect();
+        let whole = path("");
+        let removals = [whole.as_str(), whole.as_str()].into_iter().chain(below.iter().map(String::as_str));
+        futures::future::try_join_all(removals.map(|path| fs.delete(path))).await.unwrap();
+        assert!(!Path::new(&whole).exists());
     }
 
     #[tokio::test]

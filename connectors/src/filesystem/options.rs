@@ -1,7 +1,10 @@
 //! The options of `filesystem` tables.
 
+use std::time::Duration;
+
 use thalweg_graph::{options::MemorySize, table::TableDescriptor};
 
+use super::partition_time::PartitionTime;
 use crate::{
     error::{Error, Result},
     format::{self, FileFormat},
@@ -10,6 +13,10 @@ use crate::{
 };
 
 const CONNECTOR: &str = "filesystem";
+
+/// How long rows of a stream wait where the table does not say it. Flink's half an hour makes fewer files, and people wonder where their
+/// rows are.
+const ROLLOVER_INTERVAL: Duration = Duration::from_secs(60);
 
 const OPTIONS: &[Known] = &[
     known("connector", Takes::Text),
@@ -27,9 +34,9 @@ const OPTIONS: &[Known] = &[
     known("sink.parallelism", Takes::Number),
     known("auto-compaction", Takes::Bool),
     known("compaction.file-size", Takes::Size),
-    known("source.monitor-interval", Takes::Refused("files are read once, as a bounded source")),
+    known("source.monitor-interval", Takes::Duration),
     known("source.path.regex-pattern", Takes::Refused("write a pattern such as `/data/*.csv` into `path`")),
-    known("partition.time-extractor.kind", Takes::Text),
+    known("partition.time-extractor.kind", Takes::OneOf(&["default"])),
     known("partition.time-extractor.class", Takes::Refused("classes cannot be loaded")),
     known("partition.time-extractor.timestamp-pattern", Takes::Text),
     known("partition.time-extractor.timestamp-formatter", Takes::Text),
@@ -46,8 +53,23 @@ pub struct FilesystemOptions {
     pub default_partition_name: String,
     /// The size at which an output file is ended.
     pub target_file_bytes: u64,
+    /// How long rows of a stream wait at most for a file of that size.
+    pub rollover_interval: Duration,
+    /// How often a folder that is watched is listed; `None` where its files are read once.
+    pub monitor_interval: Option<Duration>,
     /// The file that marks a committed folder, where one is wanted.
     pub success_file: Option<String>,
+    /// When a partition of a stream is complete.
+    pub partition_commit: PartitionCommit,
+}
+
+/// When a partition of a stream is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionCommit {
+    /// The time of a partition, with which event time is compared; `None` where the clock is, with when its first row came.
+    pub time: Option<PartitionTime>,
+    /// How long after that.
+    pub delay: Duration,
 }
 
 impl FilesystemOptions {
@@ -61,17 +83,46 @@ impl FilesystemOptions {
         options::check(CONNECTOR, given.0, &known)?;
         let MemorySize(target_file_bytes) =
             given.value("sink.rolling-policy.file-size").unwrap_or(MemorySize(128 << 20));
+        let default_partition_name = given
+            .text("partition.default-name")
+            .filter(|name| !name.is_empty())
+            .unwrap_or("__DEFAULT_PARTITION__");
         Ok(Self {
+            partition_commit: partition_commit(table, given, default_partition_name)?,
             path,
             format,
-            default_partition_name: given
-                .text("partition.default-name")
-                .filter(|name| !name.is_empty())
-                .unwrap_or("__DEFAULT_PARTITION__")
-                .to_owned(),
+            default_partition_name: default_partition_name.to_owned(),
             target_file_bytes: target_file_bytes.max(1),
+            rollover_interval: given
+                .value("sink.rolling-policy.rollover-interval")
+                .unwrap_or(ROLLOVER_INTERVAL),
+            monitor_interval: monitor_interval(given)?,
             success_file: success_file(given)?,
         })
+    }
+}
+
+fn partition_commit(
+    table: &TableDescriptor,
+    given: TableOptions<'_>,
+    default_name: &str,
+) -> Result<PartitionCommit> {
+    let by_time = given
+        .text("sink.partition-commit.trigger")
+        .is_some_and(|trigger| trigger.eq_ignore_ascii_case("partition-time"));
+    let time = by_time.then(|| PartitionTime::of(table, given, default_name)).transpose()?;
+    let delay = given.value("sink.partition-commit.delay").unwrap_or_default();
+    Ok(PartitionCommit { time, delay })
+}
+
+fn monitor_interval(given: TableOptions<'_>) -> Result<Option<Duration>> {
+    match given.value("source.monitor-interval") {
+        Some(Duration::ZERO) => Err(Error::InvalidOption(
+            "option `source.monitor-interval` cannot be 0: expected how often the folder is looked at, such as `10 s`; \
+             leave it out to read the files that are there"
+                .to_owned(),
+        )),
+        interval => Ok(interval),
     }
 }
 

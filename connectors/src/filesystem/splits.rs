@@ -44,7 +44,8 @@ impl FileSplit {
         })
     }
 
-    fn encode(&self, hosts: Vec<String>) -> Result<Split> {
+    /// As a split.
+    pub fn encode(&self, hosts: Vec<String>) -> Result<Split> {
         let descriptor = serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))?;
         let display = format!("{}[{}..{}]", self.url, self.start, self.end);
         Ok(Split { display, descriptor: descriptor.into(), size_bytes: self.end - self.start, hosts })

@@ -31,6 +31,7 @@ use thalweg_graph::{
 use thalweg_plan::exec::{ConnectorScan, ConnectorSourceExec};
 
 use super::{
+    bucket::BUCKETS,
     files::{self, TableFile},
     metadata,
     options::FilesystemOptions,
@@ -46,9 +47,9 @@ use crate::{
 /// A table that is read from files.
 #[derive(Debug)]
 pub struct FilesystemTable {
-    descriptor: TableDescriptor,
-    options: FilesystemOptions,
-    location: Location,
+    pub(super) descriptor: TableDescriptor,
+    pub(super) options: FilesystemOptions,
+    pub(super) location: Location,
     /// The physical columns in declared order, then those of metadata.
     schema: SchemaRef,
     /// The columns that stand in the files.
@@ -80,6 +81,9 @@ impl FilesystemTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.options.monitor_interval.is_some() {
+            return self.watched_scan(session, projection);
+        }
         let files = files::list(&self.location, &self.options, &self.descriptor).await?;
         let files = self.prune(files, filters)?;
         if files.is_empty() {
@@ -122,6 +126,29 @@ impl FilesystemTable {
             partition::typed(&file.status.path, field.name(), value.as_deref(), field.data_type())
         };
         self.constant_schema.fields().iter().zip(&file.constants).map(typed).collect()
+    }
+
+    /// The scan of a folder that is watched: its readers find the files by themselves.
+    fn watched_scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let partitions = session.config().target_partitions().clamp(1, usize::from(BUCKETS));
+        let scan = ConnectorScan::new(self.descriptor.clone(), projection.cloned(), None);
+        let schema = project_schema(&self.schema, projection)?;
+        Ok(Arc::new(ConnectorSourceExec::new(scan, schema, vec![Vec::new(); partitions])))
+    }
+
+    /// The rows of one whole Parquet or Avro file, in the file's order where the session has one partition.
+    pub(super) async fn file_plan(
+        &self,
+        session: &dyn Session,
+        file: TableFile,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let values = self.typed_constants(&file)?;
+        self.file_scan(session, vec![(file, values)], projection, None).await
     }
 
     async fn file_scan(
@@ -266,6 +293,10 @@ impl TableProvider for FilesystemTable {
         &self,
         filters: &[&Expr],
     ) -> datafusion::error::Result<Vec<TableProviderFilterPushDown>> {
+        // Which files there will be is not known yet.
+        if self.options.monitor_interval.is_some() {
+            return Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()]);
+        }
         let answer = |filter: &&Expr| match self.is_on_constants(filter) {
             true => TableProviderFilterPushDown::Exact,
             false => TableProviderFilterPushDown::Inexact,

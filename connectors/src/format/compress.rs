@@ -18,23 +18,10 @@ pub struct Compressed {
 impl Compressed {
     /// Of the bytes of these rows; the encoder itself where nothing is to be compressed.
     pub fn of(rows: Box<dyn EncodeFile>, compression: Compression) -> Result<Box<dyn EncodeFile>> {
-        let compressor = match compression {
-            Compression::None => return Ok(rows),
-            Compression::Gzip => Compressor::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
-            Compression::Deflate => {
-                Compressor::Deflate(ZlibEncoder::new(Vec::new(), flate2::Compression::default()))
-            }
-            Compression::Bzip2 => {
-                Compressor::Bzip2(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default()))
-            }
-            Compression::Zstd => {
-                let level = zstd::DEFAULT_COMPRESSION_LEVEL;
-                Compressor::Zstd(zstd::stream::write::Encoder::new(Vec::new(), level).map_err(failed)?)
-            }
-            Compression::Xz => Compressor::Xz(liblzma::write::XzEncoder::new(Vec::new(), XZ_LEVEL)),
-            Compression::Snappy => Compressor::Snappy(Snappy::default()),
-        };
-        Ok(Box::new(Self { rows, compressor }))
+        Ok(match Compressor::of(compression)? {
+            None => rows,
+            Some(compressor) => Box::new(Self { rows, compressor }),
+        })
     }
 }
 
@@ -49,11 +36,11 @@ impl EncodeFile for Compressed {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows.write(batch)?;
         let plain = self.rows.take();
-        self.compressor.writer().write_all(&plain).map_err(failed)
+        self.compressor.write(&plain)
     }
 
     fn take(&mut self) -> Bytes {
-        std::mem::take(self.compressor.made()).into()
+        self.compressor.take()
     }
 
     fn held_bytes(&self) -> usize {
@@ -62,12 +49,57 @@ impl EncodeFile for Compressed {
 
     fn finish(mut self: Box<Self>) -> Result<Bytes> {
         let rest = self.rows.finish()?;
-        self.compressor.writer().write_all(&rest).map_err(failed)?;
-        self.compressor.finish().map(Bytes::from).map_err(failed)
+        self.compressor.write(&rest)?;
+        self.compressor.finish()
     }
 }
 
-enum Compressor {
+/// Compresses bytes, the whole of one file.
+pub struct Compressor(Algorithm);
+
+impl Compressor {
+    /// Of an algorithm; none where nothing is to be compressed.
+    pub fn of(compression: Compression) -> Result<Option<Self>> {
+        let algorithm = match compression {
+            Compression::None => return Ok(None),
+            Compression::Gzip => Algorithm::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
+            Compression::Deflate => {
+                Algorithm::Deflate(ZlibEncoder::new(Vec::new(), flate2::Compression::default()))
+            }
+            Compression::Bzip2 => {
+                Algorithm::Bzip2(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default()))
+            }
+            Compression::Zstd => {
+                let level = zstd::DEFAULT_COMPRESSION_LEVEL;
+                Algorithm::Zstd(zstd::stream::write::Encoder::new(Vec::new(), level).map_err(failed)?)
+            }
+            Compression::Xz => Algorithm::Xz(liblzma::write::XzEncoder::new(Vec::new(), XZ_LEVEL)),
+            Compression::Snappy => Algorithm::Snappy(Snappy::default()),
+        };
+        Ok(Some(Self(algorithm)))
+    }
+
+    /// Takes plain bytes.
+    pub fn write(&mut self, plain: &[u8]) -> Result<()> {
+        self.0.writer().write_all(plain).map_err(failed)
+    }
+
+    /// The compressed bytes that are made since the last call.
+    pub fn take(&mut self) -> Bytes {
+        std::mem::take(self.0.made()).into()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
+    }
+
+    /// The bytes at the end of the file.
+    pub fn finish(self) -> Result<Bytes> {
+        self.0.finish().map(Bytes::from).map_err(failed)
+    }
+}
+
+enum Algorithm {
     Gzip(GzEncoder<Vec<u8>>),
     Deflate(ZlibEncoder<Vec<u8>>),
     Bzip2(bzip2::write::BzEncoder<Vec<u8>>),
@@ -76,49 +108,49 @@ enum Compressor {
     Snappy(Snappy),
 }
 
-impl Compressor {
+impl Algorithm {
     fn writer(&mut self) -> &mut dyn Write {
         match self {
-            Compressor::Gzip(encoder) => encoder,
-            Compressor::Deflate(encoder) => encoder,
-            Compressor::Bzip2(encoder) => encoder,
-            Compressor::Zstd(encoder) => encoder,
-            Compressor::Xz(encoder) => encoder,
-            Compressor::Snappy(encoder) => encoder,
+            Algorithm::Gzip(encoder) => encoder,
+            Algorithm::Deflate(encoder) => encoder,
+            Algorithm::Bzip2(encoder) => encoder,
+            Algorithm::Zstd(encoder) => encoder,
+            Algorithm::Xz(encoder) => encoder,
+            Algorithm::Snappy(encoder) => encoder,
         }
     }
 
     /// The compressed bytes that are there.
     fn made(&mut self) -> &mut Vec<u8> {
         match self {
-            Compressor::Gzip(encoder) => encoder.get_mut(),
-            Compressor::Deflate(encoder) => encoder.get_mut(),
-            Compressor::Bzip2(encoder) => encoder.get_mut(),
-            Compressor::Zstd(encoder) => encoder.get_mut(),
-            Compressor::Xz(encoder) => encoder.get_mut(),
-            Compressor::Snappy(encoder) => &mut encoder.blocks,
+            Algorithm::Gzip(encoder) => encoder.get_mut(),
+            Algorithm::Deflate(encoder) => encoder.get_mut(),
+            Algorithm::Bzip2(encoder) => encoder.get_mut(),
+            Algorithm::Zstd(encoder) => encoder.get_mut(),
+            Algorithm::Xz(encoder) => encoder.get_mut(),
+            Algorithm::Snappy(encoder) => &mut encoder.blocks,
         }
     }
 
     fn held_bytes(&self) -> usize {
         match self {
-            Compressor::Gzip(encoder) => encoder.get_ref().len(),
-            Compressor::Deflate(encoder) => encoder.get_ref().len(),
-            Compressor::Bzip2(encoder) => encoder.get_ref().len(),
-            Compressor::Zstd(encoder) => encoder.get_ref().len(),
-            Compressor::Xz(encoder) => encoder.get_ref().len(),
-            Compressor::Snappy(encoder) => encoder.blocks.len() + encoder.plain.len(),
+            Algorithm::Gzip(encoder) => encoder.get_ref().len(),
+            Algorithm::Deflate(encoder) => encoder.get_ref().len(),
+            Algorithm::Bzip2(encoder) => encoder.get_ref().len(),
+            Algorithm::Zstd(encoder) => encoder.get_ref().len(),
+            Algorithm::Xz(encoder) => encoder.get_ref().len(),
+            Algorithm::Snappy(encoder) => encoder.blocks.len() + encoder.plain.len(),
         }
     }
 
     fn finish(self) -> io::Result<Vec<u8>> {
         match self {
-            Compressor::Gzip(encoder) => encoder.finish(),
-            Compressor::Deflate(encoder) => encoder.finish(),
-            Compressor::Bzip2(encoder) => encoder.finish(),
-            Compressor::Zstd(encoder) => encoder.finish(),
-            Compressor::Xz(encoder) => encoder.finish(),
-            Compressor::Snappy(mut encoder) => {
+            Algorithm::Gzip(encoder) => encoder.finish(),
+            Algorithm::Deflate(encoder) => encoder.finish(),
+            Algorithm::Bzip2(encoder) => encoder.finish(),
+            Algorithm::Zstd(encoder) => encoder.finish(),
+            Algorithm::Xz(encoder) => encoder.finish(),
+            Algorithm::Snappy(mut encoder) => {
                 encoder.end_block()?;
                 Ok(encoder.blocks)
             }

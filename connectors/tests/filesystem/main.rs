@@ -11,4 +11,6 @@ mod harness;
 mod metadata;
 mod overwrite;
 mod read;
+mod rolling;
+mod watched;
 mod write;

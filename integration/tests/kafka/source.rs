@@ -60,6 +60,7 @@ async fn each_subtask_reads_its_partitions_in_order_and_to_their_end() {
                             all.push(row);
                         }
                     }
+                    SourceEvent::Idle { .. } => {}
                     SourceEvent::End { .. } => ended += 1,
                 }
             }
@@ -208,6 +209,7 @@ async fn new_partitions_are_found_and_read_from_their_beginning() {
                 assert_eq!((split, rows(&batch)), (1, vec!["7".to_owned()]));
                 break;
             }
+            SourceEvent::Idle { .. } => {}
             SourceEvent::End { .. } => panic!("the table does not end"),
         }
     }

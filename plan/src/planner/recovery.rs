@@ -24,8 +24,8 @@ pub struct Fate {
 
 /// What becomes of everything that a checkpoint keeps, and of everything in a job that keeps something.
 pub fn fates(graph: &JobGraph, manifest: &Manifest) -> Result<Vec<Fate>, SqlError> {
-    let new = stateful(graph)?;
     let old = kept(manifest);
+    let new = stateful(graph, &old)?;
     let fate = |uid: &String| match (new.contains(uid), old.contains(uid)) {
         (true, true) => {
             Fate { what: "kept", uid: uid.clone(), why: "it stands in the checkpoint under this name" }
@@ -66,8 +66,8 @@ fn refused(message: String) -> SqlError {
     SqlError::new(SqlErrorCode::Invalid, message)
 }
 
-/// The names of everything in a job that keeps something.
-fn stateful(graph: &JobGraph) -> Result<BTreeSet<String>, SqlError> {
+/// The names of everything in a job that keeps something; of sinks, which seldom do, those that have.
+fn stateful(graph: &JobGraph, old: &BTreeSet<String>) -> Result<BTreeSet<String>, SqlError> {
     let mut uids = BTreeSet::new();
     for vertex in &graph.vertices {
         let fragment = StreamFragment::decode(&vertex.fragment.plan)
@@ -78,6 +78,7 @@ fn stateful(graph: &JobGraph) -> Result<BTreeSet<String>, SqlError> {
         }
         let operators = fragment.chain.iter().filter(|operator| operator.kind.has_state());
         uids.extend(operators.map(|operator| operator.uid.clone()));
+        uids.extend(fragment.sink.filter(|uid| old.contains(uid)));
     }
     Ok(uids)
 }
@@ -87,6 +88,7 @@ fn kept(manifest: &Manifest) -> BTreeSet<String> {
     let subtasks = manifest.subtasks.iter().map(|(_, subtask)| subtask);
     let operators =
         subtasks.clone().flat_map(|subtask| &subtask.operators).map(|operator| operator.uid.clone());
+    let sinks = subtasks.clone().filter_map(|subtask| subtask.sink.as_ref()).map(|sink| sink.uid.clone());
     let sources = subtasks.filter_map(|subtask| subtask.source.as_ref()).map(|source| source.uid.clone());
-    operators.chain(sources).collect()
+    operators.chain(sources).chain(sinks).collect()
 }

@@ -23,6 +23,8 @@ pub struct StreamFragment {
     pub chain: Vec<OperatorSpec>,
     /// Whether it puts out rows with weights, to take some back.
     pub updating: bool,
+    /// Names what its sink keeps in a checkpoint, as [`OperatorSpec::uid`] does an operator's state; `None` where it has none.
+    pub sink: Option<String>,
 }
 
 /// Where a vertex's rows come from.

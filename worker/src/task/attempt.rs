@@ -9,7 +9,10 @@ use std::{
 use arrow::datatypes::SchemaRef;
 use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 use futures::FutureExt as _;
-use thalweg_connectors::{BuiltinConnectors, sink};
+use thalweg_connectors::{
+    BuiltinConnectors,
+    sink::{self, StreamSink},
+};
 use thalweg_graph::{
     CheckpointId, FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, TaskReport, VertexOutput,
     checkpoint::{Barrier, SubtaskSnapshot},
@@ -102,6 +105,14 @@ impl TaskWork {
         match self {
             TaskWork::Batch(fragment) => fragment.plan.schema(),
             TaskWork::Streaming(task) => Arc::clone(task.chain.schema()),
+        }
+    }
+
+    /// What the sink of a stream is opened with.
+    fn sink(&self) -> Option<StreamSink> {
+        match self {
+            TaskWork::Batch(_) => None,
+            TaskWork::Streaming(task) => task.sink.clone(),
         }
     }
 
@@ -313,11 +324,11 @@ impl TaskAttempt {
             .options
             .get(&options::BUFFER_TIMEOUT)
             .map_err(|error| Ended::failed(FailureKind::PlanRejected, error.to_string()))?;
-        let (schema, context) = (work.schema(), Arc::clone(work.context()));
+        let (schema, context, stream) = (work.schema(), Arc::clone(work.context()), work.sink());
         let mut outputs = Vec::new();
         for (number, work) in work.streams(self.descriptor.attempt.subtask.index) {
             let last = tokio::select! {
-                last = self.last_output(&schema, environment, result, number) => last?,
+                last = self.last_output(&schema, environment, result, number, stream.clone()) => last?,
                 () = self.cancel.cancelled() => return Err(Ended::Canceled),
             };
             let counters = Arc::clone(&self.counters);
@@ -355,12 +366,13 @@ impl TaskAttempt {
         environment: &TaskEnvironment,
         result: Option<&Arc<ResultOutput>>,
         partition: u32,
+        stream: Option<StreamSink>,
     ) -> Result<LastOutput, Ended> {
         let TaskDescriptor { attempt, output, .. } = self.descriptor.as_ref();
         Ok(match (output.as_ref(), result) {
             (VertexOutput::Sink(sink), _) => {
-                let opening =
-                    sink::open(&environment.connectors, sink, Arc::clone(schema), *attempt, partition);
+                let (connectors, schema) = (&environment.connectors, Arc::clone(schema));
+                let opening = sink::open_in_stream(connectors, sink, schema, *attempt, partition, stream);
                 LastOutput::Sink(opening.await?)
             }
             (VertexOutput::Result | VertexOutput::LiveResult, Some(result)) => {

@@ -14,6 +14,7 @@ use datafusion::{
 use futures::stream::BoxStream;
 use thalweg_connectors::{
     BuiltinConnectors, checkpoint_storage,
+    sink::StreamSink,
     source::{OpenReader, Share, SourceReader, SplitPosition},
 };
 use thalweg_graph::{
@@ -102,6 +103,7 @@ impl StreamingParts<'_> {
             let given = chain.restore(|uid| restored.remove(uid).unwrap_or_default());
             given.map_err(|error| Ended::rejected(&error))?;
         }
+        let sink = fragment.sink.as_ref().map(|uid| self.sink(uid, manifest.as_ref())).transpose()?;
         let (connectors, context) = (Arc::clone(self.connectors), Arc::clone(&self.context));
         let checkpointing = Checkpointing::new(
             self.descriptor.attempt,
@@ -135,7 +137,7 @@ impl StreamingParts<'_> {
                 TaskInput::Edges(EdgeInput::new(producers))
             }
         };
-        Ok(StreamingTask { input, chain, context, checkpointing, at_end, late_told: None })
+        Ok(StreamingTask { input, chain, context, checkpointing, at_end, late_told: None, sink })
     }
 
     async fn manifest(&self) -> Result<Option<Manifest>, Ended> {
@@ -148,6 +150,18 @@ impl StreamingParts<'_> {
         let folder =
             self.descriptor.checkpoints.as_ref().map_or(String::new(), |folder| folder.folder.clone());
         SnapshotStore::new(Arc::clone(self.connectors.file_systems()), folder, self.descriptor.attempt)
+    }
+
+    /// What a sink is opened with. What one kept goes to one subtask, at every parallelism.
+    fn sink(&self, uid: &str, manifest: Option<&Manifest>) -> Result<StreamSink, Ended> {
+        let interval: Duration = self.option(&options::CHECKPOINT_INTERVAL)?;
+        let folder = self.descriptor.checkpoints.as_ref().map(|folder| folder.folder.clone());
+        let checkpoints = folder.filter(|folder| !interval.is_zero() && !folder.is_empty());
+        let share = self.share();
+        let subtasks = manifest.into_iter().flat_map(|manifest| &manifest.subtasks);
+        let own = subtasks.filter(|(id, _)| id.index % share.parallelism.max(1) == share.subtask);
+        let kept = own.filter_map(|(_, subtask)| subtask.sink.clone()).filter(|sink| sink.uid == uid);
+        Ok(StreamSink { uid: uid.to_owned(), checkpoints, restored: kept.collect() })
     }
 
     fn chain(&self, fragment: &StreamFragment, key_groups: u16, lookups: &Lookups) -> Result<Chain, Ended> {

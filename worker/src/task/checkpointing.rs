@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use thalweg_connectors::sink::Prepared;
 use thalweg_graph::{
     Attempt, CheckpointId, Failure, FailureKind,
     checkpoint::{Barrier, SnapshotStatistics, SourceState, SubtaskSnapshot},
-    table::Committable,
 };
 use thalweg_rpc::ToLeader;
 use tokio::{
@@ -30,8 +30,8 @@ pub struct SyncPart {
     pub source: Option<SourceState>,
     /// Its operators' state, by their names.
     pub states: Vec<(String, Snapshot)>,
-    /// What its sink has prepared.
-    pub committable: Option<Committable>,
+    /// What its sink leaves.
+    pub prepared: Prepared,
     /// How long it has waited for the last barrier.
     pub alignment: Duration,
     /// How long it stood still.
@@ -112,7 +112,7 @@ impl Checkpointing {
 
 async fn stored(part: SyncPart, store: &mut SnapshotStore) -> Result<SubtaskSnapshot, Failure> {
     let start = Instant::now();
-    let SyncPart { barrier, source, states, committable, alignment, sync_time } = part;
+    let SyncPart { barrier, source, states, prepared, alignment, sync_time } = part;
     let storing = store.store(barrier.checkpoint, barrier.savepoint.as_deref(), states);
     let (operators, bytes) = storing.await.map_err(|error| {
         let why = crate::exchange::partition_store::chain(&error);
@@ -126,6 +126,7 @@ async fn stored(part: SyncPart, store: &mut SnapshotStore) -> Result<SubtaskSnap
         state_bytes: bytes.all,
         stored_bytes: bytes.stored,
     };
+    let Prepared { committable, state: sink } = prepared;
     let committables = committable.into_iter().collect();
-    Ok(SubtaskSnapshot { source, operators, committables, statistics, ..SubtaskSnapshot::default() })
+    Ok(SubtaskSnapshot { source, operators, committables, sink, statistics, ..SubtaskSnapshot::default() })
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
 use futures::{Stream, StreamExt as _};
-use thalweg_connectors::sink::SinkWriter;
+use thalweg_connectors::sink::{Prepared, SinkWriter};
 use thalweg_graph::{checkpoint::Barrier, table::Committable};
 use tokio::time::{Instant, timeout_at};
 
@@ -17,6 +17,7 @@ use crate::{
         result_partition::{PartitionWriter, ResultPartition},
         subpartition_queue::Demand,
     },
+    watermark::Watermark,
 };
 
 /// A sink that cannot be withdrawn in this time is left to the abort of the job.
@@ -106,18 +107,25 @@ impl StreamOutput {
 
     /// Tells the tasks behind something, after all rows before it.
     pub async fn signal(&mut self, signal: Signal) -> Result<(), Ended> {
+        if let LastOutput::Sink(writer) = &mut self.last {
+            match &signal {
+                Signal::Watermark(Watermark(reached_ms)) => writer.event_time(Some(*reached_ms)),
+                Signal::Idle => writer.event_time(None),
+                Signal::Barrier(_) => {}
+            }
+        }
         for edge in &mut self.edges {
             edge.signal(signal.clone()).await?;
         }
         Ok(())
     }
 
-    /// Hands a barrier on, after all rows before it; returns what a sink has to commit when the checkpoint is complete.
-    pub async fn barrier(&mut self, barrier: &Barrier) -> Result<Option<Committable>, Ended> {
+    /// Hands a barrier on, after all rows before it; returns what a sink leaves at it.
+    pub async fn barrier(&mut self, barrier: &Barrier) -> Result<Prepared, Ended> {
         self.signal(Signal::Barrier(barrier.clone())).await?;
         match &mut self.last {
-            LastOutput::Sink(writer) => Ok(writer.prepare(barrier.checkpoint).await?),
-            LastOutput::None | LastOutput::Result(_) => Ok(None),
+            LastOutput::Sink(writer) => Ok(writer.barrier(barrier).await?),
+            LastOutput::None | LastOutput::Result(_) => Ok(Prepared::default()),
         }
     }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use datafusion::{error::DataFusionError, execution::TaskContext, physical_plan::ExecutionPlan};
+use thalweg_connectors::sink::StreamSink;
 use thalweg_graph::checkpoint::{AfterBarrier, Barrier, SourceState};
 use tokio::time::{self, sleep_until};
 
@@ -37,6 +38,8 @@ pub struct StreamingTask {
     pub at_end: bool,
     /// When it said last that rows come too late.
     pub late_told: Option<Instant>,
+    /// What its sink is opened with, if it has one.
+    pub sink: Option<StreamSink>,
 }
 
 /// How often it is said at most that rows come too late.
@@ -200,12 +203,10 @@ impl StreamingTask {
         let source = self.source_state()?;
         let states = self.chain.snapshot();
         let states = self.explain(states).await?;
-        let committable = output.barrier(&barrier).await?;
+        let prepared = output.barrier(&barrier).await?;
         let then = barrier.then;
         let sync_time = start.elapsed();
-        self.checkpointing
-            .store(SyncPart { barrier, source, states, committable, alignment, sync_time })
-            .await;
+        self.checkpointing.store(SyncPart { barrier, source, states, prepared, alignment, sync_time }).await;
         if then == AfterBarrier::GoOn {
             return Ok(Flow::GoesOn);
         }

@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use thalweg_graph::{
     JobId,
@@ -20,6 +19,7 @@ use thalweg_graph::{
 use super::{
     committable::StagedFiles,
     manifest::{Manifest, Replace, folder_of},
+    marks::{mark, mark_complete},
     staging,
 };
 use crate::{
@@ -62,6 +62,7 @@ pub async fn commit(
 }
 
 /// Makes visible what the writers have prepared for a checkpoint: each file by one rename, so that doing it twice does the same as once.
+/// Then marks the partitions that are complete.
 /// The list of the files is kept by whoever calls, until this has succeeded.
 pub async fn commit_checkpoint(
     file_systems: &FileSystems,
@@ -72,8 +73,14 @@ pub async fn commit_checkpoint(
     let location = file_systems.locate(&options.path)?;
     let file_system = location.file_system.as_ref();
     let mut files_by_partition = BTreeMap::<String, Vec<_>>::new();
+    let (mut progress, mut staging) = (Vec::new(), None);
     for committable in committables {
-        for file in StagedFiles::decode(committable)?.files {
+        let staged = StagedFiles::decode(committable)?;
+        if let Some(said) = staged.progress {
+            progress.push(said);
+            staging = Some(staged.staging);
+        }
+        for file in staged.files {
             files_by_partition.entry(file.partition.clone()).or_default().push(file);
         }
     }
@@ -94,6 +101,9 @@ pub async fn commit_checkpoint(
         }
     }
     stream::iter(moves).buffer_unordered(MOVES_AT_ONCE).try_collect::<Vec<()>>().await?;
+    if let (Some(success_file), Some(staging)) = (&options.success_file, staging) {
+        mark_complete(&location, &staging, &options.partition_commit, success_file, &progress).await?;
+    }
     Ok(outcome)
 }
 
@@ -214,10 +224,7 @@ async fn carry_out(file_system: &dyn FileSystem, staging: &str, manifest: &Manif
     }
     let Some(success_file) = &manifest.success_file else { return Ok(()) };
     for partition in manifest.files_by_partition.keys() {
-        let path = format!("{}/{success_file}", manifest.folder(partition).trim_end_matches('/'));
-        let mut marker = file_system.create(&path).await?;
-        marker.write(Bytes::new()).await?;
-        marker.close().await?;
+        mark(file_system, &manifest.folder(partition), success_file).await?;
     }
     Ok(())
 }

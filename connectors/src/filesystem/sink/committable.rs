@@ -1,5 +1,7 @@
 //! What one writer leaves for the commit.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use thalweg_graph::table::Committable;
 
@@ -18,6 +20,19 @@ pub struct StagedFile {
     pub bytes: u64,
 }
 
+/// What a writer says of partitions with a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Those that are complete as far as it knows.
+    pub announced: Vec<String>,
+    /// Those of which it keeps rows that are not visible.
+    pub kept: BTreeSet<String>,
+    /// How far event time has come; `None` where nothing is known of it.
+    pub reached_ms: Option<i64>,
+    /// Whether nobody waits for its event time.
+    pub idle: bool,
+}
+
 /// All files of one writer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedFiles {
@@ -25,6 +40,9 @@ pub struct StagedFiles {
     pub staging: String,
     /// The files.
     pub files: Vec<StagedFile>,
+    /// Of a stream whose partitions are to be marked: which are complete.
+    #[serde(default)]
+    pub progress: Option<Progress>,
 }
 
 impl StagedFiles {

@@ -4,7 +4,13 @@
 
 pub mod committable;
 pub mod staging;
+mod manifest;
 pub mod target;
+mod output;
+mod part;
+mod merge;
+mod rolling;
+mod partition_commits;
+mod marks;
 pub mod writer;
-pub mod manifest;
 pub mod commit;

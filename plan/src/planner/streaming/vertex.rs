@@ -105,7 +105,12 @@ impl StreamVertex {
             }),
             Link::Done { spec, .. } => Ok(OperatorSpec { uid: uids.next(&spec.name), ..spec.clone() }),
         });
-        Ok(StreamFragment { head, chain: chain.collect::<Result<_>>()?, updating: self.updating })
+        let chain = chain.collect::<Result<_>>()?;
+        let sink = match &self.output {
+            VertexOutput::Sink(sink) => Some(uids.next(&format!("Sink: {}", sink.table.path))),
+            VertexOutput::Edges | VertexOutput::Result | VertexOutput::LiveResult => None,
+        };
+        Ok(StreamFragment { head, chain, updating: self.updating, sink })
     }
 
     /// The chain of its operators, as Flink names a vertex.

@@ -215,6 +215,11 @@ impl SourceInput {
                 self.queued.push_back(Arrival::Split(SplitChange::Rows(split)));
                 self.queued.push_back(Arrival::Rows(Side::Left, batch));
             }
+            // The user's own timeout goes before what the source says.
+            SourceEvent::Idle { split } if self.idle_timeout.is_none() => {
+                self.queued.push_back(Arrival::Split(SplitChange::Idle(split)));
+            }
+            SourceEvent::Idle { .. } => {}
             SourceEvent::End { split } => {
                 self.splits.remove(&split);
                 self.counters.event_time.end_split(split);
