@@ -28,7 +28,7 @@ use thalweg_graph::{
 };
 use thalweg_plan::{
     changes::Changes,
-    connect::{Connectors, FileRange},
+    connect::{Connectors, FileRange, cannot_look_up},
     exec::{ConnectorScan, OpenSource},
     sql_type,
 };
@@ -39,8 +39,12 @@ use crate::{
     datagen::{self, Datagen, DatagenTable},
     error::{Error, Result},
     file_system::{block_locations::hosts_of_range, registry::FileSystems, retry::Patience},
-    filesystem::{self, options::FilesystemOptions, sink::target::Target, table::FilesystemTable},
+    filesystem::{
+        self, lookup::FilesystemLookup, options::FilesystemOptions, sink::target::Target,
+        table::FilesystemTable,
+    },
     kafka::{self, KafkaTable},
+    lookup::{FullCache, LookupSource},
     nexmark::{self, NexmarkOptions, NexmarkTable},
     options, print,
     source::{OpenReader, SourceReader},
@@ -108,6 +112,20 @@ impl BuiltinConnectors {
             "kafka" | "upsert-kafka" => kafka::open_reader(request).await.map(Some),
             other => Err(unknown_connector(other)),
         }
+    }
+
+    /// What a stream's rows look up a table through, and how its rows are kept.
+    pub fn open_lookup(
+        &self,
+        table: &TableDescriptor,
+        projection: Vec<usize>,
+        context: Arc<TaskContext>,
+    ) -> Result<(Box<dyn LookupSource>, FullCache)> {
+        let cache = FullCache::of(table)?;
+        let columns: Vec<Column> = table.readable_columns().cloned().collect();
+        let schema = sql_type::schema(&columns).map_err(|error| Error::Invalid(error.message))?;
+        let source = FilesystemLookup::new(&self.file_systems, table, Arc::new(schema), projection, context)?;
+        Ok((Box::new(source), cache))
     }
 
     fn check(&self, table: &TableDescriptor) -> Result<()> {
@@ -229,6 +247,13 @@ impl Connectors for BuiltinConnectors {
         match table.connector() {
             "kafka" | "upsert-kafka" => Ok(kafka::changes(table)?),
             _ => Ok(Changes::Append),
+        }
+    }
+
+    fn check_lookup(&self, table: &TableDescriptor) -> Result<(), SqlError> {
+        match table.connector() {
+            "filesystem" => Ok(FullCache::of(table).map(|_| ())?),
+            _ => Err(cannot_look_up(table)),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod file_system;
 pub mod format;
 pub mod checkpoint_storage;
 pub mod source;
+pub mod lookup;
 pub mod writer;
 pub mod filesystem;
 pub mod numbered;

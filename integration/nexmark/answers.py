@@ -54,6 +54,8 @@ QUERIES = {
         SELECT *, sum(begins) OVER (PARTITION BY bidder ORDER BY ms) AS session FROM (
         SELECT *, CASE WHEN ms - lag(ms) OVER (PARTITION BY bidder ORDER BY ms) <= 10000 THEN 0 ELSE 1 END AS begins FROM bid))
         GROUP BY bidder, session""",
+    13: """SELECT auction, bidder, price, t, value FROM bid
+        JOIN (SELECT range AS key, 'value ' || range AS value FROM range(10000)) ON auction % 10000 = key""",
     14: f"""SELECT auction, bidder, {EURO},
         CASE WHEN hour(t) BETWEEN 8 AND 18 THEN 'dayTime' WHEN hour(t) IN (7, 19) THEN 'otherTime' ELSE 'nightTime' END,
         t, extra, length(extra) - length(replace(extra, 'c', '')) FROM bid WHERE {EURO} > 1000000 AND {EURO} < 50000000""",

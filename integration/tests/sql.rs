@@ -1,5 +1,5 @@
 //! Runs `integration/sql/**/*.slt`: each file embedded at parallelism 1 and 4, and on worker processes with pipelined and with
-//! blocking exchange. One expected answer, four ways to be wrong. Those below `window` and `updating` run as bounded streams as well, and
+//! blocking exchange. One expected answer, four ways to be wrong. Those below `window`, `updating` and `join` run as bounded streams as well, and
 //! once more as streams that are stopped at random barriers and go on from there at another parallelism and with another state backend.
 //!
 //! `$__TEST_DIR__` in a file is a folder of its own. Strings print as they are, NULL as `NULL`, an empty string as `(empty)`.
@@ -197,7 +197,7 @@ async fn run_stopped_streams(place: Place) {
 }
 
 const STREAMING: (&str, &str) = ("execution.runtime-mode", "STREAMING");
-const STREAMS: &[&str] = &["sql/window", "sql/updating"];
+const STREAMS: &[&str] = &["sql/window", "sql/updating", "sql/join"];
 /// Fewer would mean that hardly any stream is stopped.
 const STOPPED_MIN: usize = 100;
 

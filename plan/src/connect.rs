@@ -13,6 +13,7 @@ use datafusion::{
 use thalweg_graph::{
     SqlError,
     checkpoint::Manifest,
+    sql_error::SqlErrorCode,
     table::{Column, SinkDescriptor, TableDescriptor},
 };
 
@@ -66,6 +67,11 @@ pub trait Connectors: Debug + Send + Sync {
         Ok(Changes::Append)
     }
 
+    /// Checks that a stream's rows can look up rows of a table by key.
+    fn check_lookup(&self, table: &TableDescriptor) -> Result<(), SqlError> {
+        Err(cannot_look_up(table))
+    }
+
     /// Which changes a table takes when it is written.
     fn sink_changes(&self, _sink: &SinkDescriptor) -> Result<Changes, SqlError> {
         Ok(Changes::Append)
@@ -77,4 +83,15 @@ pub trait Connectors: Debug + Send + Sync {
 
     /// The runtime whose object store registry opens the supported file systems.
     fn runtime_env(&self) -> Arc<RuntimeEnv>;
+}
+
+/// The refusal of a table whose connector finds no rows by key.
+pub fn cannot_look_up(table: &TableDescriptor) -> SqlError {
+    let message = format!(
+        "`{}` cannot be looked up `FOR SYSTEM_TIME AS OF` processing time: connector `{}` finds no rows by key (`filesystem` does); join \
+         with it as of event time, or without `FOR SYSTEM_TIME AS OF`",
+        table.path,
+        table.connector()
+    );
+    SqlError::new(SqlErrorCode::Unsupported, message)
 }

@@ -22,6 +22,7 @@ mod fingerprint;
 pub mod rules;
 pub mod session_config;
 pub mod window;
+pub mod versions;
 pub mod stream;
 pub mod catalog;
 pub mod sql;

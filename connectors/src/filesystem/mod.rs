@@ -7,4 +7,5 @@ pub mod files;
 pub mod splits;
 pub mod table;
 pub mod reader;
+pub mod lookup;
 pub mod sink;

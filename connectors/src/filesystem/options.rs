@@ -5,6 +5,7 @@ use thalweg_graph::{options::MemorySize, table::TableDescriptor};
 use crate::{
     error::{Error, Result},
     format::{self, FileFormat},
+    lookup::FULL_CACHE_OPTIONS,
     options::{self, Known, TableOptions, Takes, known},
 };
 
@@ -55,7 +56,8 @@ impl FilesystemOptions {
         let given = TableOptions(&table.options);
         let path = given.required(CONNECTOR, "path")?.to_owned();
         let format = FileFormat::parse(given.required(CONNECTOR, "format")?)?;
-        let known: Vec<Known> = OPTIONS.iter().chain(format::options::of(format)).copied().collect();
+        let formats = format::options::of(format);
+        let known: Vec<Known> = OPTIONS.iter().chain(FULL_CACHE_OPTIONS).chain(formats).copied().collect();
         options::check(CONNECTOR, given.0, &known)?;
         let MemorySize(target_file_bytes) =
             given.value("sink.rolling-policy.file-size").unwrap_or(MemorySize(128 << 20));

@@ -7,6 +7,7 @@ mod boundedness;
 mod columns;
 mod context;
 mod depth;
+mod group_windows;
 mod insert;
 mod names;
 mod relations;
@@ -14,6 +15,8 @@ mod subqueries;
 mod tables;
 mod types;
 mod unnest;
+mod versioned_view;
+mod versions;
 mod window_functions;
 
 use datafusion::{
@@ -68,6 +71,7 @@ impl<'a> Binder<'a> {
         names::separate_duplicates(&mut ast);
         subqueries::name_anonymous(&mut ast);
         let names = names::output_names(&ast);
+        group_windows::write_out(&mut ast)?;
         let hinted = relations::separate_hinted(&mut ast, &query.hints);
         functions::syntax::rewrite(&mut ast);
         let references = relations::references(&ast);
@@ -79,7 +83,7 @@ impl<'a> Binder<'a> {
             .sql_statement_to_plan(statement)
             .map_err(error::from_datafusion)
             .map_err(name_function)?;
-        let plan = self.with_final_types(plan)?;
+        let plan = self.with_final_types(versions::found(plan)?)?;
         for hint in &query.hints.joins {
             tracing::warn!(strategy = hint.strategy, tables = ?hint.tables, "the join hint is not followed: joins are chosen from statistics");
         }

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use sqlparser::ast::{
-    Expr, Ident, ObjectName, Query, Spanned, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    Expr, Ident, ObjectName, Query, Spanned, TableAlias, TableFactor, TableVersion, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use thalweg_graph::sql_error::Position;
 
@@ -16,7 +17,7 @@ use crate::{
     },
 };
 
-/// A mention of a table that has options of its own: the name that stands for it in the query, and what it means.
+/// A mention of a table that is read in a way of its own: the name that stands for it in the query, and what it means.
 pub struct Hinted {
     /// The name that stands for it.
     pub stand_in: String,
@@ -24,14 +25,14 @@ pub struct Hinted {
     pub name: Name,
     /// Its options.
     pub options: BTreeMap<String, String>,
+    /// The time that it is read as of.
+    pub as_of: Option<Expr>,
 }
 
-/// Gives each hinted mention of a table a name of its own, so that other mentions are read without the hint.
+/// Gives each mention of a table with a hint or a time a name of its own, so that other mentions are read without.
 pub fn separate_hinted(query: &mut Query, hints: &Hints) -> Vec<Hinted> {
     let mut separator = Separator { hints, found: Vec::new() };
-    if !hints.options.is_empty() {
-        let _: ControlFlow<()> = query.visit(&mut separator);
-    }
+    let _: ControlFlow<()> = query.visit(&mut separator);
     separator.found
 }
 
@@ -44,17 +45,31 @@ impl VisitorMut for Separator<'_> {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table { name, alias, args: None, .. } = factor
-            && let Some(hint) = last_location(name).and_then(|place| self.hints.options.get(&place))
-        {
-            self.separate(name, alias, hint);
+        if let TableFactor::Table { name, alias, args: None, version, .. } = factor {
+            let hint = last_location(name).and_then(|place| self.hints.options.get(&place));
+            let as_of = match version.take() {
+                Some(TableVersion::ForSystemTimeAsOf(time)) => Some(time),
+                other => {
+                    *version = other;
+                    None
+                }
+            };
+            if hint.is_some() || as_of.is_some() {
+                self.separate(name, alias, hint, as_of);
+            }
         }
         ControlFlow::Continue(())
     }
 }
 
 impl Separator<'_> {
-    fn separate(&mut self, name: &mut ObjectName, alias: &mut Option<TableAlias>, hint: &TableHint) {
+    fn separate(
+        &mut self,
+        name: &mut ObjectName,
+        alias: &mut Option<TableAlias>,
+        hint: Option<&TableHint>,
+        as_of: Option<Expr>,
+    ) {
         let meant = to_name(name);
         let span = name.span();
         if alias.is_none() {
@@ -63,7 +78,8 @@ impl Separator<'_> {
         }
         let stand_in = format!("__hinted_{}", self.found.len());
         *name = ObjectName::from(vec![Ident::with_quote_and_span('`', span, stand_in.clone())]);
-        self.found.push(Hinted { stand_in, name: meant, options: hint.options.clone() });
+        let options = hint.map(|hint| hint.options.clone()).unwrap_or_default();
+        self.found.push(Hinted { stand_in, name: meant, options, as_of });
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use arrow::datatypes::Schema;
 use datafusion::{
     catalog::{TableProvider, view::ViewTable},
     common::TableReference,
@@ -22,10 +23,11 @@ use thalweg_graph::{
 use super::{Binder, column, context::Found, relations::Hinted};
 use crate::{
     catalog::{Catalogs, ColumnKind, Entry, Name, Table, TableColumn, View, Watermark},
+    changes::Changes,
     error,
     sql::{self, Command, Source},
     sql_type,
-    stream::{WatermarkNode, WatermarkOptions},
+    stream::{ChangelogNormalizeNode, WatermarkNode, WatermarkOptions},
 };
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -41,8 +43,11 @@ impl Binder<'_> {
         hinted: Vec<Hinted>,
     ) -> Result<HashMap<TableReference, Found>, SqlError> {
         let mut tables = HashMap::new();
-        for Hinted { stand_in, name, options } in hinted {
-            let found = self.provider(&name, &options).await?;
+        for Hinted { stand_in, name, options, as_of } in hinted {
+            let mut found = self.provider(&name, &options).await?;
+            if let Some(time) = as_of {
+                found = self.as_of(&name, &options, &time, found)?;
+            }
             tables.insert(TableReference::bare(stand_in), Ok(provider_as_source(found)));
         }
         for name in references {
@@ -83,11 +88,17 @@ impl Binder<'_> {
             self.connectors.validate(&descriptor)?;
         }
         let columns: Vec<Column> = descriptor.readable_columns().cloned().collect();
-        let schema = Arc::new(sql_type::schema(&columns)?);
+        let mut schema = sql_type::schema(&columns)?;
+        let upserts = self.mode == RuntimeMode::Streaming
+            && self.connectors.source_changes(&descriptor)? == Changes::Upsert;
+        if upserts {
+            schema = nullable_but_key(&schema, &descriptor.primary_key);
+        }
+        let schema = Arc::new(schema);
         let provider = self.connectors.table_provider(&descriptor, schema, self.state).await?;
         let watermark = table.watermark.as_ref().filter(|_| self.mode == RuntimeMode::Streaming);
         let is_physical = |column: &TableColumn| matches!(column.kind, ColumnKind::Physical { .. });
-        if watermark.is_none() && table.columns.iter().all(is_physical) {
+        if watermark.is_none() && !upserts && table.columns.iter().all(is_physical) {
             return Ok(provider);
         }
         let plan = self.with_computed(path, table, provider)?;
@@ -95,6 +106,7 @@ impl Binder<'_> {
             Some(watermark) => self.with_watermark(plan, watermark, &descriptor)?,
             None => plan,
         };
+        let plan = if upserts { normalized(plan, &descriptor.primary_key)? } else { plan };
         Ok(Arc::new(ViewTable::new(plan, None)))
     }
 
@@ -184,6 +196,25 @@ impl Binder<'_> {
         let plan = LogicalPlanBuilder::from(plan).project(exprs).and_then(LogicalPlanBuilder::build);
         Ok(Arc::new(ViewTable::new(plan.map_err(error::from_datafusion)?, Some(view.query.clone()))))
     }
+}
+
+/// The columns of rows that may be nothing but their key, because that has ended.
+fn nullable_but_key(schema: &Schema, keys: &[String]) -> Schema {
+    let fields = schema.fields().iter().map(|field| {
+        field.as_ref().clone().with_nullable(field.is_nullable() || !keys.contains(field.name()))
+    });
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
+/// New rows of keys, and ends of keys, as rows that are added and taken back.
+fn normalized(input: LogicalPlan, keys: &[String]) -> Result<LogicalPlan, SqlError> {
+    let key = |name: &String| {
+        let found = input.schema().qualified_field_with_unqualified_name(name);
+        found.map(Into::into).map_err(error::from_datafusion)
+    };
+    let keys = keys.iter().map(key).collect::<Result<_, SqlError>>()?;
+    let node = ChangelogNormalizeNode { keys, input, each: false };
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
 }
 
 fn reference(name: &Name) -> TableReference {

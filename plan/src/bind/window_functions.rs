@@ -58,6 +58,39 @@ pub fn table_argument(expr: &SqlExpr) -> Option<ObjectName> {
     }
 }
 
+fn table_factor(name: ObjectName) -> TableFactor {
+    TableFactor::Table {
+        name,
+        alias: None,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    }
+}
+
+/// What a group window is of, in the same place (see [`super::group_windows`]).
+fn subquery_argument(expr: &SqlExpr) -> Option<TableFactor> {
+    let SqlExpr::Function(function) = expr else { return None };
+    match plain_arguments(function).first() {
+        Some(SqlExpr::Subquery(subquery)) => {
+            let name = Ident::with_quote('`', "__grouped");
+            let alias = TableAlias { explicit: true, name, columns: Vec::new(), at: None };
+            Some(TableFactor::Derived {
+                lateral: false,
+                subquery: subquery.clone(),
+                alias: Some(alias),
+                sample: None,
+            })
+        }
+        _ => None,
+    }
+}
+
 /// A function and what its arguments are called where they have no names.
 struct Signature {
     name: &'static str,
@@ -118,23 +151,13 @@ impl Call {
             }
         }
         let data = self.argument("DATA")?;
-        let Some(table) = table_argument(data) else {
+        let Some(relation) = table_argument(data).map(table_factor).or_else(|| subquery_argument(data))
+        else {
             return Err(
                 self.wrong(format!("`{}` needs `TABLE t` as its first argument", self.signature.name))
             );
         };
-        let input = context.plan(TableFactor::Table {
-            name: table,
-            alias: None,
-            args: None,
-            with_hints: Vec::new(),
-            version: None,
-            with_ordinality: false,
-            partitions: Vec::new(),
-            json_path: None,
-            sample: None,
-            index_hints: Vec::new(),
-        })?;
+        let input = context.plan(relation)?;
         let time = self.time_column(input.schema())?;
         let kind = match self.signature.name {
             "TUMBLE" => {

@@ -40,7 +40,7 @@ pub use self::{
     recovery::{Fate, fates},
     stream_report::{changelog_modes, growing},
 };
-use crate::{connect::Connectors, error, exec::codec, target::Target, window};
+use crate::{connect::Connectors, error, exec::codec, target::Target, versions, window};
 
 /// A statement, or a set of them, to be made into one job.
 pub struct PlanRequest<'a> {
@@ -142,7 +142,9 @@ fn key_groups(given: &Options, parallelism: u32) -> Result<u16, SqlError> {
 async fn batch(request: &PlanRequest<'_>) -> Result<(Vec<JobVertex>, Vec<JobEdge>), SqlError> {
     let mut cut = Cut::default();
     for root in &request.roots {
-        let plan = window::lower(root.plan.clone(), request.state).map_err(error::from_datafusion)?;
+        let plan = window::lower(root.plan.clone(), request.state)
+            .and_then(|plan| versions::lower(plan, request.state))
+            .map_err(error::from_datafusion)?;
         let plan = physical(&plan, request.state).await.map_err(error::from_datafusion)?;
         let (plan, output) = match &root.output {
             RootOutput::Sink(sink) => (plan, VertexOutput::Sink(sink.clone())),

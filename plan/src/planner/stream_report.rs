@@ -33,10 +33,18 @@ pub fn growing(graph: &JobGraph) -> Result<Vec<String>, SqlError> {
             growing
                 .push(format!("`{name}` of vertex {} keeps every row of both sides{in_memory}", vertex.id.0));
         }
+        if let Head::Pair { name, kind: PairKind::TemporalJoin(_), .. } = &fragment.head {
+            growing.push(format!(
+                "`{name}` of vertex {} keeps the last version of each key{in_memory}",
+                vertex.id.0
+            ));
+        }
         for operator in &fragment.chain {
             let (what, place) = match &operator.kind {
                 OperatorKind::GroupAggregate(_) if !forgets => ("a result for each key", ""),
                 OperatorKind::OverAggregate(_) => ("the last rows of each key", in_memory),
+                OperatorKind::OverPartitions(_) => ("all rows of each partition", in_memory),
+                OperatorKind::ChangelogNormalize { .. } => ("the last row of each key", in_memory),
                 OperatorKind::TopN(top_n) if !forgets && !top_n.partition_by.is_empty() => {
                     ("rows of each partition", in_memory)
                 }

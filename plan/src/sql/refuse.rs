@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ops::ControlFlow};
 
 use sqlparser::{
-    ast::{Expr, Function, ObjectName, Query, Select, Spanned, TableFactor, Visit, Visitor},
+    ast::{Expr, Function, ObjectName, Query, Select, Spanned, TableFactor, TableVersion, Visit, Visitor},
     parser::ParserError,
     tokenizer::{Location, Span},
 };
@@ -17,28 +17,9 @@ const TABLE_FUNCTIONS: &[&str] =
 /// Window functions over tables.
 const WINDOW_FUNCTIONS: &[&str] = &["TUMBLE", "HOP", "CUMULATE", "SESSION"];
 
-/// Functions that make sense only over the windows of a `GROUP BY`.
-const GROUP_WINDOW_FUNCTIONS: &[&str] = &[
-    "TUMBLE",
-    "TUMBLE_START",
-    "TUMBLE_END",
-    "TUMBLE_ROWTIME",
-    "TUMBLE_PROCTIME",
-    "HOP",
-    "HOP_START",
-    "HOP_END",
-    "HOP_ROWTIME",
-    "HOP_PROCTIME",
-    "SESSION",
-    "SESSION_START",
-    "SESSION_END",
-    "SESSION_ROWTIME",
-    "SESSION_PROCTIME",
-];
-
 /// Refuses what is not run yet; returns the places of the names of all tables, for hints.
 pub fn unsupported_parts(query: &Query) -> Result<BTreeSet<Location>, ParserError> {
-    let mut finder = Finder { names: BTreeSet::new(), table_functions: BTreeSet::new() };
+    let mut finder = Finder { names: BTreeSet::new() };
     match query.visit(&mut finder) {
         ControlFlow::Continue(()) => Ok(finder.names),
         ControlFlow::Break(refused) => Err(refused),
@@ -47,8 +28,6 @@ pub fn unsupported_parts(query: &Query) -> Result<BTreeSet<Location>, ParserErro
 
 struct Finder {
     names: BTreeSet<Location>,
-    /// Places of functions that stand in `FROM`: the same names mean others in a `GROUP BY`.
-    table_functions: BTreeSet<Location>,
 }
 
 impl Visitor for Finder {
@@ -87,22 +66,8 @@ impl Visitor for Finder {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<ParserError> {
-        if let TableFactor::TableFunction { expr: Expr::Function(function), .. } = factor {
-            self.table_functions.extend(last_location(&function.name));
-        }
         match table_factor_refusal(factor) {
             Some(what) => refuse(&what, factor.span()),
-            None => ControlFlow::Continue(()),
-        }
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<ParserError> {
-        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
-        if last_location(&function.name).is_some_and(|place| self.table_functions.contains(&place)) {
-            return ControlFlow::Continue(());
-        }
-        match known_name(&function.name, GROUP_WINDOW_FUNCTIONS) {
-            Some(name) => refuse(&format!("the group window function `{name}`"), function.name.span()),
             None => ControlFlow::Continue(()),
         }
     }
@@ -115,7 +80,14 @@ pub fn last_location(name: &ObjectName) -> Option<Location> {
 
 fn table_factor_refusal(factor: &TableFactor) -> Option<String> {
     match factor {
-        TableFactor::Table { version: Some(_), .. } => Some("`FOR SYSTEM_TIME AS OF`".to_owned()),
+        TableFactor::Table { version: Some(TableVersion::ForSystemTimeAsOf(_)), args: Some(_), .. } => {
+            Some("`FOR SYSTEM_TIME AS OF` after a function".to_owned())
+        }
+        TableFactor::Table { version: Some(version), .. }
+            if !matches!(version, TableVersion::ForSystemTimeAsOf(_)) =>
+        {
+            Some(format!("`{version}`"))
+        }
         TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
             Some("`TABLESAMPLE`".to_owned())
         }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use thalweg_graph::EdgeId;
 
 use super::{
-    updating::{FinalResultSpec, GroupAggregateSpec, JoinSpec, TopNSpec},
+    as_of::{LookupJoinSpec, TemporalJoinSpec},
+    updating::{FinalResultSpec, GroupAggregateSpec, JoinSpec, OverPartitionsSpec, TopNSpec},
     watermark::WatermarkOptions,
 };
 use crate::panes::{Panes, WindowBound};
@@ -76,6 +77,8 @@ pub enum PairKind {
     IntervalJoin(Box<IntervalJoinSpec>),
     /// Joins all rows of both sides.
     Join(Box<JoinSpec>),
+    /// Joins rows of the left side with the versions of the right side that were valid at their times.
+    TemporalJoin(Box<TemporalJoinSpec>),
 }
 
 /// One operator.
@@ -145,6 +148,24 @@ pub enum OperatorKind {
     AddWeights,
     /// Aggregates all rows there are and puts out what changes.
     GroupAggregate(Box<GroupAggregateSpec>),
+    /// Makes of new rows of keys, and of keys that have ended, rows that are added and taken back.
+    ChangelogNormalize {
+        /// The columns of the key.
+        keys: Vec<u32>,
+        /// Whether each row comes out, also one that is replaced by another that comes with it.
+        each: bool,
+    },
+    /// Repeats rows for each item of a column of theirs.
+    Unnest {
+        /// An `UnnestExec` over the rows' columns.
+        plan: Bytes,
+        /// The columns put out, as an `EmptyExec`.
+        columns: Bytes,
+    },
+    /// Adds functions over whole partitions to rows, and changes them when other rows come or go.
+    OverPartitions(Box<OverPartitionsSpec>),
+    /// Joins rows with what a table holds when they come.
+    LookupJoin(Box<LookupJoinSpec>),
     /// Keeps the first rows in an order.
     TopN(Box<TopNSpec>),
     /// Puts out what there is when the input ends.
@@ -297,6 +318,8 @@ impl OperatorKind {
             | OperatorKind::Expand { .. }
             | OperatorKind::ProcessingTime { .. }
             | OperatorKind::LocalTime
+            | OperatorKind::LookupJoin(_)
+            | OperatorKind::Unnest { .. }
             | OperatorKind::AddWeights => false,
             OperatorKind::SessionAggregate(_)
             | OperatorKind::AssignSessions(_)
@@ -304,6 +327,8 @@ impl OperatorKind {
             | OperatorKind::WithinWindows(_)
             | OperatorKind::GroupAggregate(_)
             | OperatorKind::TopN(_)
+            | OperatorKind::ChangelogNormalize { .. }
+            | OperatorKind::OverPartitions(_)
             | OperatorKind::FinalResult(_) => true,
             // What the first phase holds goes on before a barrier.
             OperatorKind::WindowAggregate(aggregate) => !matches!(aggregate.phase, Phase::Local { .. }),

@@ -4,15 +4,21 @@
 //! DataFusion describes the pieces (expressions, aggregates, scans) and computes their kernels; rows, watermarks and the end of
 //! input move through the chain in order.
 
+mod as_of;
 pub mod changelog;
 mod fragment;
+mod normalize;
 mod updating;
 pub mod watermark;
 
+pub use as_of::{LookupJoinSpec, TemporalJoinSpec};
 pub use fragment::{
     AssignSessionsSpec, Head, IntervalJoinSpec, OperatorKind, OperatorSpec, OutputColumn, OverAggregateSpec,
     PairInput, PairKind, Phase, SessionAggregateSpec, StreamFragment, TimedRows, WindowAggregateSpec,
     WindowJoinSpec, WithinWindowsSpec,
 };
-pub use updating::{FinalResultSpec, GroupAggregateSpec, JoinKind, JoinSpec, SortKey, TopNSpec};
+pub use normalize::ChangelogNormalizeNode;
+pub use updating::{
+    FinalResultSpec, GroupAggregateSpec, JoinKind, JoinSpec, OverPartitionsSpec, Settled, SortKey, TopNSpec,
+};
 pub use watermark::{WatermarkAlignment, WatermarkNode, WatermarkOptions};

@@ -42,6 +42,28 @@ pub struct TopNSpec {
     pub columns: Bytes,
 }
 
+/// Functions over whole partitions of rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverPartitionsSpec {
+    /// A window operator over an `EmptyExec`, which all rows of some partitions take the place of.
+    pub plan: Bytes,
+    /// Rows that are equal in these are of one partition.
+    pub keys: Vec<Bytes>,
+    /// Given where what is computed for a row is known when event time has passed it.
+    pub settled: Option<Settled>,
+    /// The columns put out: those of rows, then the functions, as an `EmptyExec`.
+    pub columns: Bytes,
+}
+
+/// Functions of the rows before a row in the order of event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The column with a row's time.
+    pub time: u32,
+    /// So many rows before a row are looked at; all of them where not given.
+    pub history: Option<u64>,
+}
+
 /// What a query that ends answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FinalResultSpec {

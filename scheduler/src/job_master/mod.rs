@@ -29,18 +29,18 @@ use thalweg_graph::{
 };
 use thalweg_rpc::TaskUpdate;
 
-use self::{
-    checkpoints::{CheckpointSettings, Checkpoints},
-    deploy::Deployment,
-    region::{Phase, Regions},
-    restart_strategy::RestartStrategy,
-};
 pub use self::{
     alignment::AlignmentGroups,
     checkpoints::{SavepointOrder, savepoint_folder},
     event::{Action, Event},
     execution_graph::ExecutionGraph,
     region::break_cycles,
+};
+use self::{
+    checkpoints::{CheckpointSettings, Checkpoints},
+    deploy::Deployment,
+    region::{Phase, Regions},
+    restart_strategy::RestartStrategy,
 };
 pub use crate::resource_manager::RegionId;
 use crate::{

@@ -1,6 +1,6 @@
 //! Operators from their descriptions.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::{
     compute::SortOptions,
@@ -20,17 +20,20 @@ use thalweg_plan::{
     exec::codec,
     functions::zone::Zone,
     stream::{
-        AssignSessionsSpec, JoinSpec, OperatorKind, OperatorSpec, OverAggregateSpec, PairKind, Phase,
-        SessionAggregateSpec, SortKey, TimedRows, WindowAggregateSpec,
+        AssignSessionsSpec, JoinSpec, LookupJoinSpec, OperatorKind, OperatorSpec, OverAggregateSpec,
+        OverPartitionsSpec, PairKind, Phase, SessionAggregateSpec, Settled, SortKey, TemporalJoinSpec,
+        TimedRows, WindowAggregateSpec,
         changelog::{with_weight, without_weight},
     },
 };
+use tokio::sync::watch;
 
 use super::{
     assign_windows::AssignWindows,
     calc::Calc,
     chain::Chain,
     changelog::AddWeights,
+    changelog_normalize::ChangelogNormalize,
     clock_time::{LocalTime, ProcessingTime, now_ms},
     expand::Expand,
     expiry::Expiry,
@@ -40,12 +43,16 @@ use super::{
     interval_join::{Bounds, IntervalJoin},
     join::{Join, JoinPlan},
     link::{Operator, PairOperator},
+    lookup_join::{LookupJoin, LookupPlan, table::LookupTable},
     over::{self, Over},
+    over_partitions::{self, OverPartitions, SettledOver, SettledShape},
     session::{AssignSessions, SessionAggregate, Shape},
     sort_order::SortOrder,
     sub_plan::SubPlan,
+    temporal_join::{TemporalJoin, TemporalPlan, Versions},
     top_n::{TopN, TopNPlan},
     two_sides::{self, BatchJoin, TwoSides},
+    unnest::Unnest,
     watermarks::{Ahead, Watermarks},
     window_aggregate::{Kernel, LocalWindowAggregate, WindowAggregate},
     window_join::WindowJoin,
@@ -67,6 +74,8 @@ pub struct Building<'a> {
     pub state_backend: StateBackend,
     /// How long what does not change is kept; for ever where that is zero.
     pub state_ttl: Duration,
+    /// The tables that lookup joins find rows in, by the names of their operators.
+    pub lookups: &'a BTreeMap<String, watch::Receiver<Arc<LookupTable>>>,
 }
 
 /// An operator of two inputs that stands before a chain.
@@ -108,6 +117,7 @@ impl Building<'_> {
     fn pair(&self, pair: &PairSpec<'_>) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
         match pair.kind {
             PairKind::Join(join) => self.join(pair, join),
+            PairKind::TemporalJoin(join) => self.temporal_join(pair, join),
             PairKind::WindowJoin(join) => {
                 let (plan, schema) = self.batch_join(&join.plan, &join.columns)?;
                 let sides = self.two_sides(&join.left, &join.right, pair)?;
@@ -166,6 +176,54 @@ impl Building<'_> {
             operator.forget_after(expiry);
         }
         Ok((Box::new(operator), schema))
+    }
+
+    fn temporal_join(
+        &self,
+        pair: &PairSpec<'_>,
+        join: &TemporalJoinSpec,
+    ) -> Result<(Box<dyn PairOperator>, SchemaRef)> {
+        let [left, right] = &pair.inputs;
+        let schema = codec::decode(&join.columns, self.context)?.schema();
+        let over = |expression: &Option<Bytes>, columns: &SchemaRef| {
+            let decoded = expression.as_ref().map(|bytes| codec::decode_expr(bytes, columns, self.context));
+            decoded.transpose()
+        };
+        let plan = TemporalPlan {
+            keeps_all: join.keeps_all,
+            keys: self.expressions(&join.left.keys, left)?,
+            time: join.left.time as usize,
+            predicate: over(&join.predicate, right)?,
+            picks: join.picks.iter().map(|pick| *pick as usize).collect(),
+            filter: over(&join.filter, &schema)?,
+            input: Arc::clone(left),
+            schema: Arc::clone(&schema),
+        };
+        let held = self.held_rows(&join.left, left, two_sides::LEFT)?;
+        let keys = self.expressions(&join.right.keys, right)?;
+        let time = join.right.time as usize;
+        let versions = Versions::new(keys, time, right, two_sides::RIGHT, self.key_groups)?;
+        Ok((Box::new(TemporalJoin::new(plan, held, versions, self.memory(pair.name))), schema))
+    }
+
+    fn lookup_join(
+        &self,
+        spec: &OperatorSpec,
+        join: &LookupJoinSpec,
+        input: &SchemaRef,
+    ) -> Result<(Box<dyn Operator>, SchemaRef)> {
+        let schema = codec::decode(&join.columns, self.context)?.schema();
+        let table = self.lookups.get(&spec.uid).cloned().ok_or_else(|| {
+            DataFusionError::Internal(format!("the table of `{}` was not loaded", spec.uid))
+        })?;
+        let filter = join.filter.as_ref().map(|filter| codec::decode_expr(filter, &schema, self.context));
+        let plan = LookupPlan {
+            keeps_all: join.keeps_all,
+            keys: self.expressions(&join.left_keys, input)?,
+            filter: filter.transpose()?,
+            schema: Arc::clone(&schema),
+        };
+        Ok((Box::new(LookupJoin::new(plan, table, self.memory(&spec.name))), schema))
     }
 
     fn expressions(&self, encoded: &[Bytes], columns: &SchemaRef) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
@@ -271,6 +329,18 @@ impl Building<'_> {
                 }
                 (Box::new(operator), schema)
             }
+            OperatorKind::ChangelogNormalize { keys, each } => {
+                let keys = keys.iter().map(|key| *key as usize).collect();
+                let memory = self.memory(&spec.name);
+                let operator = ChangelogNormalize::new(keys, *each, input, self.key_groups, memory)?;
+                (Box::new(operator), Arc::clone(input))
+            }
+            OperatorKind::Unnest { plan, columns } => {
+                let (plan, schema) = self.sub_plan(plan, columns)?;
+                (Box::new(Unnest(plan)), schema)
+            }
+            OperatorKind::OverPartitions(over) => self.over_partitions(&spec.name, over, input)?,
+            OperatorKind::LookupJoin(join) => self.lookup_join(spec, join, input)?,
             OperatorKind::FinalResult(result) => {
                 let schema = codec::decode(&result.columns, self.context)?.schema();
                 let operator = FinalResult::new(
@@ -391,6 +461,32 @@ impl Building<'_> {
                 "state is to be kept on a disk, and there is no folder".to_owned(),
             )
         })
+    }
+
+    fn over_partitions(
+        &self,
+        name: &str,
+        spec: &OverPartitionsSpec,
+        input: &SchemaRef,
+    ) -> Result<(Box<dyn Operator>, SchemaRef)> {
+        let output = codec::decode(&spec.columns, self.context)?.schema();
+        let plan = codec::decode(&spec.plan, self.context)?;
+        let functions = SubPlan::new(plan, self.context, without_weight(&output))?;
+        let (keys, input) = (self.expressions(&spec.keys, input)?, Arc::clone(input));
+        let (groups, memory) = (self.key_groups, self.memory(name));
+        let operator: Box<dyn Operator> = match &spec.settled {
+            Some(Settled { time, history }) => {
+                let (time, history) = (*time as usize, history.map(to_usize));
+                let shape = SettledShape { functions, keys, time, history, input };
+                Box::new(SettledOver::new(shape, groups, memory)?)
+            }
+            None => {
+                let output = Arc::clone(&output);
+                let shape = over_partitions::Shape { functions, keys, input, output };
+                Box::new(OverPartitions::new(shape, groups, memory)?)
+            }
+        };
+        Ok((operator, output))
     }
 
     fn zone(&self) -> Zone {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{AsArray as _, BooleanArray, RecordBatch, RecordBatchOptions},
-    compute::{filter_record_batch, prep_null_mask_filter},
+    array::{RecordBatch, RecordBatchOptions},
+    compute::filter_record_batch,
     datatypes::SchemaRef,
 };
 use datafusion::{
@@ -14,7 +14,10 @@ use datafusion::{
     physical_plan::{ExecutionPlan, empty::EmptyExec, filter::FilterExec, projection::ProjectionExec},
 };
 
-use super::link::{Next, Operator};
+use super::{
+    link::{Next, Operator},
+    predicate::mask,
+};
 
 /// Some steps, the first one first.
 pub struct Calc {
@@ -80,8 +83,9 @@ fn narrow(exprs: &mut [Arc<dyn PhysicalExpr>]) -> Result<Vec<usize>> {
     Ok(kept)
 }
 
-impl Operator for Calc {
-    fn rows(&mut self, mut batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
+impl Calc {
+    /// What is made of rows; `None` where none is left.
+    pub fn apply(&self, mut batch: RecordBatch) -> Result<Option<RecordBatch>> {
         for step in &self.steps {
             batch = match step {
                 Step::Filter { predicate, kept } => {
@@ -91,7 +95,7 @@ impl Operator for Calc {
                         None => batch,
                     };
                     match mask.true_count() {
-                        0 => return Ok(()),
+                        0 => return Ok(None),
                         all if all == batch.num_rows() => batch,
                         _ => filter_record_batch(&batch, &mask)?,
                     }
@@ -105,19 +109,15 @@ impl Operator for Calc {
                 }
             };
         }
-        next.rows(batch)
+        Ok(Some(batch))
     }
 }
 
-/// Where the predicate is true.
-fn mask(predicate: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<BooleanArray> {
-    let values = predicate.evaluate(batch)?.into_array(batch.num_rows())?;
-    let values = values.as_boolean_opt().ok_or_else(|| {
-        DataFusionError::Internal(format!("the predicate {predicate} is not of type BOOLEAN"))
-    })?;
-    Ok(if arrow::array::Array::null_count(values) > 0 {
-        prep_null_mask_filter(values)
-    } else {
-        values.clone()
-    })
+impl Operator for Calc {
+    fn rows(&mut self, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
+        match self.apply(batch)? {
+            Some(batch) => next.rows(batch),
+            None => Ok(()),
+        }
+    }
 }

@@ -6,6 +6,7 @@
 pub mod link;
 #[cfg(test)]
 mod testing;
+pub mod predicate;
 pub mod calc;
 pub mod expand;
 pub mod watermarks;
@@ -18,6 +19,7 @@ pub mod held_rows;
 pub mod session;
 pub mod over;
 pub mod sub_plan;
+pub mod unnest;
 pub mod within_windows;
 #[cfg(test)]
 mod within_windows_tests;
@@ -37,6 +39,10 @@ pub mod expiry;
 pub mod sort_order;
 #[cfg(test)]
 mod zset;
+pub mod lookup_join;
+pub mod temporal_join;
+pub mod changelog_normalize;
+pub mod over_partitions;
 pub mod group_aggregate;
 pub mod join;
 pub mod top_n;

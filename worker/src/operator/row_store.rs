@@ -84,6 +84,9 @@ impl RowStore {
 
     /// The rows with these numbers, in this order.
     pub fn take(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
+        if numbers.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)).columns().to_vec());
+        }
         if self.blocks.len() <= 1 {
             let rows = UInt32Array::from(numbers.to_vec());
             let empty;

@@ -32,6 +32,7 @@ use super::{
     checkpointing::Checkpointing,
     ended::Ended,
     input::{Alignment, EdgeInput, PlanReader, PlannedSplit, SourceInput, TaskInput, Timing},
+    lookups::{self, Lookups},
     streaming::StreamingTask,
 };
 use crate::{
@@ -81,7 +82,9 @@ impl StreamingParts<'_> {
         let manifest = self.manifest().await?;
         let groups = self.option(&options::MAX_PARALLELISM)?;
         let groups = manifest.as_ref().map_or(groups as u16, |manifest| manifest.key_groups);
-        let mut chain = self.chain(&fragment, groups)?;
+        let lookups = lookups::open(&fragment.chain, self.connectors, &self.context).await;
+        let lookups = lookups.map_err(Ended::from)?;
+        let mut chain = self.chain(&fragment, groups, &lookups)?;
         let mut store = self.store();
         // What operators had to say when their input ended is out: they do not say it again.
         let at_end = manifest.as_ref().is_some_and(|manifest| {
@@ -147,14 +150,14 @@ impl StreamingParts<'_> {
         SnapshotStore::new(Arc::clone(self.connectors.file_systems()), folder, self.descriptor.attempt)
     }
 
-    fn chain(&self, fragment: &StreamFragment, key_groups: u16) -> Result<Chain, Ended> {
+    fn chain(&self, fragment: &StreamFragment, key_groups: u16, lookups: &Lookups) -> Result<Chain, Ended> {
         let watermark_interval = self.option(&options::WATERMARK_INTERVAL)?;
         let counters = &self.gates.counters;
         let state_backend = self.option(&options::STATE_BACKEND)?;
         let state_ttl = self.option(&options::STATE_TTL)?;
         let context = &self.context;
         let building =
-            Building { context, watermark_interval, key_groups, counters, state_backend, state_ttl };
+            Building { context, watermark_interval, key_groups, counters, state_backend, state_ttl, lookups };
         let schema = |columns: &[u8]| Ok(codec::decode(columns, &self.context)?.schema());
         let chain = match &fragment.head {
             Head::Source { plan, updating, .. } => schema(plan).and_then(|columns| {

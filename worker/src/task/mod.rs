@@ -10,6 +10,7 @@ pub mod explained;
 pub mod stream_output;
 pub mod input;
 pub mod checkpointing;
+pub mod lookups;
 pub mod streaming;
 pub mod build_streaming;
 pub mod stream;

@@ -24,6 +24,9 @@ use crate::{
 impl Translation<'_> {
     /// A join. What it puts out is only added where both sides are and nothing is put out for want of a partner.
     pub(super) async fn join(&mut self, join: &Join) -> Result<Stream, SqlError> {
+        if let Some(joined) = self.as_of_join(join).await? {
+            return Ok(joined);
+        }
         let left = self.root(&join.left).await?;
         let right = self.root(&join.right).await?;
         if Self::is_of_windows(join, &left, &right) {

@@ -9,7 +9,7 @@ use thalweg_graph::SqlError;
 
 use super::{
     stream::{Stream, unaliased},
-    translate::{Translation, internal, unsupported},
+    translate::{Translation, internal},
     vertex::encode_columns,
     within::stand_in,
 };
@@ -22,16 +22,13 @@ use crate::{
 impl Translation<'_> {
     /// Aggregates over the rows before each row, in the order of event time.
     pub(super) async fn over(&mut self, window: &Window, input: Stream) -> Result<Stream, SqlError> {
-        if input.updating {
-            return Err(unsupported("`OVER` rows that change in streaming mode"));
-        }
         let params = window.window_expr.iter().map(|expr| aggregate_params(expr, &input));
-        let params = params.collect::<Result<Vec<_>, _>>()?;
+        let Some(params) = params.collect::<Option<Vec<_>>>() else {
+            return self.over_partitions(window, input).await;
+        };
         let [first, others @ ..] = &params[..] else { return Err(internal("there is no window function")) };
         if others.iter().any(|params| params.partition_by != first.partition_by) {
-            return Err(unsupported(
-                "`OVER` several different `PARTITION BY` in one query in streaming mode",
-            ));
+            return self.over_partitions(window, input).await;
         }
         let Some(time) = first.order_by.first().and_then(|sort| sort.expr.try_as_col()) else {
             return Err(internal("`OVER` lost its time column"));
@@ -63,32 +60,19 @@ impl Translation<'_> {
     }
 }
 
-/// The description of a window function, if a stream can compute it.
-fn aggregate_params<'e>(expr: &'e Expr, input: &Stream) -> Result<&'e WindowFunctionParams, SqlError> {
-    let Expr::WindowFunction(function) = unaliased(expr) else {
-        return Err(internal("a window function is none"));
-    };
+/// The description of a window function, if what it gives for a row is known when event time has passed the row.
+fn aggregate_params<'e>(expr: &'e Expr, input: &Stream) -> Option<&'e WindowFunctionParams> {
+    let Expr::WindowFunction(function) = unaliased(expr) else { return None };
     let params = &function.params;
     let by_time = match &params.order_by[..] {
         [sort] => sort.asc && matches!(&sort.expr, Expr::Column(column) if input.is_time(column)),
         _ => false,
     };
-    if !by_time {
-        return Err(unsupported(
-            "`OVER` without `window_start` and `window_end` in its `PARTITION BY` that is not ordered by event time alone in streaming mode",
-        ));
-    }
-    if !matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_)) {
-        return Err(unsupported(&format!(
-            "`{}` in the order of event time in streaming mode",
-            function.fun.name()
-        )));
-    }
-    if params.filter.is_some() || params.distinct {
-        return Err(unsupported("`FILTER` or `DISTINCT` in a function with `OVER` in streaming mode"));
-    }
-    if !matches!(params.window_frame.end_bound, WindowFrameBound::CurrentRow) {
-        return Err(unsupported("`OVER` a frame that does not end at the current row in streaming mode"));
-    }
-    Ok(params)
+    let is_known = by_time
+        && !input.updating
+        && matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_))
+        && params.filter.is_none()
+        && !params.distinct
+        && matches!(params.window_frame.end_bound, WindowFrameBound::CurrentRow);
+    is_known.then_some(params)
 }

@@ -108,7 +108,7 @@ impl Translation<'_> {
         };
         let display = format!("WindowJoin: {}", joining.display);
         let pair = self.meeting(left, right, &joining)?;
-        let vertex = self.draft.pair(&pair, "WindowJoin", display, PairKind::WindowJoin(Box::new(spec)));
+        let vertex = self.draft.pair(&pair, "WindowJoin", display, PairKind::WindowJoin(Box::new(spec)))?;
         Ok(Stream { borders, ..Stream::of(vertex, Arc::clone(&join.schema)) }.timed_by_windows())
     }
 
@@ -135,18 +135,28 @@ impl Translation<'_> {
         times.extend(right.is_time(&interval.right).then(|| interval.right.clone()));
         let display = format!("IntervalJoin: {lower_ms} to {upper_ms} ms, {}", joining.display);
         let pair = self.meeting(left, right, &joining)?;
-        let vertex = self.draft.pair(&pair, "IntervalJoin", display, PairKind::IntervalJoin(Box::new(spec)));
+        let vertex =
+            self.draft.pair(&pair, "IntervalJoin", display, PairKind::IntervalJoin(Box::new(spec)))?;
         Ok(Stream { times, ..Stream::of(vertex, Arc::clone(&join.schema)) })
     }
 }
 
 impl Draft {
     /// Adds a vertex of an operator of two inputs; says which.
-    pub(super) fn pair(&mut self, pair: &Pair, name: &str, display: String, kind: PairKind) -> usize {
+    pub(super) fn pair(
+        &mut self,
+        pair: &Pair,
+        name: &str,
+        display: String,
+        kind: PairKind,
+    ) -> Result<usize, SqlError> {
         let target = self.vertices.len();
         let [left, right] = &pair.partitionings;
-        let left = (self.edge(&pair.left, target, left.clone()), pair.left.schema.inner().clone());
-        let right = (self.edge(&pair.right, target, right.clone()), pair.right.schema.inner().clone());
+        let columns = |side: &Stream| -> Result<_, SqlError> {
+            Ok(side.columns().map_err(error::from_datafusion)?.inner().clone())
+        };
+        let left = (self.edge(&pair.left, target, left.clone()), columns(&pair.left)?);
+        let right = (self.edge(&pair.right, target, right.clone()), columns(&pair.right)?);
         let inputs = [left, right];
         self.vertices.push(StreamVertex {
             parallelism: pair.parallelism,
@@ -155,6 +165,6 @@ impl Draft {
             updating: false,
             output: VertexOutput::Edges,
         });
-        target
+        Ok(target)
     }
 }

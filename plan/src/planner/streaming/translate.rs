@@ -37,7 +37,7 @@ use crate::{
     error,
     exec::{ConnectorSourceExec, codec},
     panes::WindowBound,
-    stream::{OperatorKind, WatermarkNode, changelog::WEIGHT},
+    stream::{ChangelogNormalizeNode, OperatorKind, WatermarkNode, changelog::WEIGHT},
     window::{LOCAL_TIME, WindowKind, WindowTableFunction},
     words::NOT_YET,
 };
@@ -123,6 +123,7 @@ impl Translation<'_> {
                     let input = self.root(&window.input).await?;
                     self.within_windows(window, input).await
                 }
+                LogicalPlan::Unnest(unnest) => self.unnest(unnest).await,
                 LogicalPlan::Limit(limit) => self.limit(limit).await,
                 LogicalPlan::Sort(sort) => self.sort(sort).await,
                 other => Err(not_yet(other)),
@@ -156,14 +157,7 @@ impl Translation<'_> {
     fn is_changelog(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<bool, SqlError> {
         let leaf = plan.downcast_ref::<CooperativeExec>().map_or(plan, |cooperative| cooperative.input());
         let Some(source) = leaf.downcast_ref::<ConnectorSourceExec>() else { return Ok(false) };
-        match self.connectors.source_changes(&source.scan.table)? {
-            Changes::Append => Ok(false),
-            Changes::All => Ok(true),
-            Changes::Upsert => Err(unsupported(&format!(
-                "reading `{}`, whose rows replace those with the same key, in streaming mode",
-                source.scan.table.path
-            ))),
-        }
+        Ok(self.connectors.source_changes(&source.scan.table)? != Changes::Append)
     }
 
     async fn extension(&mut self, extension: &Extension) -> Result<Stream, SqlError> {
@@ -171,6 +165,9 @@ impl Translation<'_> {
         if let Some(watermark) = node.downcast_ref::<WatermarkNode>() {
             let input = self.node(&watermark.input).await?;
             return self.watermark(input, watermark);
+        }
+        if let Some(upserts) = node.downcast_ref::<ChangelogNormalizeNode>() {
+            return self.normalize(upserts).await;
         }
         if let Some(function) = node.downcast_ref::<WindowTableFunction>() {
             let input = self.node(&function.input).await?;
@@ -498,7 +495,6 @@ fn source_name(leaf: &LogicalPlan) -> String {
 fn not_yet(plan: &LogicalPlan) -> SqlError {
     unsupported(&match plan {
         LogicalPlan::Distinct(_) => "`DISTINCT` in streaming mode".to_owned(),
-        LogicalPlan::Unnest(_) => "`UNNEST` in streaming mode".to_owned(),
         other => format!("`{}` in streaming mode", other.display()),
     })
 }
