@@ -16,9 +16,6 @@ use crate::place::{Exchange, Place};
 /// Queries whose answer depends on when they run: only that they give rows is checked.
 const BY_THE_CLOCK: [&str; 1] = ["q12"];
 
-/// Queries that cannot be run as streams yet, with what they lack.
-const NOT_YET_AS_STREAMS: [(&str, &str); 0] = [];
-
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Answer {
     rows: usize,
@@ -75,23 +72,20 @@ async fn run(place: Place, mode: &str, events: &Events, name: &str) -> Result<An
     ran.await.map(|batches| answer(&batches)).map_err(|error| format!("{error:#}"))
 }
 
-async fn check(place: Place, mode: &str, not_yet: &[(&str, &str)]) {
+async fn check(place: Place, mode: &str) {
     let folder = TempDir::new().unwrap();
     let (events, answers) = (events(&folder), answers());
     events.write_side_table().unwrap();
     let mut failures = Vec::new();
     for query in queries() {
-        let lacks = not_yet.iter().find(|(known, _)| *known == query).map(|(_, lacks)| *lacks);
-        match (run(place, mode, &events, &query).await, lacks) {
-            (Err(error), Some(lacks)) if error.contains(lacks) => {}
-            (Err(error), _) => failures.push(format!("{query}: {error}")),
-            (Ok(_), Some(_)) => failures.push(format!("{query} runs now: take it off the list")),
-            (Ok(found), None) if BY_THE_CLOCK.contains(&query.as_str()) => {
+        match run(place, mode, &events, &query).await {
+            Err(error) => failures.push(format!("{query}: {error}")),
+            Ok(found) if BY_THE_CLOCK.contains(&query.as_str()) => {
                 if found.rows == 0 {
                     failures.push(format!("{query} gave no rows"));
                 }
             }
-            (Ok(found), None) => {
+            Ok(found) => {
                 let expected = &answers[&query];
                 if found != *expected {
                     failures.push(format!("{query}: {found:?} instead of {expected:?}"));
@@ -102,30 +96,26 @@ async fn check(place: Place, mode: &str, not_yet: &[(&str, &str)]) {
     assert!(failures.is_empty(), "{place}, {mode}:\n{}", failures.join("\n"));
 }
 
-async fn check_streams(place: Place) {
-    check(place, "STREAMING", &NOT_YET_AS_STREAMS).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_embedded() {
-    check(Place::Embedded(1), "BATCH", &[]).await;
-    check(Place::Embedded(4), "BATCH", &[]).await;
+    check(Place::Embedded(1), "BATCH").await;
+    check(Place::Embedded(4), "BATCH").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_on_processes() {
-    check(Place::Cluster(4, Exchange::Pipelined), "BATCH", &[]).await;
+    check(Place::Cluster(4, Exchange::Pipelined), "BATCH").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_embedded() {
-    check_streams(Place::Embedded(1)).await;
-    check_streams(Place::Embedded(4)).await;
+    check(Place::Embedded(1), "STREAMING").await;
+    check(Place::Embedded(4), "STREAMING").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_on_processes() {
-    check_streams(Place::Cluster(4, Exchange::Pipelined)).await;
+    check(Place::Cluster(4, Exchange::Pipelined), "STREAMING").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -157,8 +157,8 @@ impl Draft {
     pub(super) fn without_forwards(mut self) -> Self {
         let mut gone_vertices = vec![false; self.vertices.len()];
         let mut gone_edges = vec![false; self.edges.len()];
-        for position in 0..self.vertices.len() {
-            let Some(edge) = self.only_forwards(position) else { continue };
+        let forwards = (0..self.vertices.len()).filter_map(|at| Some((at, self.only_forwards(at)?)));
+        for (position, edge) in forwards.collect::<Vec<_>>() {
             let source = self.edges[edge].source;
             let own = VertexId(position as u32);
             self.edges.iter_mut().filter(|out| out.source == own).for_each(|out| out.source = source);
