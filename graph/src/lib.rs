@@ -6,6 +6,7 @@
 pub mod change_kind;
 pub mod id;
 pub mod failure;
+pub mod secret;
 pub mod table;
 pub mod options;
 pub mod checkpoint;

@@ -22,13 +22,6 @@ pub struct InvalidValue {
     pub expected: String,
 }
 
-/// Whether an option's value is not to be shown or stored where others may read it.
-pub fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let words = ["password", "secret", "token", "apikey", "api-key", "credential", "jaas"];
-    words.iter().any(|word| name.contains(word))
-}
-
 /// A type that option values are read as.
 pub trait Value: Sized {
     /// What it looks like, in words.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::options;
+use crate::secret::is_secret;
 
 /// Catalog, database and object name, all resolved.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ pub struct SinkOutput {
 impl SinkOutput {
     /// The same without passwords and the like, for files that others may read.
     pub fn without_secrets(mut self) -> Self {
-        self.sink.table.options.retain(|key, _| !options::is_secret(key));
+        self.sink.table.options.retain(|key, _| !is_secret(key));
         self
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
-use thalweg_graph::options;
+use thalweg_graph::secret::is_secret;
 
 use super::{Api, error::ApiError};
 
@@ -42,5 +42,5 @@ pub async fn job_manager_config(State(api): State<Api>) -> Json<Value> {
 
 /// Secrets stay where they are.
 fn shown<'a>(key: &str, value: &'a str) -> &'a str {
-    if options::is_secret(key) { "******" } else { value }
+    if is_secret(key) { "******" } else { value }
 }
