@@ -68,6 +68,10 @@ impl StreamingTask {
         buffer_timeout: Duration,
         counters: &TaskCounters,
     ) -> Result<(), Ended> {
+        // What was over before a restore stays over, whatever is still to be read: its operators do not have their state any more.
+        if self.at_end {
+            return self.leave().await;
+        }
         let mut out = Vec::new();
         let mut held_since = None;
         loop {
