@@ -93,9 +93,10 @@ impl Chain {
         Ok(states)
     }
 
-    /// The names of the operators' states.
+    /// The names of the operators' states. What has none has no name.
     pub fn uids(&self) -> impl Iterator<Item = &str> {
-        self.pair.iter().map(|(uid, _)| uid.as_str()).chain(self.uids.iter().map(String::as_str))
+        let uids = self.pair.iter().map(|(uid, _)| uid.as_str()).chain(self.uids.iter().map(String::as_str));
+        uids.filter(|uid| !uid.is_empty())
     }
 
     /// The names of the operators that take their state back a chunk at a time.
