@@ -25,13 +25,16 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Takes back that of a subtask that there was. All have seen the same watermarks before the same barrier.
+    /// Takes back that of the subtasks whose key groups these were. Where inputs were idle their watermarks differ at a barrier, by the order in
+    /// which each has heard of its inputs: what the last of them has not let out is still to come out.
     pub fn restore(&mut self, values: &[Bytes]) -> Result<()> {
+        let mut fired_ms = None;
         for value in values {
-            let Progress { fired_ms, late, .. } = decode_value(value)?;
-            self.fired_ms = self.fired_ms.max(fired_ms);
-            self.late += late;
+            let restored: Progress = decode_value(value)?;
+            fired_ms = Some(fired_ms.map_or(restored.fired_ms, |known: i64| known.min(restored.fired_ms)));
+            self.late += restored.late;
         }
+        self.fired_ms = fired_ms.unwrap_or(self.fired_ms);
         self.late_before = self.late;
         Ok(())
     }
@@ -46,5 +49,19 @@ impl Progress {
         if self.late > 0 {
             tracing::warn!(rows = self.late, "rows came after their windows were complete and were left out");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::encode_value;
+
+    #[test]
+    fn what_one_subtask_has_not_let_out_is_still_to_come() {
+        let value = |fired_ms, late| encode_value(&Progress { fired_ms, late, late_before: 0 });
+        let mut progress = Progress::default();
+        progress.restore(&[value(385, 1), value(360, 2)]).unwrap();
+        assert_eq!((progress.fired_ms, progress.late, progress.late_rows()), (360, 3, 0));
     }
 }
