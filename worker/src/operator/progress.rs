@@ -25,8 +25,8 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Takes back that of the subtasks that there were. Where inputs were idle their watermarks differ at a barrier, by the order in which
-    /// each has heard of its inputs: what the last of them has not let out is still to come out.
+    /// Takes back that of the subtasks whose key groups these were. Where inputs were idle their watermarks differ at a barrier, by the order in
+    /// which each has heard of its inputs: what the last of them has not let out is still to come out.
     pub fn restore(&mut self, values: &[Bytes]) -> Result<()> {
         let mut fired_ms = None;
         for value in values {

@@ -48,7 +48,7 @@ pub struct Restored {
     pub chunks: Vec<Arc<StateChunk>>,
     /// Whether some of the chunks are in no file of this job as they are: rows of other subtasks were cut off, or the file is another job's.
     pub unstored: bool,
-    /// What each subtask that there was kept besides.
+    /// What each subtask kept besides of which there are key groups here: at the same parallelism the one that this one was.
     pub values: Vec<Bytes>,
 }
 

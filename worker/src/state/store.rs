@@ -11,14 +11,14 @@ use datafusion::error::DataFusionError;
 use object_store::{ObjectStoreExt as _, path::Path};
 use thalweg_connectors::file_system::{FileWriter, registry::FileSystems};
 use thalweg_graph::{
-    Attempt, CheckpointId,
+    Attempt, CheckpointId, SubtaskId,
     checkpoint::{Manifest, OperatorState, StoredChunk},
 };
 
 use super::{
     chunk::{ChunkId, StateChunk},
     file,
-    key_group::KeyGroup,
+    key_group::{self, KeyGroup},
     snapshot::{Restored, Snapshot, StoredRows},
 };
 
@@ -163,14 +163,17 @@ impl SnapshotStore {
         mut take: impl FnMut(&str, Restored) -> Result<(), DataFusionError>,
     ) -> Result<BTreeMap<String, Restored>, Error> {
         let mut restored = BTreeMap::<String, Restored>::new();
-        let operators: Vec<&OperatorState> =
-            manifest.subtasks.iter().flat_map(|(_, subtask)| &subtask.operators).collect();
-        for operator in operators {
+        let operators: Vec<(SubtaskId, &OperatorState)> = manifest
+            .subtasks
+            .iter()
+            .flat_map(|(id, subtask)| subtask.operators.iter().map(|operator| (*id, operator)))
+            .collect();
+        for (id, operator) in operators {
             if !wanted.contains(&operator.uid) {
                 continue;
             }
             let state = restored.entry(operator.uid.clone()).or_default();
-            if !operator.value.is_empty() {
+            if !operator.value.is_empty() && had_some_of(manifest, id, groups) {
                 state.values.push(operator.value.clone());
             }
             for stored in &operator.chunks {
@@ -199,6 +202,13 @@ impl SnapshotStore {
     fn owns(&self, file: &str) -> bool {
         file.strip_prefix(self.folder.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
     }
+}
+
+/// Whether a subtask that there was had some of these key groups.
+fn had_some_of(manifest: &Manifest, id: SubtaskId, groups: &Range<KeyGroup>) -> bool {
+    let parallelism = manifest.subtasks.iter().filter(|(other, _)| other.vertex == id.vertex).count() as u32;
+    let had = key_group::of_subtask(id.index, manifest.key_groups, parallelism);
+    had.start < groups.end && groups.start < had.end
 }
 
 async fn read(file_systems: &FileSystems, stored: &StoredChunk) -> Result<Bytes, Error> {
