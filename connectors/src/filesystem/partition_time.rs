@@ -1,6 +1,9 @@
 //! The time that a partition stands for, by the values of its columns: `day=2026-01-31/hour=07`.
 
-use chrono::{NaiveDate, NaiveDateTime};
+use chrono::{
+    NaiveDate, NaiveDateTime,
+    format::{Parsed, StrftimeItems, parse},
+};
 use thalweg_graph::table::TableDescriptor;
 
 use super::partition;
@@ -72,12 +75,25 @@ impl PartitionTime {
     fn parse(&self, text: &str) -> Option<NaiveDateTime> {
         let date = |format: &str| NaiveDate::parse_from_str(text, format).ok()?.and_hms_opt(0, 0, 0);
         match &self.format {
-            Some(format) => NaiveDateTime::parse_from_str(text, format).ok().or_else(|| date(format)),
+            Some(format) => parse_with(text, format),
             None => {
                 NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok().or_else(|| date("%Y-%m-%d"))
             }
         }
     }
+}
+
+/// A time by a format in chrono's words; hour, minute and second that it does not have are zero.
+fn parse_with(text: &str, format: &str) -> Option<NaiveDateTime> {
+    let mut parsed = Parsed::new();
+    parse(&mut parsed, text, StrftimeItems::new(format)).ok()?;
+    let date = parsed.to_naive_date().ok()?;
+    // Fails, and changes nothing, where there is another one.
+    let _ = parsed.set_minute(0);
+    if parsed.hour_mod_12().is_none() {
+        parsed.set_hour(0).ok()?;
+    }
+    Some(date.and_time(parsed.to_naive_time().ok()?))
 }
 
 /// The first name behind a `$` that begins with no partition column.
@@ -163,10 +179,8 @@ mod tests {
             Some(DAY + 7 * HOUR)
         );
         let formatted = [(PATTERN, "$day $hour"), (FORMATTER, "yyyyMMdd HH")];
-        assert_eq!(
-            time_of(&["day", "hour"], &formatted, "day=20260131/hour=07").unwrap(),
-            Some(DAY + 7 * HOUR)
-        );
+        let seven = Some(DAY + 7 * HOUR);
+        assert_eq!(time_of(&["day", "hour"], &formatted, "day=20260131/hour=07").unwrap(), seven);
         let formatted = [(PATTERN, "$day $hour:00"), (FORMATTER, "yyyyMMdd HH:mm")];
         assert_eq!(
             time_of(&["day", "hour"], &formatted, "day=20260131/hour=07").unwrap(),
