@@ -278,6 +278,61 @@ fn what_is_slow_or_cannot_be_stored_is_given_up_and_too_many_restart_the_job() {
 }
 
 #[test]
+fn what_was_prepared_for_a_checkpoint_that_was_given_up_comes_with_the_next() {
+    let options = [
+        ("execution.checkpointing.timeout", "5 s"),
+        ("execution.checkpointing.tolerable-failed-checkpoints", "9"),
+    ];
+    let mut stream = Stream::start(&options);
+    stream.pass(INTERVAL_MS);
+    stream.snapshot(1, 0, 1, Some("a"));
+    stream.snapshot(0, 0, 1, None);
+    stream.pass(5_000);
+    stream.pass(0);
+    stream.all_snapshots(2, Some("b"));
+    stream.store(2);
+    assert_eq!(stream.completed(), [(2, vec!["a".to_owned(), "b".to_owned()])]);
+    stream.commit(2);
+    // The sink's answer comes late: nothing is complete before it.
+    stream.pass(INTERVAL_MS);
+    stream.snapshot(0, 0, 3, None);
+    stream.pass(5_000);
+    stream.pass(0);
+    stream.stored();
+    stream.all_snapshots(4, Some("d"));
+    assert!(stream.stored().is_empty(), "what was prepared for the third is not known yet");
+    stream.snapshot(1, 0, 3, Some("c"));
+    assert_eq!(stream.stored().len(), 1);
+    stream.store(4);
+    assert_eq!(stream.completed(), [(4, vec!["c".to_owned(), "d".to_owned()])]);
+    stream.commit(4);
+    // A sink that cannot say what it has prepared has to write it again.
+    stream.pass(INTERVAL_MS);
+    let (attempt, checkpoint) = (stream.attempt(1, 0), CheckpointId(5));
+    let failure = Failure::new(FailureKind::Io, "the disk is gone");
+    stream.tell(Event::Snapshot { attempt, checkpoint, snapshot: Err(failure) });
+    stream.pass(0);
+    assert_eq!(stream.attempt(1, 0).number, 1);
+}
+
+#[test]
+fn a_job_goes_on_from_a_savepoint_whose_output_is_visible() {
+    let mut stream = Stream::start(&[]);
+    stream.checkpoint(1, None);
+    let (trigger, folder) = ("t".to_owned(), Some("hdfs://nn/s/savepoint-1".to_owned()));
+    stream.tell(Event::Savepoint(SavepointOrder { trigger, folder, then: AfterBarrier::GoOn }));
+    stream.all_snapshots(2, Some("a"));
+    stream.store(2);
+    assert_eq!(stream.completed(), [(2, vec!["a".to_owned()])]);
+    stream.commit(2);
+    stream.fail(stream.attempt(0, 0), FailureKind::Io);
+    assert_eq!(stream.restored()[0].as_deref(), Some("hdfs://nn/s/savepoint-1/_metadata"));
+    // Its owner may have removed it.
+    stream.fail(stream.attempt(0, 0), FailureKind::StateLost);
+    assert!(stream.restored()[0].as_ref().unwrap().contains("chk-1/"));
+}
+
+#[test]
 fn what_a_finished_subtask_left_is_committed_once() {
     let mut stream = Stream::start(&[]);
     stream.finish(0, 0, None);

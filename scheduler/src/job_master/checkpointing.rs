@@ -10,7 +10,7 @@ use thalweg_graph::{
     Attempt, CheckpointId, Failure, FailureKind, JobStatus, SubtaskId, TaskState, VertexOutput, WorkerId,
     checkpoint::{AfterBarrier, Barrier, CompletedCheckpoint, Manifest, SubtaskSnapshot},
     options,
-    table::SinkOutput,
+    table::{Committable, SinkOutput},
     task::CheckpointFolder,
 };
 
@@ -56,7 +56,7 @@ impl JobMaster {
         if checkpoints.pending.is_some() {
             let timeout = humantime::format_duration(checkpoints.settings.timeout);
             let why = format!("it was not complete within {timeout}; {}", self.who_is_missing());
-            return self.checkpoint_failed(why, now);
+            return self.checkpoint_failed(why, false, now);
         }
         self.begin_checkpoint(None, now);
     }
@@ -136,7 +136,8 @@ impl JobMaster {
     /// dead goes on from there, and writes nothing twice. Returns whether it has to be waited for.
     pub(super) fn begin_last_checkpoint(&mut self, now: Timestamp) -> bool {
         let Some(checkpoints) = &mut self.checkpoints else { return false };
-        let is_staged = checkpoints.last.values().any(|snapshot| !snapshot.committables.is_empty());
+        let is_staged = !checkpoints.carried.is_empty()
+            || checkpoints.last.values().any(|snapshot| !snapshot.committables.is_empty());
         if checkpoints.settings.interval.is_none() || checkpoints.last_taken || !is_staged {
             return false;
         }
@@ -195,16 +196,50 @@ impl JobMaster {
         if self.execution.current(attempt).is_none() {
             return;
         }
-        let Some(pending) = self.collecting(checkpoint) else { return };
+        let subtask = attempt.subtask;
+        let is_sink = self.is_sink(subtask);
+        let Some(pending) = self.collecting(checkpoint) else {
+            return self.late_snapshot(subtask, checkpoint, snapshot, now);
+        };
         match snapshot {
             Ok(snapshot) => {
-                if pending.waiting.remove(&attempt.subtask) {
-                    pending.snapshots.insert(attempt.subtask, snapshot);
+                if pending.waiting.remove(&subtask) {
+                    pending.snapshots.insert(subtask, snapshot);
                 }
                 self.store_if_collected();
             }
-            Err(failure) => self.checkpoint_failed(failure.message, now),
+            // What a sink has prepared is lost with its answer: only a restart writes it again.
+            Err(failure) => self.checkpoint_failed(failure.message, is_sink, now),
         }
+    }
+
+    /// An answer to a checkpoint that was given up.
+    fn late_snapshot(
+        &mut self,
+        subtask: SubtaskId,
+        checkpoint: CheckpointId,
+        snapshot: Result<SubtaskSnapshot, Failure>,
+        now: Timestamp,
+    ) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        if !checkpoints.owed.remove(&(subtask, checkpoint)) {
+            return;
+        }
+        match snapshot {
+            Ok(snapshot) => {
+                checkpoints.carried.entry(subtask).or_default().extend(snapshot.committables);
+                self.store_if_collected();
+            }
+            Err(failure) => {
+                self.record(&failure, now);
+                let regions = self.regions.ids().collect();
+                self.recover(regions, failure, false, now);
+            }
+        }
+    }
+
+    fn is_sink(&self, subtask: SubtaskId) -> bool {
+        matches!(*self.execution.vertices[subtask.vertex.index()].output, VertexOutput::Sink(_))
     }
 
     fn collecting(&mut self, checkpoint: CheckpointId) -> Option<&mut Pending> {
@@ -229,7 +264,7 @@ impl JobMaster {
         let graph = &self.execution.graph;
         let Some(checkpoints) = &mut self.checkpoints else { return };
         let Some(pending) = &mut checkpoints.pending else { return };
-        if pending.step != Step::Collecting || !pending.waiting.is_empty() {
+        if pending.step != Step::Collecting || !pending.waiting.is_empty() || !checkpoints.owed.is_empty() {
             return;
         }
         pending.step = Step::Storing;
@@ -242,7 +277,9 @@ impl JobMaster {
             statement: graph.statement.clone(),
             savepoint: pending.barrier.savepoint.is_some(),
             subtasks: pending.snapshots.iter().map(|(id, snapshot)| (*id, snapshot.clone())).collect(),
-            sinks: outputs(&self.execution, &pending.snapshots).map(SinkOutput::without_secrets).collect(),
+            sinks: outputs(&self.execution, &pending.snapshots, &checkpoints.carried)
+                .map(SinkOutput::without_secrets)
+                .collect(),
         };
         let barrier = pending.barrier.clone();
         let url = checkpoints.manifest_url(&barrier);
@@ -265,7 +302,7 @@ impl JobMaster {
             return;
         };
         if let Err(failure) = outcome {
-            return self.checkpoint_failed(failure.message, now);
+            return self.checkpoint_failed(failure.message, false, now);
         }
         pending.step = Step::Committing;
         let (barrier, snapshots) = (pending.barrier.clone(), pending.snapshots.clone());
@@ -273,9 +310,11 @@ impl JobMaster {
         let completed = CompletedCheckpoint { checkpoint, manifest, savepoint: barrier.savepoint.is_some() };
         if !completed.savepoint {
             checkpoints.completed.push_back(completed.clone());
-            checkpoints.restored = Some(completed.manifest.clone());
         }
-        let sinks = outputs(&self.execution, &snapshots);
+        // Also of a savepoint: its output becomes visible, and must not be written again.
+        checkpoints.restored = Some(completed.manifest.clone());
+        let carried = std::mem::take(&mut checkpoints.carried);
+        let sinks = outputs(&self.execution, &snapshots, &carried);
         let sinks = sinks.filter(|output| !output.committables.is_empty()).collect();
         self.forget_committed(&snapshots);
         self.actions.push(Action::CompleteCheckpoint { completed, sinks });
@@ -360,15 +399,20 @@ impl JobMaster {
     }
 
     /// Gives the checkpoint under way up. Too many in a row restart the job.
-    fn checkpoint_failed(&mut self, why: String, now: Timestamp) {
+    fn checkpoint_failed(&mut self, why: String, restarts: bool, now: Timestamp) {
+        let owed = self.owed();
         let Some(checkpoints) = &mut self.checkpoints else { return };
         let Some(pending) = checkpoints.pending.take() else { return };
+        checkpoints.owed.extend(owed);
+        for (id, snapshot) in pending.snapshots.iter().filter(|(id, _)| !checkpoints.last.contains_key(id)) {
+            checkpoints.carried.entry(*id).or_default().extend(snapshot.committables.clone());
+        }
         let message = format!("checkpoint {} failed: {why}", pending.barrier.checkpoint);
         tracing::warn!(job = %self.execution.graph.job, "{message}");
         abandon(checkpoints, &pending, &message, now);
         let ends = pending.barrier.then != AfterBarrier::GoOn;
         checkpoints.failed_in_row += u32::from(pending.trigger.is_none());
-        let too_many = checkpoints.failed_in_row > checkpoints.settings.tolerable_failures;
+        let too_many = restarts || checkpoints.failed_in_row > checkpoints.settings.tolerable_failures;
         self.plan_next(pending.triggered, now);
         // Behind a barrier that ends the job sources have stopped: only a restart brings them back.
         if too_many || ends {
@@ -383,11 +427,23 @@ impl JobMaster {
         self.go_on_after_checkpoint(now);
     }
 
+    /// Who of the sinks has not answered to the checkpoint under way.
+    fn owed(&self) -> BTreeSet<(SubtaskId, CheckpointId)> {
+        let pending = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.pending.as_ref());
+        let waiting = pending
+            .iter()
+            .flat_map(|pending| pending.waiting.iter().map(|id| (*id, pending.barrier.checkpoint)));
+        waiting.filter(|(id, _)| self.is_sink(*id)).collect()
+    }
+
     /// Subtasks are about to start again: the checkpoint under way comes to nothing, unless it is complete.
     pub(super) fn interrupt_checkpoint(&mut self, now: Timestamp) {
         let Some(checkpoints) = &mut self.checkpoints else { return };
         checkpoints.next_at = None;
         checkpoints.last_taken = false;
+        // What was prepared is written again.
+        checkpoints.carried.clear();
+        checkpoints.owed.clear();
         let open = |pending: &mut Pending| pending.step != Step::Committing;
         if let Some(pending) = checkpoints.pending.take_if(open) {
             let message = format!("checkpoint {} was given up: a task failed", pending.barrier.checkpoint);
@@ -398,6 +454,13 @@ impl JobMaster {
     /// The checkpoint that the job was to go on from cannot be read. Returns whether there is an older one.
     pub(super) fn fall_back(&mut self) -> bool {
         let Some(checkpoints) = &mut self.checkpoints else { return false };
+        // A savepoint since the newest checkpoint.
+        if let Some(newest) = checkpoints.completed.back()
+            && checkpoints.restored.as_ref() != Some(&newest.manifest)
+        {
+            checkpoints.restored = Some(newest.manifest.clone());
+            return true;
+        }
         let Some(damaged) = checkpoints.completed.pop_back() else { return false };
         let Some(older) = checkpoints.completed.back() else {
             checkpoints.completed.push_back(damaged);
@@ -476,15 +539,19 @@ fn abandon(checkpoints: &mut Checkpoints, pending: &Pending, message: &str, now:
     }
 }
 
-/// What each sink has prepared.
+/// What each sink has prepared, for earlier checkpoints that were given up and for this one.
 fn outputs<'a>(
     execution: &'a ExecutionGraph,
     snapshots: &'a BTreeMap<SubtaskId, SubtaskSnapshot>,
+    carried: &'a BTreeMap<SubtaskId, Vec<Committable>>,
 ) -> impl Iterator<Item = SinkOutput> + 'a {
     execution.vertices.iter().filter_map(|vertex| {
         let VertexOutput::Sink(sink) = &*vertex.output else { return None };
+        let earlier = carried.iter().filter(|(id, _)| id.vertex == vertex.id);
         let own = snapshots.iter().filter(|(id, _)| id.vertex == vertex.id);
-        let committables = own.flat_map(|(_, snapshot)| snapshot.committables.clone()).collect();
+        let earlier = earlier.flat_map(|(_, committables)| committables);
+        let own = own.flat_map(|(_, snapshot)| &snapshot.committables);
+        let committables = earlier.chain(own).cloned().collect();
         Some(SinkOutput { sink: sink.clone(), committables })
     })
 }

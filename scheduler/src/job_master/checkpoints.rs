@@ -10,6 +10,7 @@ use thalweg_graph::{
     CheckpointId, Failure, JobId, Options, SubtaskId,
     checkpoint::{AfterBarrier, Barrier, CompletedCheckpoint, SubtaskSnapshot},
     options::{self, InvalidValue},
+    table::Committable,
 };
 
 use crate::{
@@ -142,6 +143,11 @@ pub struct Checkpoints {
     pub keeps_staged: bool,
     /// Whether the job's last one, behind which nothing comes, was taken.
     pub last_taken: bool,
+    /// What sinks have prepared for checkpoints that were given up, while the job went on: the next one makes it visible too.
+    pub carried: BTreeMap<SubtaskId, Vec<Committable>>,
+    /// Subtasks of sinks that have still to answer to a checkpoint that was given up. None is complete before they have: what they have
+    /// prepared for the one would be lost with it.
+    pub owed: BTreeSet<(SubtaskId, CheckpointId)>,
     /// How many in a row have failed.
     pub failed_in_row: u32,
     records: VecDeque<CheckpointRecord>,
@@ -194,6 +200,8 @@ impl Checkpoints {
             orders: VecDeque::new(),
             keeps_staged: false,
             last_taken: false,
+            carried: BTreeMap::new(),
+            owed: BTreeSet::new(),
             failed_in_row: 0,
             records: VecDeque::new(),
             ended: CheckpointCounts::default(),

@@ -38,7 +38,10 @@ impl JobMaster {
         });
         outputs
             .map(|(vertex, sink)| {
+                let carried = self.checkpoints.iter().flat_map(|checkpoints| &checkpoints.carried);
+                let carried = carried.filter(|(id, _)| id.vertex == vertex.id).flat_map(|(_, staged)| staged);
                 let staged = vertex.subtasks.iter().flat_map(|subtask| &subtask.committables);
+                let staged = carried.chain(staged);
                 let committables = if with_committables { staged.cloned().collect() } else { Vec::new() };
                 SinkOutput { sink: sink.clone(), committables }
             })
