@@ -2,7 +2,7 @@
 //! met, ended at the target size, or earlier when too many are open or memory is short.
 //!
 //! In a stream with checkpoints a barrier ends all open files. Those that are not large or old enough to be seen are kept as parts
-//! ([`super::rolling`]), which a later barrier puts together.
+//! (`rolling`), which a later barrier puts together.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
