@@ -91,8 +91,11 @@ impl Place {
                 fs::write(&hidden, bytes)?;
                 Ok(fs::rename(hidden, folder.join(name))?)
             }
-            // HDFS shows no bytes before the file is closed.
-            Place::Hdfs(client, base, _) => client.put(&format!("{base}/{folder}/{name}"), bytes).await,
+            Place::Hdfs(client, base, _) => {
+                let hidden = format!("{base}/{folder}/.{name}");
+                client.put(&hidden, bytes).await?;
+                client.rename(&hidden, &format!("{base}/{folder}/{name}")).await
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
 
@@ -44,6 +44,14 @@ impl WebHdfs {
         let location = answer["Location"].as_str().context("the NameNode named no DataNode")?;
         let response = self.http.put(location).body(bytes).send().await?;
         check(response).await.map(drop)
+    }
+
+    /// Gives a file another name.
+    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let answer = self.call(Method::PUT, from, &format!("RENAME&destination={to}")).await?;
+        let answer: Value = answer.json().await?;
+        ensure!(answer["boolean"] == true, "`{from}` was not renamed to `{to}`");
+        Ok(())
     }
 
     /// Copies local files into an HDFS folder.

@@ -31,6 +31,9 @@ pub const SLOTS: u32 = 1;
 const PARALLELISM: u32 = 2;
 /// Time for a job to recover from its last fault and to end.
 const JOB_TIMEOUT: Duration = Duration::from_secs(180);
+/// Time in which its checkpoints must be gone, and pause between two looks.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -192,7 +195,13 @@ impl Place {
             .await
             .with_context(|| format!("after {hit:?}"))?;
         let own = self.checkpoints.join(job.to_string());
-        ensure!(!own.exists(), "`{}` was left behind", own.display());
+        // A worker that was stopped may come back behind the job's end and keep what it had begun.
+        let may_come_late = hit.last().is_some_and(|(fault, _)| *fault == Fault::PauseWorker);
+        let deadline = Instant::now() + REMOVAL_TIMEOUT;
+        while own.exists() && !may_come_late {
+            ensure!(Instant::now() < deadline, "`{}` was left behind", own.display());
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
         Ok(Disturbed {
             faults: hit,
             total_ms: total.as_millis() as u64,
