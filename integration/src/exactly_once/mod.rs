@@ -189,14 +189,17 @@ impl Place {
                 _ => {}
             }
         }
+        // A worker that was stopped may come back behind the job's end: it makes its folders once more, and empties them when it is told.
+        let may_come_late = hit.iter().any(|(fault, _)| *fault == Fault::PauseWorker);
+        if may_come_late {
+            remove_empty_staging(&tables).await?;
+        }
         let rows = self
             .workload
             .check(&self.kafka, name, &tables)
             .await
             .with_context(|| format!("after {hit:?}"))?;
         let own = self.checkpoints.join(job.to_string());
-        // A worker that was stopped may come back behind the job's end and keep what it had begun.
-        let may_come_late = hit.last().is_some_and(|(fault, _)| *fault == Fault::PauseWorker);
         let deadline = Instant::now() + REMOVAL_TIMEOUT;
         while own.exists() && !may_come_late {
             ensure!(Instant::now() < deadline, "`{}` was left behind", own.display());
@@ -228,6 +231,29 @@ impl Place {
         let Execution::Job { job, .. } = client.execute(&statement).await? else { bail!("there is no job") };
         Ok(Running { job, ended: tokio::spawn(async move { client.wait(job).await }) })
     }
+}
+
+/// Removes hidden folders of a table once they have no files.
+async fn remove_empty_staging(table: &Path) -> Result<()> {
+    let deadline = Instant::now() + REMOVAL_TIMEOUT;
+    for entry in std::fs::read_dir(table)? {
+        let path = entry?.path();
+        let is_staging = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".staging-"));
+        while is_staging && path.exists() {
+            if files_below(&path) == 0 {
+                let _ = std::fs::remove_dir_all(&path);
+                continue;
+            }
+            ensure!(Instant::now() < deadline, "`{}` has files", path.display());
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+    Ok(())
+}
+
+fn files_below(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { 1 }).sum()
 }
 
 /// The folder of the newest whole checkpoint below a job's folder, as a URL.
