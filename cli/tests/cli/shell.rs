@@ -121,8 +121,14 @@ fn what_an_endless_query_adds_up_to_is_drawn_over_itself() {
     let home = tempfile::tempdir().unwrap();
     let mut terminal = shell(home.path());
     terminal.keys("CREATE TABLE e (k BOOLEAN) WITH ('connector' = 'datagen', 'rows-per-second' = '200');\r");
-    terminal.wait("table", |text| text.contains("[INFO] Execute statement succeeded."));
+    // Keys that come before the prompt are lost.
+    let is_ready = |text: &str, done: usize| {
+        text.matches("[INFO] Execute statement succeeded.").count() == done
+            && text.trim_end().ends_with("SQL>")
+    };
+    terminal.wait("table", |text| is_ready(text, 1));
     terminal.keys("SET 'sql-client.execution.result-mode' = 'table';\r");
+    terminal.wait("mode", |text| is_ready(text, 2));
     terminal.keys("SELECT k, COUNT(*) AS n FROM e GROUP BY k;\r");
     let drawn = |text: &str| text.matches("| FALSE |").count() == 1 && text.matches("|  TRUE |").count() == 1;
     let first = terminal.wait("table", drawn);
