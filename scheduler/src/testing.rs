@@ -75,7 +75,8 @@ pub(crate) fn with_splits(mut graph: JobGraph, vertex: usize, hosts: &[&str]) ->
     graph
 }
 
-fn sink() -> SinkDescriptor {
+/// A table that rows go to.
+pub(crate) fn sink() -> SinkDescriptor {
     let path = TablePath { catalog: "c".to_owned(), database: "d".to_owned(), table: "t".to_owned() };
     SinkDescriptor {
         table: TableDescriptor {

@@ -30,8 +30,7 @@ pub(super) fn spawn_commit(
     inbox: mpsc::WeakSender<Input>,
 ) {
     tokio::spawn(async move {
-        // In a task of its own, so that a panic in a connector is an answer too.
-        let committing = tokio::spawn(async move {
+        let committing = guarded("the commit", async move {
             for SinkOutput { sink, committables } in &sinks {
                 retry(job, "commit", || committer.commit(job, sink, committables)).await?;
             }
@@ -41,10 +40,7 @@ pub(super) fn spawn_commit(
             }
             Ok(())
         });
-        let outcome = committing.await.unwrap_or_else(|error| {
-            Err(Failure::new(FailureKind::Internal, format!("the commit of job `{job}` stopped: {error}")))
-        });
-        answer(&inbox, Input::Committed(job, outcome)).await;
+        answer(&inbox, Input::Committed(job, committing.await)).await;
     });
 }
 
@@ -57,18 +53,15 @@ pub(super) fn spawn_commit_checkpoint(
     inbox: mpsc::WeakSender<Input>,
 ) {
     tokio::spawn(async move {
-        let committing = tokio::spawn(async move {
+        let what = format!("the commit of checkpoint {checkpoint}");
+        let committing = guarded(&what, async move {
             for SinkOutput { sink, committables } in &sinks {
                 retry(job, "commit of a checkpoint", || committer.commit_checkpoint(job, sink, committables))
                     .await?;
             }
             Ok(())
         });
-        let outcome = committing.await.unwrap_or_else(|error| {
-            let message = format!("the commit of checkpoint {checkpoint} stopped: {error}");
-            Err(Failure::new(FailureKind::Internal, message))
-        });
-        answer(&inbox, Input::CheckpointCommitted(job, checkpoint, outcome)).await;
+        answer(&inbox, Input::CheckpointCommitted(job, checkpoint, committing.await)).await;
     });
 }
 
@@ -82,13 +75,10 @@ pub(super) fn spawn_store(
 ) {
     let checkpoint = manifest.checkpoint;
     tokio::spawn(async move {
+        let what = format!("writing the manifest of checkpoint {checkpoint}");
         let storing =
-            tokio::spawn(async move { retry(job, "manifest", || storage.write(&url, &manifest)).await });
-        let outcome = storing.await.unwrap_or_else(|error| {
-            let message = format!("the manifest of checkpoint {checkpoint} was not written: {error}");
-            Err(Failure::new(FailureKind::Internal, message))
-        });
-        answer(&inbox, Input::CheckpointStored(job, checkpoint, outcome)).await;
+            guarded(&what, async move { retry(job, "manifest", || storage.write(&url, &manifest)).await });
+        answer(&inbox, Input::CheckpointStored(job, checkpoint, storing.await)).await;
     });
 }
 
@@ -143,6 +133,15 @@ pub(super) async fn abort(job: JobId, sink: &SinkDescriptor, committer: &dyn Com
     if let Err(failure) = retry(job, "abort", || committer.abort(job, sink)).await {
         tracing::warn!(%job, table = %sink.table.path, %failure, "staged output is left behind");
     }
+}
+
+/// Does something in a task of its own, so that a panic in a connector is an answer too.
+pub(super) async fn guarded(
+    what: &str,
+    work: impl Future<Output = Result<(), Failure>> + Send + 'static,
+) -> Result<(), Failure> {
+    let ended = tokio::spawn(work).await;
+    ended.unwrap_or_else(|error| Err(Failure::new(FailureKind::Internal, format!("{what} stopped: {error}"))))
 }
 
 /// Calls until it succeeds or fails in a way that does not pass, with growing pauses.

@@ -6,7 +6,7 @@ use thalweg_graph::{Failure, FailureKind, JobId, checkpoint::Manifest, table::Si
 use tokio::sync::mpsc;
 
 use super::{
-    commit::{abort, answer, retry},
+    commit::{abort, answer, guarded, retry},
     input::Input,
 };
 use crate::{checkpoint_storage::CheckpointStorage, committer::Committer};
@@ -32,11 +32,8 @@ pub(super) fn spawn(
 ) {
     tokio::spawn(async move {
         let job = recovery.job;
-        // In a task of its own, so that a panic in a connector is an answer too.
-        let recovering = tokio::spawn(async move { recover(recovery, &*committer, &*storage).await });
-        let outcome = recovering.await.unwrap_or_else(|error| {
-            Err(Failure::new(FailureKind::Internal, format!("recovering output stopped: {error}")))
-        });
+        let what = "making visible what a checkpoint has left";
+        let outcome = guarded(what, async move { recover(recovery, &*committer, &*storage).await }).await;
         answer(&inbox, Input::OutputRecovered(job, outcome)).await;
     });
 }
@@ -55,15 +52,18 @@ async fn recover(
         );
         return Err(Failure::new(FailureKind::Deterministic, message));
     }
-    for SinkOutput { sink, committables } in outputs(&manifest, &sinks) {
-        if !committables.is_empty() {
-            retry(job, "commit of a checkpoint", || committer.commit_checkpoint(old, &sink, &committables))
-                .await?;
-        }
-        // What a job has staged behind its last checkpoint belongs to nobody once it is gone. That of a savepoint may go on.
-        if !manifest.savepoint {
-            abort(old, &sink, committer).await;
-        }
+    let outputs = outputs(&manifest, &sinks);
+    for SinkOutput { sink, committables } in outputs.iter().filter(|output| !output.committables.is_empty()) {
+        retry(job, "commit of a checkpoint", || committer.commit_checkpoint(old, sink, committables)).await?;
+    }
+    // That of a savepoint's job may go on.
+    if manifest.savepoint {
+        return Ok(());
+    }
+    // What a job has staged behind its last checkpoint belongs to nobody once it is gone. All is committed by now: sinks may share a
+    // table or a prefix, and what one withdraws must not be what another has prepared.
+    for SinkOutput { sink, .. } in &outputs {
+        abort(old, sink, committer).await;
     }
     Ok(())
 }
@@ -85,4 +85,114 @@ fn outputs(manifest: &Manifest, sinks: &[SinkOutput]) -> Vec<SinkOutput> {
         output
     });
     reached.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use parking_lot::Mutex;
+    use thalweg_graph::{
+        CheckpointId,
+        table::{Committable, SinkDescriptor},
+    };
+
+    use super::*;
+    use crate::testing::sink;
+
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    enum Asked {
+        Commit(String),
+        Abort(String),
+    }
+
+    /// A checkpoint, and what is asked of its sinks.
+    struct World {
+        manifest: Manifest,
+        asked: Mutex<Vec<Asked>>,
+    }
+
+    #[async_trait]
+    impl Committer for World {
+        async fn commit(&self, _: JobId, _: &SinkDescriptor, _: &[Committable]) -> Result<(), Failure> {
+            Err(Failure::new(FailureKind::Internal, "the job has not ended"))
+        }
+
+        async fn commit_checkpoint(
+            &self,
+            _: JobId,
+            sink: &SinkDescriptor,
+            _: &[Committable],
+        ) -> Result<(), Failure> {
+            self.asked.lock().push(Asked::Commit(sink.table.path.table.clone()));
+            Ok(())
+        }
+
+        async fn abort(&self, _: JobId, sink: &SinkDescriptor) -> Result<(), Failure> {
+            self.asked.lock().push(Asked::Abort(sink.table.path.table.clone()));
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl CheckpointStorage for World {
+        async fn write(&self, _: &str, _: &Manifest) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn read(&self, _: &str) -> Result<Manifest, Failure> {
+            Ok(self.manifest.clone())
+        }
+
+        async fn remove(&self, _: &str, _: &[String]) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn remove_folder(&self, _: &str) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    /// Of a checkpoint with two sinks that have prepared something and one that has not.
+    async fn asked(savepoint: bool, is_running: bool) -> Result<Vec<Asked>, Failure> {
+        let output = |name: &str, count: usize| {
+            let mut sink = sink();
+            sink.table.path.table = name.to_owned();
+            let committables = vec![Committable(Bytes::from_static(b"part")); count];
+            SinkOutput { sink: Box::new(sink), committables }
+        };
+        let manifest = Manifest {
+            version: Manifest::VERSION,
+            job: JobId(1),
+            checkpoint: CheckpointId(3),
+            triggered_ms: 0,
+            key_groups: 128,
+            statement: String::new(),
+            savepoint,
+            subtasks: Vec::new(),
+            sinks: vec![output("a", 1), output("b", 0), output("c", 2)],
+        };
+        let world = World { manifest, asked: Mutex::default() };
+        let running = if is_running { BTreeSet::from([JobId(1)]) } else { BTreeSet::new() };
+        let recovery =
+            Recovery { job: JobId(2), manifest: "file:///chk-3".to_owned(), sinks: Vec::new(), running };
+        recover(recovery, &world, &world).await?;
+        Ok(world.asked.into_inner())
+    }
+
+    #[tokio::test]
+    async fn nothing_is_withdrawn_before_all_that_was_prepared_is_visible() {
+        let commit = |name: &str| Asked::Commit(name.to_owned());
+        let abort = |name: &str| Asked::Abort(name.to_owned());
+        let committed = [commit("a"), commit("c")];
+        let withdrawn = [abort("a"), abort("b"), abort("c")];
+        assert_eq!(asked(false, false).await.unwrap(), [&committed[..], &withdrawn[..]].concat());
+        assert_eq!(asked(true, true).await.unwrap(), committed, "a savepoint's job may go on");
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_of_a_job_that_runs_is_left_alone() {
+        let failure = asked(false, true).await.unwrap_err();
+        assert!(failure.message.contains("still runs"), "{failure}");
+    }
 }

@@ -458,6 +458,11 @@ impl JobMaster {
         if let Some(newest) = checkpoints.completed.back()
             && checkpoints.restored.as_ref() != Some(&newest.manifest)
         {
+            tracing::warn!(
+                damaged = checkpoints.restored,
+                newest = newest.manifest,
+                "a savepoint is damaged; going on from the newest checkpoint"
+            );
             checkpoints.restored = Some(newest.manifest.clone());
             return true;
         }

@@ -31,7 +31,7 @@ pub struct Wanted {
     subtasks: Option<String>,
 }
 
-/// Watermarks are whole numbers beyond what a float can tell apart; nothing else is.
+/// What is measured of a subtask. The end of event time is the only number that a float cannot hold: it comes rounded.
 fn subtask_metrics(subtask: &SubtaskDetails) -> Measured {
     let (metrics, rates) = (&subtask.metrics, &subtask.rates);
     let mut measured = vec![
@@ -67,13 +67,16 @@ fn text(value: f64) -> String {
     }
 }
 
+/// Whether a list of names, separated by commas, has one.
+fn has(list: &str, name: &str) -> bool {
+    list.split(',').any(|listed| listed.trim() == name)
+}
+
 /// What is asked for, or the names of all there is.
 fn answer(measured: impl Iterator<Item = (String, f64)>, wanted: &Wanted) -> Json<Value> {
     let line = |(id, value): (String, f64)| match &wanted.get {
         None => Some(json!({ "id": id })),
-        Some(get) if get.split(',').any(|name| name.trim() == id) => {
-            Some(json!({ "id": id, "value": text(value) }))
-        }
+        Some(get) if has(get, &id) => Some(json!({ "id": id, "value": text(value) })),
         Some(_) => None,
     };
     Json(measured.filter_map(line).collect())
@@ -159,7 +162,7 @@ pub async fn of_subtasks(
     }
     let line = |name: &&'static str| {
         let Some(get) = &wanted.get else { return Some(json!({ "id": name })) };
-        if !get.split(',').any(|wanted| wanted.trim() == *name) {
+        if !has(get, name) {
             return None;
         }
         let values = measured.iter().flatten().filter(|(of, _)| of == name).map(|(_, value)| *value);
@@ -183,7 +186,7 @@ fn aggregated(name: &str, values: &[f64], which: Option<&str>) -> Value {
     ];
     let mut line = json!({ "id": name });
     for (kind, value) in all {
-        if which.is_none_or(|which| which.split(',').any(|wanted| wanted.trim() == kind)) {
+        if which.is_none_or(|which| has(which, kind)) {
             line[kind] = json!(value);
         }
     }

@@ -3,10 +3,7 @@
 //! A task sends no more than [`LIVE_CHUNKS_MAX`] chunks ahead of its reader, so that what waits here is bounded and a reader that
 //! is slow slows the job. What was taken is gone: there is no second reader.
 
-use std::{
-    collections::VecDeque,
-    sync::atomic::{AtomicU8, Ordering::Relaxed},
-};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -25,13 +22,14 @@ pub struct LiveResult {
     clock: Clock,
     state: Mutex<State>,
     changed: Notify,
-    /// How it is read: as one stream, or page by page.
-    reading: AtomicU8,
 }
 
-const UNREAD: u8 = 0;
-const STREAM: u8 = 1;
-const PAGES: u8 = 2;
+/// How a result is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    AsStream,
+    ByPages,
+}
 
 #[derive(Debug)]
 struct State {
@@ -39,6 +37,8 @@ struct State {
     /// Whose rows they are, and the way to its worker.
     sender: Option<(Attempt, mpsc::WeakSender<ToWorker>)>,
     end: Option<End>,
+    /// Nothing until somebody has begun to.
+    reading: Option<Reading>,
     /// Whether a reader waits for what comes next.
     waiting: bool,
     last_read: Timestamp,
@@ -66,12 +66,12 @@ impl LiveResult {
             chunks: VecDeque::new(),
             sender: None,
             end: None,
+            reading: None,
             waiting: false,
             last_read: clock.now(),
             given_up: false,
         };
-        let (changed, reading) = Default::default();
-        Self { clock, state: Mutex::new(state), changed, reading }
+        Self { clock, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Takes the next bytes of an attempt; `worker` is the session that it came by.
@@ -103,12 +103,15 @@ impl LiveResult {
 
     /// Makes the caller the one who reads it as a stream; `false` if somebody else reads it or did.
     pub fn claim(&self) -> bool {
-        self.reading.compare_exchange(UNREAD, STREAM, Relaxed, Relaxed).is_ok()
+        let mut state = self.state.lock();
+        let is_first = state.reading.is_none();
+        state.reading.get_or_insert(Reading::AsStream);
+        is_first
     }
 
     /// Has it read page by page; `false` if somebody reads it as a stream or did.
     pub fn is_paged(&self) -> bool {
-        self.reading.compare_exchange(UNREAD, PAGES, Relaxed, Relaxed).unwrap_or_else(|other| other) != STREAM
+        *self.state.lock().reading.get_or_insert(Reading::ByPages) == Reading::ByPages
     }
 
     /// Waits for the next bytes; the end comes behind all of them. A call that is dropped while it waits loses nothing.
