@@ -11,6 +11,7 @@ pub mod panes;
 pub mod memory;
 mod words;
 mod deep_stack;
+mod bare_expr;
 pub mod sql_type;
 pub mod changes;
 pub mod connect;

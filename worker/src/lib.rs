@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod tmp_dir;
+mod wall_clock;
 pub mod runtime;
 mod spill_pool;
 pub mod memory;

@@ -92,7 +92,7 @@ async fn list(kafka: &KafkaArgs, prefix: Option<&str>) -> Result<()> {
             transaction.partitions.join(", ")
         )?;
     }
-    Ok(writeln!(out, "{} open transactions.", open.len())?)
+    Ok(writeln!(out, "Open transactions: {}.", open.len())?)
 }
 
 async fn commit(config: &ConfigArgs, checkpoint: &str, given: &[String]) -> Result<()> {
@@ -114,7 +114,7 @@ async fn abort(kafka: &KafkaArgs, prefix: &str) -> Result<()> {
     let aborted = kafka.connect().await?.abort(prefix).await.map_err(chained)?;
     let mut out = io::stdout().lock();
     aborted.iter().try_for_each(|id| writeln!(out, "{id}"))?;
-    Ok(writeln!(out, "Aborted {} transactions.", aborted.len())?)
+    Ok(writeln!(out, "Aborted transactions: {}.", aborted.len())?)
 }
 
 fn properties(given: &[String]) -> Result<BTreeMap<String, String>> {

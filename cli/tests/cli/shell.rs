@@ -3,6 +3,8 @@
 use crate::terminal::Terminal;
 
 const PROMPT: &str = "Thalweg SQL>";
+/// What a statement that has no rows says.
+const DONE: &str = "[INFO] Execute statement succeeded.";
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 const UP: &str = "\x1b[A";
@@ -13,6 +15,11 @@ fn shell(home: &std::path::Path) -> Terminal {
     let terminal = Terminal::start(&["sql", "-D", "parallelism.default=1"], home);
     terminal.wait_line(PROMPT);
     terminal
+}
+
+/// Waits until so many statements without rows are done and the prompt is there again: keys that come before it are lost.
+fn wait_done(terminal: &Terminal, count: usize) {
+    terminal.wait("prompt", |text| text.matches(DONE).count() == count && text.trim_end().ends_with(PROMPT));
 }
 
 #[test]
@@ -26,7 +33,7 @@ fn statements_take_lines_names_are_completed_and_history_outlives_the_shell() {
     assert!(screen.contains("| a | b |\n+---+---+\n| 1 | x |\n"), "{screen}");
 
     terminal.keys("CREATE TEMPORARY VIEW purchases AS SELECT 7 AS purchase_id;\r");
-    terminal.wait("view", |text| text.contains("[INFO] Execute statement succeeded."));
+    wait_done(&terminal, 1);
     for (typed, completed) in [
         ("sele\t", "select"),
         ("purchase_\t", "select purchase_id"),
@@ -64,7 +71,7 @@ fn ctrl_c_cancels_the_job_and_not_the_shell() {
     let home = tempfile::tempdir().unwrap();
     let mut terminal = shell(home.path());
     terminal.keys(ENDLESS);
-    terminal.wait("table", |text| text.contains("[INFO] Execute statement succeeded."));
+    wait_done(&terminal, 1);
     terminal.keys("SELECT COUNT(*) AS n FROM d WHERE id % 7 = 3;\r");
     terminal.wait("counts of rows", |text| {
         text.contains("RUNNING") && text.contains("rows in") && !text.contains(" 0 rows in")
@@ -100,7 +107,7 @@ fn rows_of_an_endless_query_are_shown_until_ctrl_c_and_the_shell_goes_on() {
     let home = tempfile::tempdir().unwrap();
     let mut terminal = shell(home.path());
     terminal.keys("CREATE TABLE e (id BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '100');\r");
-    terminal.wait("table", |text| text.contains("[INFO] Execute statement succeeded."));
+    wait_done(&terminal, 1);
     terminal.keys("SELECT COUNT(*) AS n FROM e;\r");
     terminal.wait("changes", |text| {
         let changes = |op: &str| text.lines().filter(|line| line.starts_with(op)).count();
@@ -121,14 +128,9 @@ fn what_an_endless_query_adds_up_to_is_drawn_over_itself() {
     let home = tempfile::tempdir().unwrap();
     let mut terminal = shell(home.path());
     terminal.keys("CREATE TABLE e (k BOOLEAN) WITH ('connector' = 'datagen', 'rows-per-second' = '200');\r");
-    // Keys that come before the prompt are lost.
-    let is_ready = |text: &str, done: usize| {
-        text.matches("[INFO] Execute statement succeeded.").count() == done
-            && text.trim_end().ends_with("SQL>")
-    };
-    terminal.wait("table", |text| is_ready(text, 1));
+    wait_done(&terminal, 1);
     terminal.keys("SET 'sql-client.execution.result-mode' = 'table';\r");
-    terminal.wait("mode", |text| is_ready(text, 2));
+    wait_done(&terminal, 2);
     terminal.keys("SELECT k, COUNT(*) AS n FROM e GROUP BY k;\r");
     let drawn = |text: &str| text.matches("| FALSE |").count() == 1 && text.matches("|  TRUE |").count() == 1;
     let first = terminal.wait("table", drawn);

@@ -1,7 +1,7 @@
 //! The time that a partition stands for, by the values of its columns: `day=2026-01-31/hour=07`.
 
 use chrono::{
-    NaiveDate, NaiveDateTime,
+    NaiveDateTime,
     format::{Parsed, StrftimeItems, parse},
 };
 use thalweg_graph::table::TableDescriptor;
@@ -73,12 +73,9 @@ impl PartitionTime {
     }
 
     fn parse(&self, text: &str) -> Option<NaiveDateTime> {
-        let date = |format: &str| NaiveDate::parse_from_str(text, format).ok()?.and_hms_opt(0, 0, 0);
         match &self.format {
             Some(format) => parse_with(text, format),
-            None => {
-                NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok().or_else(|| date("%Y-%m-%d"))
-            }
+            None => parse_with(text, "%Y-%m-%d %H:%M:%S%.f").or_else(|| parse_with(text, "%Y-%m-%d")),
         }
     }
 }

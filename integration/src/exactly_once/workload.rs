@@ -77,13 +77,12 @@ impl Workload {
             ((id % PARTITIONS as u64) as i32, text)
         });
         fill(&topics.kafka, "events", events).await?;
-        let window = |(window_end, k): &(u64, u64), name: String, (n, s): &(u64, u64)| {
-            let _ = k;
+        let window = |window_end: &u64, name: String, (n, s): &(u64, u64)| {
             (format!("{}.000|{name}|{n}|{s}", time(*window_end)), 1)
         };
         Ok(Workload {
-            windows: windows.iter().map(|(at, sums)| window(at, at.1.to_string(), sums)).collect(),
-            named: windows.iter().map(|(at, sums)| window(at, name(at.1), sums)).collect(),
+            windows: windows.iter().map(|((end, k), sums)| window(end, k.to_string(), sums)).collect(),
+            named: windows.iter().map(|((end, k), sums)| window(end, name(*k), sums)).collect(),
             totals: totals.iter().map(|(k, (n, s))| (format!("{}|{n}|{s}", name(*k)), 1)).collect(),
         })
     }

@@ -7,14 +7,19 @@ use std::{
 };
 
 use krafka::consumer::IsolationLevel;
-use thalweg_connectors::Error;
-use thalweg_graph::{CheckpointId, FailureKind, table::Committable};
+use thalweg_connectors::{BuiltinConnectors, ConnectorsConfig, Error, checkpoint_storage};
+use thalweg_graph::{
+    CheckpointId, FailureKind, JobId,
+    checkpoint::Manifest,
+    table::{Committable, SinkOutput},
+};
 use thalweg_integration::kafka::{Kafka, Topics};
 
 use super::{
     sink::{batch, schema, table},
     table::Table,
 };
+use crate::place::binary;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -207,4 +212,53 @@ async fn a_job_whose_transactions_the_broker_would_abort_too_early_does_not_star
     };
     assert_eq!(error.kind(), FailureKind::Deterministic);
     assert!(error.to_string().contains("`transaction.max.timeout.ms`"), "{error}");
+}
+
+/// What `thalweg transactions` says.
+fn transactions(args: &[&str]) -> String {
+    let ran = binary().command().arg("transactions").args(args).output().unwrap();
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(ran.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&ran.stderr));
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_ends_what_no_job_ends_any_more() {
+    let topics = topic("operated").await;
+    let prepared = prepared_by_a_process_that_died("operated", "3");
+    let of_topic = ["--servers", Kafka::shared().bootstrap.as_str(), "--prefix", "operated"];
+    let verb = |verb: &str| transactions(&[&[verb], &of_topic[..]].concat());
+    let listed = verb("list");
+    assert!(listed.contains("operated-3-0-") && listed.ends_with("Open transactions: 1.\n"), "{listed}");
+    assert!(listed.contains("in operated-"), "{listed}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    let sink = SinkOutput { sink: Box::new(exactly_once("operated").sink()), committables: vec![prepared] };
+    let manifest = Manifest {
+        version: Manifest::VERSION,
+        job: JobId(7),
+        checkpoint: CheckpointId(1),
+        triggered_ms: 0,
+        key_groups: 128,
+        statement: String::new(),
+        savepoint: false,
+        subtasks: Vec::new(),
+        sinks: vec![sink],
+    };
+    let connectors = BuiltinConnectors::new(ConnectorsConfig::default()).unwrap();
+    let file = format!("{url}/_metadata");
+    checkpoint_storage::write(connectors.file_systems(), &file, &manifest).await.unwrap();
+    assert_eq!(transactions(&["commit", &url]), "`c`.`d`.`t`: 3 rows are visible.\n");
+    assert_eq!(topics.values("operated").await.unwrap(), [row(0), row(1), row(2)]);
+    assert_eq!(verb("list"), "Open transactions: 0.\n");
+
+    prepared_by_a_process_that_died("operated", "2");
+    let aborted = verb("abort");
+    assert!(
+        aborted.starts_with("operated-3-0-") && aborted.ends_with("Aborted transactions: 1.\n"),
+        "{aborted}"
+    );
+    assert_eq!(verb("list"), "Open transactions: 0.\n");
+    assert_eq!(topics.values("operated").await.unwrap().len(), 3);
 }

@@ -6,16 +6,19 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr,
-    Ident, ObjectName, OrderBy, Query, Select, SelectItem, SetExpr, Spanned as _, TableAlias, TableFactor,
-    VisitMut, VisitorMut, WildcardAdditionalOptions, visit_expressions, visit_expressions_mut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, OrderBy, Query,
+    Select, SelectItem, SetExpr, Spanned as _, TableAlias, TableFactor, VisitMut, VisitorMut,
+    WildcardAdditionalOptions, visit_expressions, visit_expressions_mut,
 };
 use thalweg_graph::{
     SqlError,
     sql_error::{Position, SqlErrorCode},
 };
 
-use crate::{sql::dialect::TABLE_ARGUMENT, window::BORDER_NAMES};
+use crate::{
+    sql::dialect::{self, TABLE_ARGUMENT},
+    window::BORDER_NAMES,
+};
 
 /// The functions that group by windows, and how many lengths each takes.
 const FUNCTIONS: &[(&str, usize)] = &[("TUMBLE", 1), ("HOP", 2), ("SESSION", 1)];
@@ -144,11 +147,12 @@ fn put_into(
     };
     select.selection = None;
     table.insert(0, Expr::Subquery(Box::new(query_of(inner))));
-    let descriptor = function("DESCRIPTOR", vec![Expr::Identifier(window.time.clone())]);
-    let mut arguments = vec![function(TABLE_ARGUMENT, table), descriptor];
+    let descriptor = dialect::call("DESCRIPTOR", vec![Expr::Identifier(window.time.clone())]);
+    let mut arguments = vec![dialect::call(TABLE_ARGUMENT, table), descriptor];
     arguments.extend(window.lengths.iter().map(|length| (*length).clone()));
     let alias = TableAlias { explicit: true, name, columns: Vec::new(), at: None };
-    from.relation = TableFactor::TableFunction { expr: function(window.name, arguments), alias: Some(alias) };
+    from.relation =
+        TableFactor::TableFunction { expr: dialect::call(window.name, arguments), alias: Some(alias) };
     Ok(())
 }
 
@@ -230,7 +234,7 @@ impl<'e> GroupWindow<'e> {
                     }
                     *expr = Expr::Identifier(quoted(BORDER_NAMES[border]));
                 }
-                Some(Part::Clock) => *expr = function("PROCTIME", Vec::new()),
+                Some(Part::Clock) => *expr = dialect::call("PROCTIME", Vec::new()),
                 None => {}
             }
             ControlFlow::Continue(())
@@ -304,22 +308,4 @@ fn last_name(expr: &Expr) -> Option<&Ident> {
 
 fn quoted(name: &str) -> Ident {
     Ident::with_quote('`', name)
-}
-
-fn function(name: &str, arguments: Vec<Expr>) -> Expr {
-    let args = arguments.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }

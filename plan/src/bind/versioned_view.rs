@@ -12,6 +12,8 @@ use datafusion::{
     },
 };
 
+use crate::bare_expr::{unaliased, uncast};
+
 /// The rows that such a view chooses from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
@@ -117,19 +119,5 @@ fn position(expr: &Expr, schema: &DFSchema) -> Option<usize> {
     match unaliased(expr) {
         Expr::Column(column) => schema.maybe_index_of_column(column),
         _ => None,
-    }
-}
-
-fn unaliased(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(alias) => unaliased(&alias.expr),
-        expr => expr,
-    }
-}
-
-fn uncast(expr: &Expr) -> &Expr {
-    match unaliased(expr) {
-        Expr::Cast(cast) => uncast(&cast.expr),
-        expr => expr,
     }
 }

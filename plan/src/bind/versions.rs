@@ -18,6 +18,7 @@ use thalweg_graph::{SqlError, sql_error::SqlErrorCode};
 
 use super::{Binder, type_name, versioned_view::Versions};
 use crate::{
+    bare_expr::unaliased,
     catalog::{Entry, Name},
     error,
     functions::temporal::PROCTIME,
@@ -273,13 +274,6 @@ fn is_processing_time(plan: &LogicalPlan, position: usize) -> bool {
             }
             _ => false,
         },
-    }
-}
-
-fn unaliased(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(alias) => unaliased(&alias.expr),
-        expr => expr,
     }
 }
 

@@ -16,6 +16,8 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
+use crate::bare_expr::unaliased;
+
 /// The rule. It comes before expressions are simplified and columns that nobody reads are left out.
 #[derive(Debug)]
 pub struct FilterConstants;
@@ -51,13 +53,6 @@ impl OptimizerRule for FilterConstants {
             return Ok(Transformed::no(plan));
         }
         Ok(Transformed::yes(plan.with_new_exprs(exprs, vec![projection.input.as_ref().clone()])?))
-    }
-}
-
-fn unaliased(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(alias) => unaliased(&alias.expr),
-        expr => expr,
     }
 }
 

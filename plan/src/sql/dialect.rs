@@ -180,7 +180,8 @@ fn carried(sql_type: &SqlType) -> DataType {
     DataType::Custom(ObjectName::from(vec![Ident::with_quote('`', sql_type.to_string())]), Vec::new())
 }
 
-fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+/// A call of a function.
+pub fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     let args = arguments.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),

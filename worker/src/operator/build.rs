@@ -34,7 +34,7 @@ use super::{
     chain::Chain,
     changelog::AddWeights,
     changelog_normalize::ChangelogNormalize,
-    clock_time::{LocalTime, ProcessingTime, now_ms},
+    clock_time::{LocalTime, ProcessingTime},
     expand::Expand,
     expiry::Expiry,
     final_result::FinalResult,
@@ -58,7 +58,7 @@ use super::{
     window_join::WindowJoin,
     within_windows::WithinWindows,
 };
-use crate::counters::TaskCounters;
+use crate::{counters::TaskCounters, wall_clock::now_ms};
 
 /// What building operators needs.
 pub struct Building<'a> {

@@ -1,16 +1,13 @@
 //! Event time by the clock: processing time, and event time as the clocks of a zone show it.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, TimestampMillisecondArray};
 use datafusion::error::Result;
 use thalweg_plan::functions::zone::Zone;
 
 use super::link::{Next, Operator};
-use crate::watermark::Watermark;
+use crate::{wall_clock::now_ms, watermark::Watermark};
 
 /// Puts the time at which a row comes into a column, as the clocks of a zone show it, and says so how far event time has come.
 /// It never goes back, whatever the clock does.
@@ -122,11 +119,6 @@ impl Operator for LocalTime {
         self.told = told;
         next.watermark(told.unwrap_or(local))
     }
-}
-
-/// The time of day, in milliseconds since 1970.
-pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! It is kept for at least that time by the clock, and goes with the first rows that come a part of that time later. The times of changes are
 //! not in checkpoints: what comes back from one counts as changed then.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use crate::wall_clock::now_ms;
 
 /// What is too old is looked for so often in the time that things are kept.
 const LOOKS: i64 = 4;
@@ -47,8 +49,4 @@ impl Expiry {
         self.look_at_ms = now_ms.saturating_add((self.ttl_ms / LOOKS).max(1));
         Some(now_ms.saturating_sub(self.ttl_ms))
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -74,10 +74,7 @@ impl PairOperator for IntervalJoin {
         self.sides.left.take_until(left_ms)?;
         self.sides.right.take_until(right_ms)?;
         self.memory.try_resize(self.sides.bytes())?;
-        self.progress.fired_ms = self.progress.fired_ms.max(ms);
-        if watermark == Watermark::END {
-            self.progress.tell_late();
-        }
+        self.progress.advance(watermark);
         next.watermark(self.held_back(watermark))
     }
 

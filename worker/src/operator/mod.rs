@@ -7,6 +7,7 @@ pub mod link;
 #[cfg(test)]
 mod testing;
 pub mod predicate;
+pub mod keys;
 pub mod calc;
 pub mod expand;
 pub mod watermarks;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::state::decode_value;
+use crate::{state::decode_value, watermark::Watermark};
 
 /// What an operator of windows keeps besides rows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,10 +44,21 @@ impl Progress {
         self.late - self.late_before
     }
 
+    /// Event time has come so far.
+    pub fn advance(&mut self, watermark: Watermark) {
+        self.fired_ms = self.fired_ms.max(watermark.0);
+        if watermark == Watermark::END {
+            self.tell_late();
+        }
+    }
+
     /// Says in the log that rows were left out.
     pub fn tell_late(&self) {
         if self.late > 0 {
-            tracing::warn!(rows = self.late, "rows came after their windows were complete and were left out");
+            tracing::warn!(
+                rows = self.late,
+                "rows came after what they belong to was complete and were left out"
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use datafusion::{error::DataFusionError, execution::TaskContext, physical_plan::ExecutionPlan};
@@ -21,6 +21,7 @@ use crate::{
     counters::TaskCounters,
     exchange::{event::Signal, subpartition_queue::Demand},
     operator::{Chain, Element},
+    wall_clock::now_ms,
     watermark::{TimeChange, Watermark},
 };
 
@@ -272,10 +273,6 @@ async fn emit(
         }
     }
     Ok(Flow::GoesOn)
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 fn instant_of(time_ms: i64) -> time::Instant {

@@ -18,11 +18,12 @@ use datafusion::{
 use thalweg_graph::SqlError;
 
 use super::{
-    stream::{PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, unaliased},
+    stream::{PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of},
     translate::{Translation, internal},
     vertex::{columns_plan, encode_columns},
 };
 use crate::{
+    bare_expr::unaliased,
     error,
     exec::codec,
     panes::{Panes, WindowBound, WindowShape},

@@ -5,8 +5,8 @@ use datafusion::{
     logical_expr::{BinaryExpr, Expr, Join, Operator, utils::split_conjunction},
 };
 
-use super::stream::{Stream, unaliased};
-use crate::panes::WindowBound;
+use super::stream::Stream;
+use crate::{bare_expr::unaliased, panes::WindowBound};
 
 /// The times of both sides, and by how much that of the left side may be after that of the right side.
 pub(super) struct Interval {

@@ -8,12 +8,13 @@ use datafusion::logical_expr::{
 use thalweg_graph::SqlError;
 
 use super::{
-    stream::{Stream, unaliased},
+    stream::Stream,
     translate::{Translation, internal},
     vertex::encode_columns,
     within::stand_in,
 };
 use crate::{
+    bare_expr::unaliased,
     error,
     exec::codec,
     stream::{OperatorKind, OverAggregateSpec},

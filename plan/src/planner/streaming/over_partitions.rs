@@ -13,12 +13,13 @@ use datafusion::{
 use thalweg_graph::SqlError;
 
 use super::{
-    stream::{Stream, unaliased},
+    stream::Stream,
     translate::Translation,
     vertex::encode_columns,
-    within::stand_in,
+    within::{partition_by, shared, stand_in},
 };
 use crate::{
+    bare_expr::unaliased,
     error,
     exec::codec,
     stream::{OperatorKind, OverPartitionsSpec, Settled},
@@ -37,19 +38,8 @@ impl Translation<'_> {
             schema: Arc::clone(&window.schema),
         });
         let plan = self.plan_of(&all).await?;
-        let partitions = window.window_expr.iter().filter_map(|expr| match unaliased(expr) {
-            Expr::WindowFunction(function) => Some(&function.params.partition_by),
-            _ => None,
-        });
-        let partitions: Vec<&Vec<Expr>> = partitions.collect();
-        // What all functions are partitioned by divides the rows.
-        let shared: Vec<Expr> = match &partitions[..] {
-            [first, others @ ..] => {
-                first.iter().filter(|key| others.iter().all(|keys| keys.contains(key))).cloned().collect()
-            }
-            [] => Vec::new(),
-        };
-        let keys = self.physical_all(&shared, &input)?;
+        let partitions: Vec<&[Expr]> = window.window_expr.iter().filter_map(partition_by).collect();
+        let keys = self.physical_all(&shared(&partitions), &input)?;
         let encoded = keys.iter().map(codec::encode_expr).collect::<datafusion::error::Result<_>>();
         let settled = settled(window, &input, &partitions);
         let vertex = self.keyed(&input, &keys)?;
@@ -81,7 +71,7 @@ impl Translation<'_> {
 }
 
 /// By which event time rows settle, if what is computed for each looks at no row behind it, and how many rows before it do matter.
-fn settled(window: &Window, input: &Stream, partitions: &[&Vec<Expr>]) -> Option<(Column, Option<u64>)> {
+fn settled(window: &Window, input: &Stream, partitions: &[&[Expr]]) -> Option<(Column, Option<u64>)> {
     if input.updating {
         return None;
     }

@@ -9,6 +9,7 @@ use datafusion::{
 };
 
 use crate::{
+    bare_expr::unaliased,
     functions::temporal::PROCTIME,
     panes::{Panes, WindowBound},
     stream::changelog::weight_field,
@@ -238,12 +239,4 @@ fn shown_time<'e>(expr: &'e Expr, field: &QualifiedField) -> Option<&'e Column> 
 
 fn is_proctime(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if call.name() == PROCTIME)
-}
-
-/// An expression without its new name.
-pub(super) fn unaliased(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(alias) => unaliased(&alias.expr),
-        expr => expr,
-    }
 }

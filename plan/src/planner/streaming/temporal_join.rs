@@ -20,6 +20,7 @@ use super::{
     vertex::encode_columns,
 };
 use crate::{
+    bare_expr::uncast,
     error,
     exec::codec,
     stream::{PairKind, TemporalJoinSpec},
@@ -142,13 +143,5 @@ impl Translation<'_> {
             }
             AsOfTime::Named(_) => Err(internal("a join as of a time does not know which")),
         }
-    }
-}
-
-fn uncast(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(alias) => uncast(&alias.expr),
-        Expr::Cast(cast) => uncast(&cast.expr),
-        expr => expr,
     }
 }

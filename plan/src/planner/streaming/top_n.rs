@@ -17,11 +17,12 @@ use thalweg_graph::{SqlError, sql_error::SqlErrorCode};
 
 use super::{
     result::display,
-    stream::{QualifiedField, Stream, column_of, fields_of, unaliased},
+    stream::{QualifiedField, Stream, column_of, fields_of},
     translate::{Translation, internal, unsupported},
     vertex::encode_columns,
 };
 use crate::{
+    bare_expr::{unaliased, uncast},
     error,
     exec::codec,
     stream::{OperatorKind, SortKey, TopNSpec},
@@ -126,14 +127,6 @@ fn find(plan: &LogicalPlan) -> Option<Found<'_>> {
             Some(found)
         }
         _ => None,
-    }
-}
-
-fn uncast(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(alias) => uncast(&alias.expr),
-        Expr::Cast(cast) => uncast(&cast.expr),
-        expr => expr,
     }
 }
 

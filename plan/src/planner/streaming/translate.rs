@@ -25,13 +25,12 @@ use thalweg_graph::{
 use super::{
     Draft,
     shared::Shared,
-    stream::{
-        PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of, unaliased,
-    },
+    stream::{PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of},
     top_n,
     vertex::{StreamVertex, VertexHead, encode_columns},
 };
 use crate::{
+    bare_expr::unaliased,
     changes::Changes,
     connect::Connectors,
     error,

@@ -11,8 +11,8 @@ use datafusion::{
 };
 use thalweg_graph::SqlError;
 
-use super::{stream::unaliased, translate::internal, within::stand_in};
-use crate::{error, stream::WatermarkNode, versions::AsOf};
+use super::{translate::internal, within::stand_in};
+use crate::{bare_expr::unaliased, error, stream::WatermarkNode, versions::AsOf};
 
 /// The right side of such a join.
 pub(super) struct VersionSide<'a> {

@@ -16,11 +16,12 @@ use datafusion::{
 use thalweg_graph::SqlError;
 
 use super::{
-    stream::{Stream, unaliased},
+    stream::Stream,
     translate::{Translation, internal},
     vertex::encode_columns,
 };
 use crate::{
+    bare_expr::unaliased,
     error,
     exec::codec,
     panes::WindowBound,
@@ -48,12 +49,7 @@ impl Translation<'_> {
             schema: Arc::clone(&window.schema),
         });
         let plan = self.plan_of(&all).await?;
-        let [first, others @ ..] = &partitions[..] else {
-            return Err(internal("there is no window function"));
-        };
-        let shared: Vec<Expr> =
-            first.iter().filter(|key| others.iter().all(|keys| keys.contains(key))).cloned().collect();
-        let keys = self.physical_all(&shared, &input)?;
+        let keys = self.physical_all(&shared(&partitions), &input)?;
         let spec = WithinWindowsSpec {
             plan: codec::encode(&plan).map_err(error::from_datafusion)?,
             rows: self.windowed_rows(&input, &keys)?,
@@ -112,7 +108,14 @@ pub(super) fn stand_in(schema: &DFSchemaRef) -> Arc<LogicalPlan> {
     Arc::new(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::clone(schema) }))
 }
 
-fn partition_by(expr: &Expr) -> Option<&[Expr]> {
+/// What all of some window functions are partitioned by: it divides the rows.
+pub(super) fn shared(partitions: &[&[Expr]]) -> Vec<Expr> {
+    let Some((first, others)) = partitions.split_first() else { return Vec::new() };
+    first.iter().filter(|key| others.iter().all(|keys| keys.contains(key))).cloned().collect()
+}
+
+/// What a window function is partitioned by.
+pub(super) fn partition_by(expr: &Expr) -> Option<&[Expr]> {
     match unaliased(expr) {
         Expr::WindowFunction(function) => Some(&function.params.partition_by),
         _ => None,

@@ -10,8 +10,9 @@ use arrow::{
 use datafusion::{error::Result, execution::memory_pool::MemoryReservation, physical_expr::PhysicalExpr};
 use tokio::sync::watch;
 
-use super::table::{LookupTable, Pairs, evaluated};
+use super::table::{LookupTable, Pairs};
 use crate::operator::{
+    keys::evaluated,
     link::{Next, Operator},
     predicate::mask,
 };

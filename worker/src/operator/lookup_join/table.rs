@@ -13,7 +13,7 @@ use datafusion::{
 
 use std::{cmp::Ordering, sync::Arc};
 
-use crate::state::key_group::hashes;
+use crate::{operator::keys::evaluated, state::key_group::hashes};
 
 /// No row.
 const NONE: u32 = u32::MAX;
@@ -93,11 +93,6 @@ impl LookupTable {
         let numbers = (self.first.len() + self.next.len()) * size_of::<u32>();
         self.rows.get_array_memory_size() + numbers + self.hashes.len() * size_of::<u64>()
     }
-}
-
-/// The values of key expressions.
-pub fn evaluated(keys: &[Arc<dyn PhysicalExpr>], rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
-    keys.iter().map(|key| key.evaluate(rows)?.into_array(rows.num_rows())).collect()
 }
 
 /// Which rows have no NULL in their key.

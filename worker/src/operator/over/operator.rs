@@ -271,13 +271,7 @@ impl Operator for Over {
             self.forget(watermark.0)?;
             self.account()?;
         }
-        self.progress.fired_ms = self.progress.fired_ms.max(watermark.0);
-        if watermark == Watermark::END && self.progress.late > 0 {
-            tracing::warn!(
-                rows = self.progress.late,
-                "rows came after later ones were complete and were left out"
-            );
-        }
+        self.progress.advance(watermark);
         next.watermark(watermark)
     }
 

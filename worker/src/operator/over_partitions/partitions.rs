@@ -11,7 +11,7 @@ use datafusion::{error::Result, physical_expr::PhysicalExpr};
 use thalweg_plan::stream::changelog::with_weight;
 
 use crate::{
-    operator::{changelog, lookup_join::table::evaluated, row_store::RowStore},
+    operator::{changelog, keys::evaluated, row_store::RowStore},
     state::key_group::hashes,
 };
 

@@ -126,10 +126,7 @@ impl Operator for SettledOver {
                 next.rows(made)?;
             }
         }
-        self.progress.fired_ms = self.progress.fired_ms.max(ms);
-        if watermark == Watermark::END {
-            self.progress.tell_late();
-        }
+        self.progress.advance(watermark);
         self.resize()?;
         next.watermark(watermark)
     }

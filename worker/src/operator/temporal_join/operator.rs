@@ -14,8 +14,8 @@ use super::Versions;
 use crate::{
     operator::{
         held_rows::HeldRows,
+        keys::evaluated,
         link::{Next, PairOperator, Side},
-        lookup_join::table::evaluated,
         predicate::mask,
         progress::Progress,
         times::times,
@@ -125,10 +125,7 @@ impl PairOperator for TemporalJoin {
             next.rows(self.joined(&rows)?)?;
         }
         self.versions.forget_until(ms);
-        self.progress.fired_ms = self.progress.fired_ms.max(ms);
-        if watermark == Watermark::END {
-            self.progress.tell_late();
-        }
+        self.progress.advance(watermark);
         self.resize()?;
         next.watermark(watermark)
     }

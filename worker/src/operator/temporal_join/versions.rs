@@ -11,9 +11,7 @@ use datafusion::{error::Result, physical_expr::PhysicalExpr};
 use thalweg_plan::stream::changelog::{is_updating, with_weight, without_weight};
 
 use crate::{
-    operator::{
-        changelog, lookup_join::table::evaluated, row_store::RowStore, state_log::StateLog, times::times,
-    },
+    operator::{changelog, keys::evaluated, row_store::RowStore, state_log::StateLog, times::times},
     state::{Snapshot, StateChunk, check_schema, key_group::hashes},
 };
 
