@@ -26,13 +26,14 @@ pub async fn run(mut config: ClusterConfig, slower: u64) -> Result<Report> {
     let method = format!(
         "Random keys, counted, into a blackhole; one worker of two slots; checkpoints every second; the sink {slower} times too slow."
     );
-    let columns = ["sink", "rows/s", "checkpoint p50 ms", "max ms", "alignment max ms", "state MB"];
+    let columns = ["sink", "rows/s in", "rows/s out", "checkpoint p50 ms", "max ms", "alignment max ms", "state MB"];
     let mut report = Report::new("Checkpoints under backpressure", &method, &columns);
     let full = measure(config.clone(), None).await?;
-    let slow = measure(config, Some((full.rate / slower as f64 / f64::from(PARALLELISM)) as u64)).await?;
+    let slow = measure(config, Some((full.rows_out / slower as f64 / f64::from(PARALLELISM)) as u64)).await?;
     for (sink, measured) in [("takes all", &full), ("too slow", &slow)] {
         let cells = [
-            measured.rate,
+            measured.rows_in,
+            measured.rows_out,
             quantile(&measured.durations_ms, 0.5),
             quantile(&measured.durations_ms, 1.0),
             measured.alignment_ms,
@@ -46,7 +47,8 @@ pub async fn run(mut config: ClusterConfig, slower: u64) -> Result<Report> {
 
 #[derive(serde::Serialize)]
 struct Measured {
-    rate: f64,
+    rows_in: f64,
+    rows_out: f64,
     durations_ms: Vec<f64>,
     alignment_ms: f64,
     state_mb: f64,
@@ -62,7 +64,7 @@ async fn measure(config: ClusterConfig, sink_rate: Option<u64>) -> Result<Measur
     );
     let job = StreamJob::start(config, PARALLELISM, &script).await?;
     tokio::time::sleep(WARM_UP).await;
-    let rate = job.rate(WARM_UP).await?;
+    let (rows_in, rows_out) = job.rates(WARM_UP).await?;
     let checkpoints = job
         .until("ten checkpoints", TIMEOUT, async |job| {
             let done = job.checkpoints().await?;
@@ -74,7 +76,8 @@ async fn measure(config: ClusterConfig, sink_rate: Option<u64>) -> Result<Measur
         checkpoints.iter().filter_map(|checkpoint| checkpoint[name].as_f64()).collect()
     };
     let measured = Measured {
-        rate,
+        rows_in,
+        rows_out,
         durations_ms: numbers("end_to_end_duration"),
         alignment_ms: quantile(&numbers("alignment_duration_max"), 1.0),
         state_mb: quantile(&numbers("state_size"), 1.0) / 1e6,

@@ -53,7 +53,23 @@ impl StreamJob {
         source.context("a job has a source")
     }
 
-    /// Rows a second over some time from now on.
+    /// Rows a second that its sources give and that its last vertex puts out, over some time from now on.
+    pub async fn rates(&self, time: Duration) -> Result<(f64, f64)> {
+        let ends = async || -> Result<(u64, u64)> {
+            let details = self.get("").await?;
+            let vertices = details["vertices"].as_array().context("a job has vertices")?;
+            let rows = |vertex: Option<&Value>| vertex.and_then(|it| it["metrics"]["write-records"].as_u64());
+            let (first, last) = (rows(vertices.first()), rows(vertices.last()));
+            Ok((first.context("a job has a source")?, last.context("a job has a sink")?))
+        };
+        let (before, begun) = (ends().await?, Instant::now());
+        tokio::time::sleep(time).await;
+        let (after, seconds) = (ends().await?, begun.elapsed().as_secs_f64());
+        let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
+        Ok((rate(before.0, after.0), rate(before.1, after.1)))
+    }
+
+    /// Rows a second that its sources give, over some time from now on.
     pub async fn rate(&self, time: Duration) -> Result<f64> {
         let (before, begun) = (self.rows_read().await?, Instant::now());
         tokio::time::sleep(time).await;

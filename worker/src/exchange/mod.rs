@@ -9,6 +9,8 @@ pub mod event;
 pub mod fetch_failed;
 pub mod frame;
 pub mod block;
+pub mod pace;
+pub mod space;
 pub mod subpartition_queue;
 pub mod shuffle_file;
 pub mod partition_store;

@@ -62,7 +62,7 @@ impl ResultPartition {
         let broadcast = descriptor.partitioning == Partitioning::Broadcast;
         let target = match descriptor.kind {
             ExchangeKind::Pipelined => {
-                let capacity = (QUEUED_BYTES / subpartitions).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX) as u32;
+                let capacity = (QUEUED_BYTES / subpartitions).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX);
                 let (writers, readers) =
                     (0..subpartitions).map(|_| queue(capacity, &exchange.memory)).unzip();
                 exchange.store.register_queues(descriptor.id, readers, broadcast).map_err(external)?;

@@ -1,19 +1,26 @@
-//! The rows on their way from one producer to one consumer while both run: a queue bounded in bytes.
+//! The rows on their way from one producer to one consumer while both run: a queue bounded in bytes, and in the time that its consumer
+//! needs for them.
 //!
 //! Every batch in the queue holds its share of the bound and of the worker's memory pool, and gives both back when it is dropped,
 //! wherever that happens.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use arrow::array::RecordBatch;
 use datafusion::execution::memory_pool::MemoryReservation;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
+use tokio::sync::mpsc;
 
-use super::event::Signal;
+use super::{
+    event::Signal,
+    pace::Pace,
+    space::{Closed, Share, Space},
+};
 use crate::counters::Stopwatch;
 
 /// What a signal counts for in a queue.
 const SIGNAL_BYTES: usize = 64;
+/// However slow the consumer is, so many bytes may wait for it.
+const CAPACITY_BYTES_MIN: usize = 16 << 10;
 
 /// One batch and what it occupies.
 pub struct QueuedBatch {
@@ -27,7 +34,7 @@ pub struct QueuedBatch {
 
 /// A share of a queue's bound and of the memory pool.
 pub struct Held {
-    _space: OwnedSemaphorePermit,
+    _space: Share,
     _memory: MemoryReservation,
 }
 
@@ -55,24 +62,24 @@ pub enum Demand {
 /// The producer's end.
 pub struct QueueWriter {
     items: mpsc::UnboundedSender<Item>,
-    space: Arc<Semaphore>,
-    capacity_bytes: u32,
+    space: Arc<Space>,
     memory: MemoryReservation,
 }
 
 /// The consumer's end.
 pub struct QueueReader {
     items: mpsc::UnboundedReceiver<Item>,
-    space: Arc<Semaphore>,
+    space: Arc<Space>,
+    capacity_bytes: usize,
+    pace: Pace,
 }
 
 /// A queue of at most `capacity_bytes`, or one batch where that is larger. `memory` says which pool the bytes count against.
-pub fn queue(capacity_bytes: u32, memory: &MemoryReservation) -> (QueueWriter, QueueReader) {
+pub fn queue(capacity_bytes: usize, memory: &MemoryReservation) -> (QueueWriter, QueueReader) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let space = Arc::new(Semaphore::new(capacity_bytes as usize));
-    let writer =
-        QueueWriter { items: sender, space: Arc::clone(&space), capacity_bytes, memory: memory.new_empty() };
-    (writer, QueueReader { items: receiver, space })
+    let space = Space::new(capacity_bytes);
+    let writer = QueueWriter { items: sender, space: Arc::clone(&space), memory: memory.new_empty() };
+    (writer, QueueReader { items: receiver, space, capacity_bytes, pace: Pace::new() })
 }
 
 impl QueueWriter {
@@ -87,14 +94,13 @@ impl QueueWriter {
     }
 
     async fn put(&self, bytes: usize, waits: &Stopwatch, item: impl FnOnce(Held) -> Item) -> Demand {
-        let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.capacity_bytes);
-        let space = match Arc::clone(&self.space).try_acquire_many_owned(wanted) {
-            Ok(space) => Ok(space),
-            Err(TryAcquireError::Closed) => return Demand::Over,
-            Err(TryAcquireError::NoPermits) => {
+        let space = match self.space.try_take(bytes) {
+            Ok(Some(space)) => Ok(space),
+            Ok(None) => {
                 let _waiting = waits.start();
-                Arc::clone(&self.space).acquire_many_owned(wanted).await
+                self.space.take(bytes).await
             }
+            Err(Closed) => Err(Closed),
         };
         let Ok(space) = space else { return Demand::Over };
         let memory = self.memory.new_empty();
@@ -126,7 +132,13 @@ impl QueueWriter {
 impl QueueReader {
     /// The next item; `None` if the producer vanished.
     pub async fn next(&mut self) -> Option<Item> {
-        self.items.recv().await
+        self.pace.asked(Instant::now());
+        let item = self.items.recv().await?;
+        let bytes = if let Item::Batch(queued) = &item { queued.bytes } else { 0 };
+        self.pace.handed_out(bytes, Instant::now());
+        let least = CAPACITY_BYTES_MIN.min(self.capacity_bytes);
+        self.space.set_limit(self.pace.limit(least..=self.capacity_bytes));
+        Some(item)
     }
 }
 
@@ -138,6 +150,8 @@ impl Drop for QueueReader {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use arrow::array::{ArrayRef, Int64Array};
     use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
     use futures::poll;
@@ -171,6 +185,25 @@ mod tests {
         assert!(matches!(reader.next().await, Some(Item::Batch(_))));
         assert_eq!(pool.reserved(), 0);
         assert!(matches!(reader.next().await, Some(Item::End)));
+    }
+
+    #[tokio::test]
+    async fn less_waits_for_a_consumer_that_needs_long() {
+        let (_pool, reservation) = pool();
+        let waits = Stopwatch::default();
+        let (writer, mut reader) = queue(1 << 20, &reservation);
+        writer.push(batch(), 100, &waits).await;
+        assert!(matches!(reader.next().await, Some(Item::Batch(_))));
+        // It has worked for a second on 100 bytes.
+        let second_ago = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        reader.pace.handed_out(100, second_ago);
+        writer.push(batch(), 100, &waits).await;
+        assert!(matches!(reader.next().await, Some(Item::Batch(_))));
+        writer.push(batch(), CAPACITY_BYTES_MIN, &waits).await;
+        let mut next = Box::pin(writer.push(batch(), 100, &waits));
+        assert!(poll!(next.as_mut()).is_pending());
+        assert!(matches!(reader.next().await, Some(Item::Batch(_))));
+        assert_eq!(next.await, Demand::Wanted);
     }
 
     #[tokio::test]

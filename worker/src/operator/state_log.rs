@@ -1,6 +1,6 @@
 //! A table of an operator's state as the changes that made it: a checkpoint stores those that came since the last one.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
@@ -8,7 +8,9 @@ use arrow::{
 };
 use datafusion::error::Result;
 
-use crate::state::{ChunkId, Snapshot, StateChunk, StoredRows, key_group::key_groups};
+use crate::state::{
+    ChunkId, Snapshot, StateChunk, StoredRows, key_group::key_groups, spilled::SpilledChunks,
+};
 
 /// Changes beyond this number of rows, and twice what is there, are replaced by what is there.
 const SLACK_ROWS: usize = 16 << 10;
@@ -22,6 +24,8 @@ pub struct StateLog {
     chunks: Vec<Arc<StateChunk>>,
     /// Where the changes are not held once a snapshot has them: what they are known by.
     kept: Option<Vec<ChunkId>>,
+    /// Those that wait on the disk for a snapshot.
+    spilled: Vec<Arc<dyn StoredRows>>,
     /// Those that no chunk has yet.
     fresh: Vec<RecordBatch>,
     fresh_bytes: usize,
@@ -31,7 +35,15 @@ pub struct StateLog {
 impl StateLog {
     /// The log of one of an operator's tables.
     pub fn new(table: u16) -> Self {
-        Self { table, chunks: Vec::new(), kept: None, fresh: Vec::new(), fresh_bytes: 0, rows: 0 }
+        Self {
+            table,
+            chunks: Vec::new(),
+            kept: None,
+            spilled: Vec::new(),
+            fresh: Vec::new(),
+            fresh_bytes: 0,
+            rows: 0,
+        }
     }
 
     /// The same, of which changes do not stay in memory once a snapshot has them.
@@ -66,6 +78,18 @@ impl StateLog {
         self.fresh_bytes
     }
 
+    /// Leaves the changes that no snapshot has to a file in this folder. `keys` finds the keys of some. Only of a log outside of memory.
+    pub fn spill(
+        &mut self,
+        folder: &Path,
+        groups: u16,
+        keys: impl FnMut(&RecordBatch) -> Result<Vec<ArrayRef>>,
+    ) -> Result<()> {
+        let chunks = self.take_fresh(groups, keys)?;
+        self.spilled.push(SpilledChunks::write(folder, &chunks)?);
+        Ok(())
+    }
+
     /// Replaces all changes by what there is, of which there are so many rows, and adds that to a snapshot.
     pub fn replace(&mut self, all: Arc<dyn StoredRows>, rows: usize, snapshot: &mut Snapshot) {
         self.clear();
@@ -85,6 +109,7 @@ impl StateLog {
     pub fn clear(&mut self) {
         self.chunks.clear();
         self.kept.iter_mut().for_each(Vec::clear);
+        self.spilled.clear();
         self.fresh.clear();
         (self.fresh_bytes, self.rows) = (0, 0);
     }
@@ -100,10 +125,31 @@ impl StateLog {
         &mut self,
         snapshot: &mut Snapshot,
         groups: u16,
-        mut keys: impl FnMut(&RecordBatch) -> Result<Vec<ArrayRef>>,
+        keys: impl FnMut(&RecordBatch) -> Result<Vec<ArrayRef>>,
     ) -> Result<()> {
         snapshot.kept.extend(self.kept.iter().flatten());
+        for spilled in self.spilled.drain(..) {
+            self.kept.iter_mut().for_each(|kept| kept.push(spilled.id()));
+            snapshot.on_disk.push(spilled);
+        }
+        for chunk in self.take_fresh(groups, keys)? {
+            if self.kept.is_some() {
+                snapshot.chunk(&chunk);
+            }
+            self.hold(chunk);
+        }
+        self.chunks.iter().for_each(|chunk| snapshot.chunk(chunk));
+        Ok(())
+    }
+
+    /// The changes that no snapshot has, in chunks.
+    fn take_fresh(
+        &mut self,
+        groups: u16,
+        mut keys: impl FnMut(&RecordBatch) -> Result<Vec<ArrayRef>>,
+    ) -> Result<Vec<Arc<StateChunk>>> {
         self.fresh_bytes = 0;
+        let mut chunks = Vec::new();
         let mut fresh = std::mem::take(&mut self.fresh).into_iter().peekable();
         while let Some(first) = fresh.next() {
             let (schema, mut rows) = (first.schema(), first.num_rows());
@@ -119,13 +165,8 @@ impl StateLog {
                 _ => concat_batches(&schema, &parts)?,
             };
             let key_groups = key_groups(&keys(&batch)?, batch.num_rows(), groups)?;
-            let chunk = StateChunk::new(self.table, batch, key_groups);
-            if self.kept.is_some() {
-                snapshot.chunk(&chunk);
-            }
-            self.hold(chunk);
+            chunks.push(StateChunk::new(self.table, batch, key_groups));
         }
-        self.chunks.iter().for_each(|chunk| snapshot.chunk(chunk));
-        Ok(())
+        Ok(chunks)
     }
 }

@@ -19,7 +19,9 @@ use arrow::{
     row::{RowConverter, SortField},
 };
 use datafusion::error::{DataFusionError, Result};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _, UserKey, UserValue};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, Readable as _, UserKey, UserValue, config::PartitioningPolicy,
+};
 
 use super::{
     chunk::{ChunkId, StateChunk},
@@ -88,7 +90,14 @@ impl LsmTable {
             .cache_size(cache_bytes as u64)
             .open()
             .map_err(failed)?;
-        let tree = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(failed)?;
+        // Tables that come by ingestion keep neither filter nor index in memory. Read as a whole, a filter of a large table would push
+        // everything else out of the cache at each look-up.
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+                .index_block_partitioning_policy(PartitioningPolicy::all(true))
+        };
+        let tree = database.keyspace("rows", options).map_err(failed)?;
         let layout = Layout { schema, keys, is_timed };
         let (keys, values) = layout.converters()?;
         Ok(Self { tree, database, keys, values, layout })

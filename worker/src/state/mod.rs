@@ -8,6 +8,7 @@ pub mod key_group;
 mod chunk;
 pub mod file;
 mod snapshot;
+pub mod spilled;
 pub mod lsm;
 pub mod store;
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Groups that are not in memory: those that have not been asked for lately are in a table on the local disk.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::{
@@ -20,6 +23,8 @@ const MEMORY_BYTES_DEFAULT: usize = 1 << 30;
 pub struct ColdGroups {
     /// The groups on disk; of those that are in memory too, what they were.
     pub table: LsmTable,
+    /// Where it is, and where changes may wait for a snapshot.
+    pub folder: PathBuf,
     /// Groups in memory of which the table does not know the newest.
     pub unsaved: Marks,
     /// Whether the table has any.
@@ -52,6 +57,7 @@ impl ColdGroups {
         cache.try_grow(cache_bytes)?;
         Ok(Self {
             table: LsmTable::create(folder, cache_bytes, schema, keys, is_timed)?,
+            folder: folder.to_owned(),
             unsaved: Marks::default(),
             is_empty: true,
             all_wanted: false,

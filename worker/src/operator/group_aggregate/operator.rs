@@ -55,7 +55,7 @@ pub struct GroupAggregate {
     /// When groups that do not change are forgotten, and when each in memory has changed last.
     pub(super) expiry: Option<Expiry>,
     pub(super) changed_ms: Vec<i64>,
-    key_groups: u16,
+    pub(super) key_groups: u16,
     pub(super) memory: MemoryReservation,
 }
 

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::operator::{expiry::Expiry, state_log::StateLog};
 
+/// Changes that wait for a snapshot may take one part in so many of what groups in memory may take.
+const SPILLED_PARTS: usize = 4;
+
 impl GroupAggregate {
     /// Forgets groups that do not change for long. Not called where groups are on the disk already.
     pub fn forget_after(&mut self, expiry: Expiry) {
@@ -97,23 +100,32 @@ impl GroupAggregate {
     /// Leaves groups that were not asked for lately to the disk.
     fn make_room(&mut self) -> Result<()> {
         let changed = self.dirty.take();
-        let Some(cold) = &self.cold else { return Ok(()) };
-        let bytes_max = cold.bytes_max;
-        if !cold.all_wanted {
+        let Some(cold) = &mut self.cold else { return Ok(()) };
+        // More changes than twice what there is are not worth writing down: the next snapshot reads everything from the disk.
+        cold.all_wanted |= self.log.is_long(self.live);
+        if cold.all_wanted {
+            self.log.clear();
+        } else {
             self.push_changes(&changed)?;
+            self.spill_changes()?;
         }
         self.save()?;
         let Some(cold) = &mut self.cold else { return Ok(()) };
-        if self.log.fresh_bytes() > bytes_max / 2 {
-            // Too much for memory: the next snapshot reads everything from the disk.
-            self.log.clear();
-            cold.all_wanted = true;
-        }
         let mut hot = cold.hot();
         hot.retain(|group| self.weights[*group as usize] > 0);
         let groups = self.keys.keep(&hot)?;
         cold.keep(&groups);
         self.keep_groups(&groups)
+    }
+
+    /// Leaves changes that wait for a snapshot to the disk when they take much of the memory.
+    fn spill_changes(&mut self) -> Result<()> {
+        let Some(cold) = &self.cold else { return Ok(()) };
+        if self.log.fresh_bytes() <= cold.bytes_max / SPILLED_PARTS {
+            return Ok(());
+        }
+        let keys = self.kernel.key_schema().fields().len();
+        self.log.spill(&cold.folder, self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))
     }
 
     /// Writes the groups that have changed to the disk.
