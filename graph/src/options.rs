@@ -131,6 +131,29 @@ impl Value for StateBackend {
     }
 }
 
+/// Where rows of an aggregation without windows are gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AggPhaseStrategy {
+    /// Where that is best.
+    Auto,
+    /// Behind the exchange by key.
+    OnePhase,
+    /// Before the exchange by key.
+    TwoPhase,
+}
+
+impl Value for AggPhaseStrategy {
+    const EXPECTED: &'static str = "`AUTO`, `ONE_PHASE` or `TWO_PHASE`";
+    fn parse(text: &str) -> Option<Self> {
+        match text.trim().to_ascii_uppercase().as_str() {
+            "AUTO" => Some(AggPhaseStrategy::Auto),
+            "ONE_PHASE" => Some(AggPhaseStrategy::OnePhase),
+            "TWO_PHASE" => Some(AggPhaseStrategy::TwoPhase),
+            _ => None,
+        }
+    }
+}
+
 fn number_and_unit(text: &str) -> Option<(u64, String)> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -262,6 +285,15 @@ keys! {
     STATE_BACKEND: StateBackend = "state.backend.type", "memory";
     /// After how long without a change what an aggregation, a join or a Top-N without windows keeps of a key is forgotten; with 0 never.
     STATE_TTL: Duration = "table.exec.state.ttl", "0 ms";
+    /// Whether aggregations without windows gather rows and put their results out less often: per key one change for many rows.
+    MINI_BATCH: bool = "table.exec.mini-batch.enabled", "false";
+    /// For how long rows are gathered at most.
+    MINI_BATCH_LATENCY: Duration = "table.exec.mini-batch.allow-latency", "500 ms";
+    /// How many rows are gathered at most.
+    MINI_BATCH_SIZE: u64 = "table.exec.mini-batch.size", "1000000";
+    /// Where rows are gathered: `ONE_PHASE` behind the exchange by key; `TWO_PHASE` and `AUTO` before it, so that what is exchanged is an aggregate of many
+    /// rows.
+    AGG_PHASE_STRATEGY: AggPhaseStrategy = "table.optimizer.agg-phase-strategy", "AUTO";
     /// How often a checkpoint of a stream is begun; with 0 never.
     CHECKPOINT_INTERVAL: Duration = "execution.checkpointing.interval", "0 ms";
     /// The least time from the end of a checkpoint to the beginning of the next.

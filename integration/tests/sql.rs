@@ -189,6 +189,11 @@ async fn run_streams_on_disk(place: Place) {
     run_folders(place, STREAMS, [STREAMING, ("state.backend.type", "lsm")], None).await;
 }
 
+/// The same, with rows that are gathered before they are aggregated.
+async fn run_streams_in_mini_batches(place: Place) {
+    run_folders(place, STREAMS, [STREAMING, ("table.exec.mini-batch.enabled", "true")], None).await;
+}
+
 /// The same, each stopped at random barriers.
 async fn run_stopped_streams(place: Place) {
     let seed = rand::random();
@@ -281,6 +286,11 @@ async fn streams_embedded_with_parallelism_4() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_with_state_on_disk() {
     run_streams_on_disk(Place::Embedded(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_in_mini_batches() {
+    run_streams_in_mini_batches(Place::Embedded(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

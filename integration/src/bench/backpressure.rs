@@ -12,6 +12,8 @@ use super::{
 };
 use crate::processes::ClusterConfig;
 
+/// More rows than a source can give.
+const UNLIMITED: u64 = 1_000_000_000;
 const PARALLELISM: u32 = 2;
 const WARM_UP: Duration = Duration::from_secs(5);
 /// Checkpoints that are waited for, and for how long at most.
@@ -26,7 +28,8 @@ pub async fn run(mut config: ClusterConfig, slower: u64) -> Result<Report> {
     let method = format!(
         "Random keys, counted, into a blackhole; one worker of two slots; checkpoints every second; the sink {slower} times too slow."
     );
-    let columns = ["sink", "rows/s in", "rows/s out", "checkpoint p50 ms", "max ms", "alignment max ms", "state MB"];
+    let columns =
+        ["sink", "rows/s in", "rows/s out", "checkpoint p50 ms", "max ms", "alignment max ms", "state MB"];
     let mut report = Report::new("Checkpoints under backpressure", &method, &columns);
     let full = measure(config.clone(), None).await?;
     let slow = measure(config, Some((full.rows_out / slower as f64 / f64::from(PARALLELISM)) as u64)).await?;
@@ -58,7 +61,7 @@ async fn measure(config: ClusterConfig, sink_rate: Option<u64>) -> Result<Measur
     let rate =
         sink_rate.map_or(String::new(), |rate| format!(", 'sink.rows-per-second' = '{}'", rate.max(1)));
     let script = format!(
-        "CREATE TABLE numbers (k BIGINT) WITH ('connector' = 'datagen', 'fields.k.min' = '0', 'fields.k.max' = '99999'); \
+        "CREATE TABLE numbers (k BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '{UNLIMITED}', 'fields.k.min' = '0', 'fields.k.max' = '99999'); \
          CREATE TABLE slow (k BIGINT, n BIGINT) WITH ('connector' = 'blackhole'{rate}); \
          INSERT INTO slow SELECT k, COUNT(*) FROM numbers GROUP BY k"
     );

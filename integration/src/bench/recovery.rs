@@ -24,6 +24,7 @@ const FULL_SPEED: f64 = 0.9;
 /// Counts random keys until so much state has gone into a checkpoint, then kills a worker.
 pub async fn run(mut config: ClusterConfig, state_mb: u64, keys: u64) -> Result<Report> {
     for (name, value) in [
+        ("taskmanager.memory.process.size", "6 gb"),
         ("execution.checkpointing.interval", "5 s"),
         ("heartbeat.interval", "100 ms"),
         ("restart-strategy.exponential-delay.initial-backoff", "50 ms"),
@@ -31,7 +32,7 @@ pub async fn run(mut config: ClusterConfig, state_mb: u64, keys: u64) -> Result<
         config.options.0.insert(name.to_owned(), value.to_owned());
     }
     let script = format!(
-        "CREATE TABLE numbers (k BIGINT, v BIGINT) WITH ('connector' = 'datagen', 'fields.k.min' = '0', 'fields.k.max' = '{}', \
+        "CREATE TABLE numbers (k BIGINT, v BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1000000000', 'fields.k.min' = '0', 'fields.k.max' = '{}', \
            'fields.v.min' = '0', 'fields.v.max' = '1000'); \
          CREATE TABLE counts (k BIGINT, n BIGINT, s BIGINT, least BIGINT) WITH ('connector' = 'blackhole'); \
          INSERT INTO counts SELECT k, COUNT(*), SUM(v), MIN(v) FROM numbers GROUP BY k",

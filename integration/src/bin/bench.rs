@@ -132,7 +132,7 @@ enum Command {
         #[arg(long, default_value_t = 1024)]
         state_mb: u64,
         /// Keys that make it
-        #[arg(long, default_value_t = 20_000_000)]
+        #[arg(long, default_value_t = 60_000_000)]
         keys: u64,
     },
     /// Kills, stops and tears apart workers, the JobManager, Kafka and their connections while jobs go from Kafka to Kafka and files

@@ -97,8 +97,12 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
         RuntimeMode::Streaming => {
             let dealer = dealer(&request)?;
             let parallelism = request.target.partitions() as u32;
-            let key_groups = key_groups(request.options, parallelism)?;
-            streaming::plan(&request.roots, request.state, &dealer, parallelism, key_groups).await?
+            let shape = streaming::Shape {
+                parallelism,
+                key_groups: key_groups(request.options, parallelism)?,
+                mini_batch: streaming::Gathering::of(request.options).map_err(invalid_option)?,
+            };
+            streaming::plan(&request.roots, request.state, &dealer, shape).await?
         }
     };
     let result_columns = request.roots.iter().find_map(|root| match &root.output {

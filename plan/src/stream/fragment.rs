@@ -9,7 +9,7 @@ use thalweg_graph::EdgeId;
 
 use super::{
     as_of::{LookupJoinSpec, TemporalJoinSpec},
-    updating::{FinalResultSpec, GroupAggregateSpec, JoinSpec, OverPartitionsSpec, TopNSpec},
+    updating::{FinalResultSpec, GroupAggregateSpec, GroupPhase, JoinSpec, OverPartitionsSpec, TopNSpec},
     watermark::WatermarkOptions,
 };
 use crate::panes::{Panes, WindowBound};
@@ -327,12 +327,12 @@ impl OperatorKind {
             | OperatorKind::AssignSessions(_)
             | OperatorKind::OverAggregate(_)
             | OperatorKind::WithinWindows(_)
-            | OperatorKind::GroupAggregate(_)
             | OperatorKind::TopN(_)
             | OperatorKind::ChangelogNormalize { .. }
             | OperatorKind::OverPartitions(_)
             | OperatorKind::FinalResult(_) => true,
-            // What the first phase holds goes on before a barrier.
+            // What a first phase holds goes on before a barrier.
+            OperatorKind::GroupAggregate(aggregate) => !matches!(aggregate.phase, GroupPhase::Local(_)),
             OperatorKind::WindowAggregate(aggregate) => !matches!(aggregate.phase, Phase::Local { .. }),
         }
     }

@@ -8,6 +8,7 @@ mod as_of;
 pub mod changelog;
 mod fragment;
 mod normalize;
+pub mod partial;
 mod updating;
 pub mod watermark;
 
@@ -19,6 +20,7 @@ pub use fragment::{
 };
 pub use normalize::ChangelogNormalizeNode;
 pub use updating::{
-    FinalResultSpec, GroupAggregateSpec, JoinKind, JoinSpec, OverPartitionsSpec, Settled, SortKey, TopNSpec,
+    FinalResultSpec, GroupAggregateSpec, GroupPhase, JoinKind, JoinSpec, MiniBatch, OverPartitionsSpec,
+    Settled, SortKey, TopNSpec,
 };
 pub use watermark::{WatermarkAlignment, WatermarkNode, WatermarkOptions};

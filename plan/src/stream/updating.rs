@@ -10,8 +10,33 @@ use serde::{Deserialize, Serialize};
 pub struct GroupAggregateSpec {
     /// Keys, aggregates and their filters: an `AggregateExec` over the columns of the rows.
     pub plan: Bytes,
+    /// Which part of it this is.
+    pub phase: GroupPhase,
     /// The columns put out, keys before aggregates, as an `EmptyExec`.
     pub columns: Bytes,
+}
+
+/// A part of an aggregation without windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupPhase {
+    /// All of it: of rows the results.
+    Single,
+    /// Gathers rows, and puts out [partial aggregates](super::partial) of them.
+    Local(MiniBatch),
+    /// Of partial aggregates the results.
+    Global {
+        /// Whether they are of rows that are taken back too.
+        updating: bool,
+    },
+}
+
+/// How much is gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MiniBatch {
+    /// For how long at most.
+    pub wait_ms: u64,
+    /// How many rows at most.
+    pub rows: u64,
 }
 
 /// A part of an order.

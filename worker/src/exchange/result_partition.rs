@@ -28,6 +28,8 @@ use crate::counters::TaskCounters;
 
 /// Fewer rows than this are never sent for lack of room to gather more.
 const BATCH_ROWS_MIN: usize = 256;
+/// A batch for a slow consumer is not cut into pieces of fewer rows than this.
+const PIECE_ROWS_MIN: usize = 1024;
 /// Bytes that one stream gathers over one edge, all lanes together.
 const GATHERED_BYTES_MAX: usize = 16 << 20;
 /// Bytes queued over one edge by one task, all subpartitions together, as far as each has its minimum.
@@ -152,7 +154,9 @@ impl ResultPartition {
                     _ => &queues[lane..=lane],
                 };
                 for queue in receivers {
-                    queue.push(batch.clone(), bytes, &self.counters.backpressured).await;
+                    for (piece, bytes) in pieces(&batch, bytes, queue.limit_bytes()) {
+                        queue.push(piece, bytes, &self.counters.backpressured).await;
+                    }
                     self.counters.bytes_out.add(bytes as u64);
                 }
             }
@@ -176,6 +180,22 @@ impl ResultPartition {
             _ => Demand::Wanted,
         }
     }
+}
+
+/// A batch in pieces of what may wait for its consumer, each with its bytes: a slow one then has a barrier sooner. Not in smaller ones than it
+/// may need to be as fast as it is.
+fn pieces(
+    batch: &RecordBatch,
+    bytes: usize,
+    limit_bytes: usize,
+) -> impl Iterator<Item = (RecordBatch, usize)> + use<'_> {
+    let rows = batch.num_rows().max(1);
+    let row_bytes = bytes.div_ceil(rows).max(1);
+    let piece_rows = if bytes <= limit_bytes { rows } else { (limit_bytes / row_bytes).max(PIECE_ROWS_MIN) };
+    (0..rows).step_by(piece_rows).map(move |start| {
+        let length = piece_rows.min(rows - start);
+        (batch.slice(start, length.min(batch.num_rows())), length * row_bytes)
+    })
 }
 
 /// A name that no other attempt, and no other worker below the same folder, uses.
@@ -269,5 +289,31 @@ impl Lanes {
             Lanes::Sized { lanes, row_bytes } => (lanes, *row_bytes),
             Lanes::Unsized(_) => unreachable!("sized above"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::{ArrayRef, Int64Array},
+        compute::concat_batches,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_batch_for_a_slow_consumer_is_cut() {
+        let column = Arc::new(Int64Array::from_iter_values(0..10_000)) as ArrayRef;
+        let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        let bytes = batch_bytes(&batch);
+        let rows =
+            |limit| pieces(&batch, bytes, limit).map(|(piece, _)| piece.num_rows()).collect::<Vec<_>>();
+        assert_eq!(rows(bytes), [10_000]);
+        assert_eq!(rows(bytes / 2), [5_000, 5_000]);
+        assert_eq!(rows(1), [[1024].repeat(9), vec![784]].concat());
+        let all: Vec<_> = pieces(&batch, bytes, bytes / 3).collect();
+        assert_eq!(all.iter().map(|(_, bytes)| bytes).sum::<usize>(), bytes);
+        let all: Vec<_> = all.into_iter().map(|(piece, _)| piece).collect();
+        assert_eq!(concat_batches(&batch.schema(), &all).unwrap(), batch);
     }
 }

@@ -32,10 +32,7 @@ pub struct Closed;
 impl Space {
     /// Room for so many bytes.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            room: Mutex::new(Room { taken: 0, limit, closed: false }),
-            changed: Notify::new(),
-        })
+        Arc::new(Self { room: Mutex::new(Room { taken: 0, limit, closed: false }), changed: Notify::new() })
     }
 
     /// Takes room at once: all that is asked for where nothing else is in it, however much that is. `None` if there is not enough.
@@ -61,6 +58,11 @@ impl Space {
             }
             changed.await;
         }
+    }
+
+    /// The bound.
+    pub fn limit(&self) -> usize {
+        self.room.lock().limit
     }
 
     /// Changes the bound. What is taken stays so.

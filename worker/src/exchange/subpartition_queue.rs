@@ -20,7 +20,7 @@ use crate::counters::Stopwatch;
 /// What a signal counts for in a queue.
 const SIGNAL_BYTES: usize = 64;
 /// However slow the consumer is, so many bytes may wait for it.
-const CAPACITY_BYTES_MIN: usize = 16 << 10;
+const CAPACITY_BYTES_MIN: usize = 4 << 10;
 
 /// One batch and what it occupies.
 pub struct QueuedBatch {
@@ -110,6 +110,11 @@ impl QueueWriter {
             Ok(()) => Demand::Wanted,
             Err(_) => Demand::Over,
         }
+    }
+
+    /// How many bytes may wait for the consumer.
+    pub fn limit_bytes(&self) -> usize {
+        self.space.limit()
     }
 
     /// Whether the consumer's end still exists.

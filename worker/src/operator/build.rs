@@ -20,10 +20,10 @@ use thalweg_plan::{
     exec::codec,
     functions::zone::Zone,
     stream::{
-        AssignSessionsSpec, JoinSpec, LookupJoinSpec, OperatorKind, OperatorSpec, OverAggregateSpec,
-        OverPartitionsSpec, PairKind, Phase, SessionAggregateSpec, Settled, SortKey, TemporalJoinSpec,
-        TimedRows, WindowAggregateSpec,
-        changelog::{with_weight, without_weight},
+        AssignSessionsSpec, GroupPhase, JoinSpec, LookupJoinSpec, OperatorKind, OperatorSpec,
+        OverAggregateSpec, OverPartitionsSpec, PairKind, Phase, SessionAggregateSpec, Settled, SortKey,
+        TemporalJoinSpec, TimedRows, WindowAggregateSpec,
+        changelog::{is_updating, with_weight, without_weight},
     },
 };
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ use super::{
     expand::Expand,
     expiry::Expiry,
     final_result::FinalResult,
-    group_aggregate::GroupAggregate,
+    group_aggregate::{Arriving, GroupAggregate, LocalGroupAggregate},
     held_rows::HeldRows,
     interval_join::{Bounds, IntervalJoin},
     join::{Join, JoinPlan},
@@ -297,7 +297,15 @@ impl Building<'_> {
                 let kernel = Kernel::of(&codec::decode(&aggregate.plan, self.context)?)?;
                 let schema = codec::decode(&aggregate.columns, self.context)?.schema();
                 let (columns, memory) = (Arc::clone(&schema), self.memory(&spec.name));
-                let mut operator = GroupAggregate::new(kernel, input, columns, self.key_groups, memory)?;
+                let arriving = match aggregate.phase {
+                    GroupPhase::Single => Arriving::Rows { updating: is_updating(input) },
+                    GroupPhase::Global { updating } => Arriving::Partials { updating },
+                    GroupPhase::Local(mini_batch) => {
+                        let operator = LocalGroupAggregate::new(kernel, mini_batch, columns, memory)?;
+                        return Ok((Box::new(operator), schema));
+                    }
+                };
+                let mut operator = GroupAggregate::new(kernel, arriving, columns, self.key_groups, memory)?;
                 if let Some(expiry) = Expiry::after(self.state_ttl) {
                     operator.forget_after(expiry);
                 }

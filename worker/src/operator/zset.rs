@@ -176,7 +176,10 @@ fn store(
     let mut parts = snapshot.kept;
     for rows in snapshot.on_disk {
         parts.push(rows.id());
-        stored.insert(rows.id(), rows.chunks().collect::<Result<_, _>>().unwrap());
+        let chunks: Vec<_> = rows.chunks().collect::<Result<_, _>>().unwrap();
+        // One that goes on from here knows each of them.
+        chunks.iter().for_each(|chunk| _ = stored.insert(chunk.id(), vec![Arc::clone(chunk)]));
+        stored.insert(rows.id(), chunks);
     }
     for chunk in snapshot.chunks {
         parts.push(chunk.id());

@@ -32,6 +32,7 @@ use thalweg_graph::{
     exchange::{ExchangeKind, Partitioning},
 };
 
+pub(super) use self::group_aggregate::Gathering;
 use self::{
     shared::Shared,
     stream::Stream,
@@ -48,13 +49,22 @@ struct Draft {
     edges: Vec<JobEdge>,
 }
 
-/// The vertices, producers before consumers, and edges of a job of these roots with so many subtasks each.
+/// What a job looks like whatever its query is.
+pub(super) struct Shape {
+    /// Subtasks of a vertex.
+    pub parallelism: u32,
+    /// How many key groups the keys of the job are divided into.
+    pub key_groups: u16,
+    /// How rows are gathered before they are aggregated, if they are.
+    pub mini_batch: Option<Gathering>,
+}
+
+/// The vertices, producers before consumers, and edges of a job of these roots.
 pub(super) async fn plan(
     roots: &[Root],
     state: &SessionState,
     dealer: &Dealer<'_>,
-    parallelism: u32,
-    key_groups: u16,
+    Shape { parallelism, key_groups, mini_batch }: Shape,
 ) -> Result<(Vec<JobVertex>, Vec<JobEdge>), SqlError> {
     let mut draft = Draft::default();
     let plans = roots.iter().map(|root| optimize::optimized(&root.plan, state));
@@ -65,6 +75,7 @@ pub(super) async fn plan(
             state,
             parallelism,
             key_groups,
+            mini_batch,
             connectors: dealer.connectors,
             shared: &mut shared,
             draft: &mut draft,

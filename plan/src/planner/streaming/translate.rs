@@ -24,6 +24,7 @@ use thalweg_graph::{
 
 use super::{
     Draft,
+    group_aggregate::Gathering,
     shared::Shared,
     stream::{PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of, schema_of},
     top_n,
@@ -57,6 +58,8 @@ pub(super) struct Translation<'a> {
     pub parallelism: u32,
     /// How many key groups the keys of the job are divided into.
     pub key_groups: u16,
+    /// How rows are gathered before they are aggregated, if they are.
+    pub mini_batch: Option<Gathering>,
     /// What tables are.
     pub connectors: &'a dyn Connectors,
     /// What stands in the job more than once.

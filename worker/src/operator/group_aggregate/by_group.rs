@@ -84,6 +84,18 @@ impl Values for ByGroup {
             .collect()
     }
 
+    fn merge(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
+        for (row, group) in groups.iter().enumerate() {
+            let own: Vec<ArrayRef> = states.iter().map(|column| column.slice(row, 1)).collect();
+            let accumulator = self.of(*group)?;
+            let before = accumulator.size();
+            accumulator.merge_batch(&own)?;
+            let more = accumulator.size() as isize - before as isize;
+            self.bytes = self.bytes.saturating_add_signed(more);
+        }
+        Ok(())
+    }
+
     fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
         for (row, group) in groups.iter().enumerate() {
             let own: Vec<ArrayRef> = states.iter().map(|column| column.slice(row, 1)).collect();
@@ -105,6 +117,7 @@ impl Values for ByGroup {
 
     fn keep(&mut self, groups: &[u32]) -> Result<()> {
         self.accumulators = groups.iter().map(|group| self.accumulators[*group as usize].take()).collect();
+        self.bytes = self.accumulators.iter().flatten().map(|accumulator| accumulator.size()).sum();
         Ok(())
     }
 

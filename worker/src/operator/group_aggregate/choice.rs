@@ -26,10 +26,12 @@ pub fn values_of(
     let name = function.fun().name();
     let own: Option<Box<dyn Values>> = match (name, types.first()) {
         ("count", _) => Some(Box::new(Count::default())),
-        ("sum", Some(DataType::Int64)) => Some(Box::new(Sum::<Int64Type>::new(DataType::Int64))),
-        ("sum", Some(DataType::Float64)) => Some(Box::new(Sum::<Float64Type>::new(DataType::Float64))),
+        ("sum", Some(DataType::Int64)) => Some(Box::new(Sum::<Int64Type>::new(DataType::Int64, updating))),
+        ("sum", Some(DataType::Float64)) => {
+            Some(Box::new(Sum::<Float64Type>::new(DataType::Float64, updating)))
+        }
         ("sum", Some(DataType::Decimal128(..))) => {
-            Some(Box::new(Sum::<Decimal128Type>::new(function.field().data_type().clone())))
+            Some(Box::new(Sum::<Decimal128Type>::new(function.field().data_type().clone(), updating)))
         }
         ("min" | "max", Some(data_type)) if updating => {
             Some(Box::new(Ordered::new(entries()?, data_type.clone(), name == "max")?))

@@ -39,6 +39,12 @@ impl Values for Count {
         Ok(vec![self.results(groups)?])
     }
 
+    fn merge(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
+        let counts = states[0].as_primitive::<Int64Type>();
+        groups.iter().zip(counts.values()).for_each(|(group, count)| self.counts[*group] += *count);
+        Ok(())
+    }
+
     fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
         let counts = states[0].as_primitive::<Int64Type>();
         groups.iter().zip(counts.values()).for_each(|(group, count)| self.counts[*group] = *count);

@@ -1,7 +1,7 @@
 //! An aggregate with `DISTINCT`: each value counts once, however often it is there.
 
 use arrow::{array::ArrayRef, datatypes::DataType};
-use datafusion::error::Result;
+use datafusion::{common::internal_err, error::Result};
 
 use super::{
     entries::{Changes, Entries},
@@ -44,6 +44,10 @@ impl Values for Distinct {
 
     fn states(&mut self, _: &[u32]) -> Result<Vec<ArrayRef>> {
         Ok(Vec::new())
+    }
+
+    fn merge(&mut self, _: &[usize], _: &[ArrayRef]) -> Result<()> {
+        internal_err!("values that are counted one by one are not merged")
     }
 
     fn set(&mut self, _: &[usize], _: &[ArrayRef]) -> Result<()> {

@@ -48,6 +48,11 @@ where
         Ok(())
     }
 
+    fn merge(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
+        // The best of some rows is a value like others; NULL where there is none.
+        self.update(&Rows { groups, columns: states, filter: None, weights: None })
+    }
+
     fn results(&mut self, groups: &[u32]) -> Result<ArrayRef> {
         let values = groups.iter().map(|group| {
             let group = *group as usize;

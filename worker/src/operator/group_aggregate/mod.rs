@@ -3,7 +3,8 @@
 //! Each batch of input gives one batch of changes: of each key whose result is another than before, the old one is taken back and the
 //! new one added. `values` is what an aggregate keeps of all groups; a file for each kind. `entries` counts single values for
 //! those that need them: `DISTINCT`, and the least and greatest of rows that may be taken back. `cold` is where groups are that are not in
-//! memory, `residence` decides which those are.
+//! memory, `residence` decides which those are. `local` is the first of two phases, where there are two: what it puts out, `operator` takes in
+//! the place of rows.
 
 mod values;
 mod count;
@@ -15,9 +16,11 @@ mod ordered;
 mod by_group;
 mod choice;
 mod cold;
+mod local;
 mod operator;
 mod residence;
 #[cfg(test)]
 mod tests;
 
-pub use operator::GroupAggregate;
+pub use local::LocalGroupAggregate;
+pub use operator::{Arriving, GroupAggregate};

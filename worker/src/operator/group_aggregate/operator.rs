@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, AsArray as _, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array},
+    array::{ArrayRef, AsArray as _, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array},
     compute::{interleave, kernels::cmp::distinct, take},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
 use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
-use thalweg_plan::stream::changelog::is_updating;
 
 use super::{
     choice::values_of,
@@ -37,6 +36,7 @@ pub(super) const GROUPS: u16 = 0;
 
 /// An aggregation of all rows that there are.
 pub struct GroupAggregate {
+    arriving: Arriving,
     pub(super) kernel: Kernel,
     schema: SchemaRef,
     pub(super) keys: KeyTable,
@@ -59,6 +59,31 @@ pub struct GroupAggregate {
     pub(super) memory: MemoryReservation,
 }
 
+/// What comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arriving {
+    /// Rows; `updating`: some are taken back.
+    Rows {
+        /// Whether.
+        updating: bool,
+    },
+    /// Partial aggregates of such rows.
+    Partials {
+        /// Whether.
+        updating: bool,
+    },
+}
+
+/// A batch, evaluated.
+struct Arrived {
+    keys: Vec<ArrayRef>,
+    weights: Weights,
+    /// The columns of each aggregate: arguments, or states.
+    columns: Vec<Vec<ArrayRef>>,
+    /// Which rows each aggregate takes.
+    filters: Vec<Option<BooleanArray>>,
+}
+
 /// Results of groups before and after rows have come, side by side.
 struct Results {
     was_there: Vec<bool>,
@@ -66,19 +91,19 @@ struct Results {
 }
 
 impl GroupAggregate {
-    /// An aggregation of rows of `input` into rows of `schema`.
+    /// An aggregation into rows of `schema`.
     pub fn new(
         kernel: Kernel,
-        input: &Schema,
+        arriving: Arriving,
         schema: SchemaRef,
         key_groups: u16,
         memory: MemoryReservation,
     ) -> Result<Self> {
         let keys = Arc::clone(kernel.key_schema());
-        let updating = is_updating(input);
+        let (Arriving::Rows { updating } | Arriving::Partials { updating }) = arriving;
         let mut values = Vec::with_capacity(kernel.functions().len());
         for (at, function) in kernel.functions().iter().enumerate() {
-            values.push(values_of(function, &kernel.argument_types(at, input)?, at, &keys, updating)?);
+            values.push(values_of(function, &kernel.argument_types(at)?, at, &keys, updating)?);
         }
         let mut fields: Vec<Arc<Field>> = keys.fields().to_vec();
         let types =
@@ -89,6 +114,7 @@ impl GroupAggregate {
                 .map(|(at, data_type)| Arc::new(Field::new(format!("state{at}"), data_type, true))),
         );
         Ok(Self {
+            arriving,
             kernel,
             schema,
             keys: KeyTable::new(keys)?,
@@ -130,11 +156,32 @@ impl GroupAggregate {
         self.values.iter_mut().map(|values| values.results(groups)).collect()
     }
 
+    fn evaluate(&self, batch: &RecordBatch) -> Result<Arrived> {
+        if let Arriving::Rows { .. } = self.arriving {
+            let (rows, weights) = changelog::split(batch)?;
+            let input = self.kernel.rows(&rows)?;
+            return Ok(Arrived { keys: input.keys, weights, columns: input.values, filters: input.filters });
+        }
+        let rows = check_schema(batch, &self.state_schema)?;
+        let (keys, states) = rows.columns().split_at(self.kernel.key_schema().fields().len());
+        let mut at = 1;
+        let columns = self.values.iter().map(|values| {
+            let width = values.state_types().len();
+            at += width;
+            states[at - width..at].to_vec()
+        });
+        Ok(Arrived {
+            keys: keys.to_vec(),
+            columns: columns.collect(),
+            weights: Some(states[0].as_primitive::<Int64Type>().clone()),
+            filters: vec![None; self.values.len()],
+        })
+    }
+
     fn take(&mut self, batch: &RecordBatch, next: &mut Next<'_>) -> Result<()> {
         self.forget_old()?;
-        let (rows, weights) = changelog::split(batch)?;
-        let input = self.kernel.rows(&rows)?;
-        let groups = self.intern(&input.keys, input.rows)?;
+        let Arrived { keys, weights, columns, filters } = self.evaluate(batch)?;
+        let groups = self.intern(&keys, batch.num_rows())?;
         let mut first_rows = Vec::new();
         for (row, group) in groups.iter().enumerate() {
             if self.touched.mark(*group) {
@@ -145,7 +192,11 @@ impl GroupAggregate {
         let was_there: Vec<bool> = touched.iter().map(|group| self.is_there(*group as usize)).collect();
         let before = self.results(&touched)?;
         self.count(&groups, &weights);
-        for (values, (columns, mask)) in self.values.iter_mut().zip(input.values.iter().zip(&input.filters)) {
+        for (values, (columns, mask)) in self.values.iter_mut().zip(columns.iter().zip(&filters)) {
+            if matches!(self.arriving, Arriving::Partials { .. }) {
+                values.merge(&groups, columns)?;
+                continue;
+            }
             let filter = Rows::filter(mask.as_ref());
             values.update(&Rows { groups: &groups, columns, filter, weights: weights.as_ref() })?;
         }
@@ -159,7 +210,7 @@ impl GroupAggregate {
             touched.iter().for_each(|group| self.changed_ms[*group as usize] = now_ms);
         }
         let first_rows = UInt32Array::from(first_rows);
-        let keys = input.keys.iter().map(|key| Ok(take(key, &first_rows, None)?)).collect::<Result<_>>()?;
+        let keys = keys.iter().map(|key| Ok(take(key, &first_rows, None)?)).collect::<Result<_>>()?;
         self.emit(&touched, keys, Results { was_there, before }, next)?;
         self.fit()
     }

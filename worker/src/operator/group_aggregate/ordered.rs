@@ -8,7 +8,7 @@ use arrow::{
     datatypes::DataType,
     row::{RowConverter, SortField},
 };
-use datafusion::error::Result;
+use datafusion::{common::internal_err, error::Result};
 
 use super::{
     entries::{Changes, Entries},
@@ -91,6 +91,10 @@ impl Values for Ordered {
 
     fn states(&mut self, _: &[u32]) -> Result<Vec<ArrayRef>> {
         Ok(Vec::new())
+    }
+
+    fn merge(&mut self, _: &[usize], _: &[ArrayRef]) -> Result<()> {
+        internal_err!("values that are counted one by one are not merged")
     }
 
     fn set(&mut self, _: &[usize], _: &[ArrayRef]) -> Result<()> {

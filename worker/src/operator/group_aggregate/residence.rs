@@ -13,10 +13,16 @@ use super::{
     operator::{GROUPS, GroupAggregate},
     values::gather,
 };
-use crate::operator::{expiry::Expiry, state_log::StateLog};
+use crate::{
+    operator::{expiry::Expiry, state_log::StateLog},
+    state::lsm::Known,
+};
 
 /// Changes that wait for a snapshot may take one part in so many of what groups in memory may take.
 const SPILLED_PARTS: usize = 4;
+
+/// After so many of them it is looked whether that is too much.
+const SPILLED_ROWS: usize = 256 << 10;
 
 impl GroupAggregate {
     /// Forgets groups that do not change for long. Not called where groups are on the disk already.
@@ -106,8 +112,10 @@ impl GroupAggregate {
         if cold.all_wanted {
             self.log.clear();
         } else {
-            self.push_changes(&changed)?;
-            self.spill_changes()?;
+            for part in changed.chunks(SPILLED_ROWS) {
+                self.push_changes(part)?;
+                self.spill_changes()?;
+            }
         }
         self.save()?;
         let Some(cold) = &mut self.cold else { return Ok(()) };
@@ -135,15 +143,20 @@ impl GroupAggregate {
         if groups.is_empty() {
             return Ok(());
         }
-        let mut states: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(gather(&self.weights, &groups)))];
-        for values in &mut self.values {
-            states.extend(values.states(&groups)?);
-        }
-        if self.expiry.is_some() {
-            states.push(Arc::new(Int64Array::from(gather(&self.changed_ms, &groups))));
-        }
-        let gone: Vec<bool> = groups.iter().map(|group| self.weights[*group as usize] <= 0).collect();
-        cold.table.put(&self.keys.take(&groups)?, &states, &gone)?;
+        let (weights, values) = (&self.weights, &mut self.values);
+        let changed_ms = self.expiry.is_some().then_some(&self.changed_ms);
+        cold.table.put(&self.keys.take(&groups)?, |places| {
+            let part = gather(&groups, places);
+            let mut states: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(gather(weights, &part)))];
+            for values in values.iter_mut() {
+                states.extend(values.states(&part)?);
+            }
+            if let Some(changed_ms) = changed_ms {
+                states.push(Arc::new(Int64Array::from(gather(changed_ms, &part))));
+            }
+            let gone = part.iter().map(|group| weights[*group as usize] <= 0).collect();
+            Ok(Known { values: states, gone })
+        })?;
         cold.is_empty = false;
         Ok(())
     }

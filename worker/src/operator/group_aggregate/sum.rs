@@ -102,14 +102,27 @@ type Total<T> = <<T as Summand>::Total as ArrowPrimitiveType>::Native;
 pub struct Sum<T: Summand> {
     /// The type of results.
     data_type: DataType,
+    /// Whether numbers go again: where none is left, their total is nothing.
+    takes_back: bool,
     totals: Vec<Total<T>>,
     counts: Vec<i64>,
 }
 
 impl<T: Summand> Sum<T> {
-    /// No sums yet.
-    pub fn new(data_type: DataType) -> Self {
-        Self { data_type, totals: Vec::new(), counts: Vec::new() }
+    /// No sums yet. `takes_back`: of numbers that are taken back after they have come.
+    pub fn new(data_type: DataType, takes_back: bool) -> Self {
+        Self { data_type, takes_back, totals: Vec::new(), counts: Vec::new() }
+    }
+}
+
+impl<T: Summand> Sum<T> {
+    fn add(&mut self, group: usize, total: Total<T>, count: i64) {
+        self.totals[group] = T::plus(self.totals[group], total);
+        self.counts[group] += count;
+        if self.takes_back && self.counts[group] == 0 {
+            // What rounding has left of numbers that are gone.
+            self.totals[group] = Total::<T>::default();
+        }
     }
 }
 
@@ -121,15 +134,7 @@ impl<T: Summand> Values for Sum<T> {
 
     fn update(&mut self, rows: &Rows<'_>) -> Result<()> {
         let numbers = rows.columns[0].as_primitive::<T>().values();
-        let (totals, counts) = (&mut self.totals, &mut self.counts);
-        rows.each(|row, group, weight| {
-            totals[group] = T::plus(totals[group], T::times(numbers[row], weight));
-            counts[group] += weight;
-            if counts[group] == 0 {
-                // What rounding has left of numbers that are gone.
-                totals[group] = Total::<T>::default();
-            }
-        });
+        rows.each(|row, group, weight| self.add(group, T::times(numbers[row], weight), weight));
         Ok(())
     }
 
@@ -149,6 +154,14 @@ impl<T: Summand> Values for Sum<T> {
         let totals = PrimitiveArray::<T::Total>::from_iter_values(gather(&self.totals, groups));
         let totals = totals.with_data_type(T::total_type(&self.data_type));
         Ok(vec![Arc::new(totals), Arc::new(Int64Array::from(gather(&self.counts, groups)))])
+    }
+
+    fn merge(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
+        let (totals, counts) = (states[0].as_primitive::<T::Total>(), states[1].as_primitive::<Int64Type>());
+        for (row, group) in groups.iter().enumerate() {
+            self.add(*group, totals.value(row), counts.value(row));
+        }
+        Ok(())
     }
 
     fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {

@@ -2,6 +2,10 @@
 
 use std::{cell::Cell, collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use arrow::{
+    array::AsArray as _,
+    datatypes::{DataType, Field, Int64Type, Schema},
+};
 use datafusion::{
     execution::memory_pool::{GreedyMemoryPool, MemoryPool},
     functions_aggregate::{
@@ -20,77 +24,65 @@ use datafusion::{
     },
 };
 use proptest::prelude::*;
+use thalweg_plan::stream::MiniBatch;
 
-use super::GroupAggregate;
+use super::{Arriving, GroupAggregate, LocalGroupAggregate};
 use crate::{
     operator::{
         expiry::Expiry,
-        link::{Next, Operator, Side},
+        link::{Element, Next, Operator, Side},
         window_aggregate::Kernel,
         zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
     },
     state::Snapshot,
+    watermark::Watermark,
 };
 
-/// `k, COUNT(*), SUM(v), MIN(v), MAX(v), COUNT(DISTINCT v)`, or without the key.
-fn aggregate(keyed: bool, updating: bool) -> Any {
+/// What the tests compute: `COUNT(*), SUM(v), MIN(v), MAX(v), COUNT(DISTINCT v)`, by these names.
+const FUNCTIONS: [&str; 5] = ["count", "sum", "min", "max", "different"];
+
+/// The first so many of them, by `k` or of everything.
+fn kernel(keyed: bool, functions: usize) -> Kernel {
     let rows = schema(&["k", "v"], false);
     let value = || vec![col("v", &rows).unwrap()];
-    let build = |builder: AggregateExprBuilder, name: &str| -> Arc<AggregateFunctionExpr> {
-        Arc::new(builder.schema(rows.clone()).alias(name).build().unwrap())
+    let function = |name: &&str| -> Arc<AggregateFunctionExpr> {
+        let builder = match *name {
+            "count" => AggregateExprBuilder::new(count_udaf(), vec![lit(1i64)]),
+            "sum" => AggregateExprBuilder::new(sum_udaf(), value()),
+            "min" => AggregateExprBuilder::new(min_udaf(), value()),
+            "max" => AggregateExprBuilder::new(max_udaf(), value()),
+            _ => AggregateExprBuilder::new(count_udaf(), value()).distinct(),
+        };
+        Arc::new(builder.schema(rows.clone()).alias(*name).build().unwrap())
     };
-    let functions = vec![
-        build(AggregateExprBuilder::new(count_udaf(), vec![lit(1i64)]), "count"),
-        build(AggregateExprBuilder::new(sum_udaf(), value()), "sum"),
-        build(AggregateExprBuilder::new(min_udaf(), value()), "min"),
-        build(AggregateExprBuilder::new(max_udaf(), value()), "max"),
-        build(AggregateExprBuilder::new(count_udaf(), value()).distinct(), "different"),
-    ];
-    let filters = vec![None; functions.len()];
     let keys = if keyed { vec![(col("k", &rows).unwrap(), "k".to_owned())] } else { Vec::new() };
     let plan = AggregateExec::try_new(
         AggregateMode::Single,
         PhysicalGroupBy::new_single(keys),
-        functions,
-        filters,
+        FUNCTIONS[..functions].iter().map(function).collect(),
+        vec![None; functions],
         Arc::new(EmptyExec::new(rows.clone())),
         rows.clone(),
     );
     let plan: Arc<dyn ExecutionPlan> = Arc::new(plan.unwrap());
-    let names = ["k", "count", "sum", "min", "max", "different"];
-    let output = schema(if keyed { &names } else { &names[1..] }, true);
-    let input = schema(&["k", "v"], updating);
-    let kernel = Kernel::of(&plan).unwrap();
-    Any::One(Box::new(GroupAggregate::new(kernel, &input, output, KEY_GROUPS, memory()).unwrap()))
+    Kernel::of(&plan).unwrap()
 }
 
-/// `k, COUNT(*), SUM(v)`.
-fn sums(updating: bool) -> GroupAggregate {
-    let rows = schema(&["k", "v"], false);
-    let build = |builder: AggregateExprBuilder, name: &str| -> Arc<AggregateFunctionExpr> {
-        Arc::new(builder.schema(rows.clone()).alias(name).build().unwrap())
-    };
-    let functions = vec![
-        build(AggregateExprBuilder::new(count_udaf(), vec![lit(1i64)]), "count"),
-        build(AggregateExprBuilder::new(sum_udaf(), vec![col("v", &rows).unwrap()]), "sum"),
-    ];
-    let plan = AggregateExec::try_new(
-        AggregateMode::Single,
-        PhysicalGroupBy::new_single(vec![(col("k", &rows).unwrap(), "k".to_owned())]),
-        functions,
-        vec![None; 2],
-        Arc::new(EmptyExec::new(rows.clone())),
-        rows.clone(),
-    );
-    let plan: Arc<dyn ExecutionPlan> = Arc::new(plan.unwrap());
-    let output = schema(&["k", "count", "sum"], true);
-    let kernel = Kernel::of(&plan).unwrap();
-    GroupAggregate::new(kernel, &schema(&["k", "v"], updating), output, KEY_GROUPS, memory()).unwrap()
+/// The same, as an aggregation of what arrives.
+fn aggregate_of(arriving: Arriving, keyed: bool, functions: usize) -> GroupAggregate {
+    let names = [if keyed { &["k"][..] } else { &[] }, &FUNCTIONS[..functions]].concat();
+    let output = schema(&names, true);
+    GroupAggregate::new(kernel(keyed, functions), arriving, output, KEY_GROUPS, memory()).unwrap()
+}
+
+/// All of them.
+fn aggregate(keyed: bool, updating: bool) -> Any {
+    Any::One(Box::new(aggregate_of(Arriving::Rows { updating }, keyed, FUNCTIONS.len())))
 }
 
 /// The same, most of whose groups are on the disk.
 fn on_disk(folder: &Path, updating: bool, memory_bytes: usize) -> GroupAggregate {
-    let mut aggregate = sums(updating);
+    let mut aggregate = aggregate_of(Arriving::Rows { updating }, true, 2);
     let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(memory_bytes));
     assert!(aggregate.keep_on_disk(folder, &pool).unwrap());
     aggregate
@@ -173,6 +165,73 @@ proptest! {
     }
 }
 
+/// A first phase of so many functions that gathers everything, and the columns between the phases.
+fn local(keyed: bool, functions: usize) -> LocalGroupAggregate {
+    let mut fields = if keyed { vec![Field::new("key0", DataType::Int64, true)] } else { Vec::new() };
+    // The weight, a count, a sum with its count, a least and a greatest value.
+    let states = [0, 2, 4, 5, 6][functions];
+    fields.extend((0..states).map(|at| Field::new(format!("state{at}"), DataType::Int64, true)));
+    let gathering = MiniBatch { wait_ms: 500, rows: u64::MAX };
+    LocalGroupAggregate::new(kernel(keyed, functions), gathering, Arc::new(Schema::new(fields)), memory())
+        .unwrap()
+}
+
+proptest! {
+    #[test]
+    fn two_phases_are_as_good_as_one(batches in batches(), updating in any::<bool>(), keyed in any::<bool>()) {
+        // The least and the greatest of rows that are taken back must know all values.
+        let functions = if updating { 2 } else { 4 };
+        let input = schema(&["k", "v"], updating);
+        let mut locals = [local(keyed, functions), local(keyed, functions)];
+        let arriving = Arriving::Partials { updating };
+        let mut run = Run::new([keyed.then_some(0), None], || Any::One(Box::new(aggregate_of(arriving, keyed, functions))));
+        let mut table = Table::default();
+        for (wishes, event) in batches {
+            for (key, value, remove) in wishes {
+                let change = table.change(vec![key, value], remove && updating);
+                // A row goes the way that it came.
+                let local = &mut locals[usize::from(value > Some(2))];
+                local.rows(batch(&input, &[change]), &mut Next::new(&mut [], &mut Vec::new())).unwrap();
+            }
+            for local in &mut locals {
+                let mut partials = Vec::new();
+                local.before_barrier(&mut Next::new(&mut [], &mut partials)).unwrap();
+                for partial in partials {
+                    let Element::Rows(rows) = partial else { panic!("{partial:?}") };
+                    run.rows(Side::Left, &rows);
+                }
+            }
+            let expected = expected(&table.rows, keyed).into_iter();
+            let width = usize::from(keyed) + functions;
+            let expected: ZSet = expected.map(|(row, n)| (row[..width].to_vec(), n)).collect();
+            prop_assert_eq!(&run.total, &expected);
+            run.happen(event);
+        }
+    }
+}
+
+#[test]
+fn rows_are_gathered_until_there_are_enough_or_it_is_time() {
+    let input = schema(&["k", "v"], false);
+    let mut local = local(true, 2);
+    let mut out = Vec::new();
+    let mut next = Next::new(&mut [], &mut out);
+    assert_eq!(local.wake_at_ms(), None);
+    local.rows(batch(&input, &[(vec![Some(1), Some(2)], 1)]), &mut next).unwrap();
+    local.rows(batch(&input, &[(vec![Some(1), Some(3)], 1)]), &mut next).unwrap();
+    let at = local.wake_at_ms().unwrap();
+    local.wake(at - 1, &mut next).unwrap();
+    local.watermark(Watermark(7), &mut next).unwrap();
+    local.wake(at, &mut next).unwrap();
+    local.wake(at + 1, &mut next).unwrap();
+    assert_eq!(local.wake_at_ms(), None);
+    let [Element::Watermark(_), Element::Rows(rows)] = &out[..] else { panic!("{out:?}") };
+    // The key, two rows, of which two count, a sum of five of two numbers.
+    let row: Vec<i64> =
+        rows.columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0)).collect();
+    assert_eq!((rows.num_rows(), row), (1, vec![1, 2, 2, 5, 2]));
+}
+
 #[test]
 fn a_snapshot_of_groups_on_the_disk_has_what_changed() {
     let folder = tempfile::tempdir().unwrap();
@@ -230,7 +289,7 @@ fn groups_that_do_not_change_are_forgotten() {
         NOW_MS.set(0);
         let input = schema(&["k", "v"], false);
         let make = || {
-            let mut aggregate = sums(false);
+            let mut aggregate = aggregate_of(Arriving::Rows { updating: false }, true, 2);
             aggregate.forget_after(Expiry::by_clock(Duration::from_millis(100), || NOW_MS.get()));
             if is_on_disk {
                 let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(8 << 10));

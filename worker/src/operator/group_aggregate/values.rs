@@ -69,6 +69,9 @@ pub trait Values: Send {
     /// Those columns.
     fn states(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>>;
 
+    /// Adds such columns of other rows to what these groups have. Not of values that are counted one by one.
+    fn merge(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()>;
+
     /// Puts such columns in the place of what these groups have.
     fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()>;
 

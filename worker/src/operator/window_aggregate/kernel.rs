@@ -19,6 +19,7 @@ use datafusion::{
 
 /// What is computed for each key.
 pub struct Kernel {
+    row_schema: SchemaRef,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     key_schema: SchemaRef,
     functions: Vec<Arc<AggregateFunctionExpr>>,
@@ -70,6 +71,7 @@ impl Kernel {
             filters: aggregate.filter_expr().to_vec(),
             state_widths,
             functions,
+            row_schema: rows,
             state_schema: Arc::new(Schema::new(states)),
         })
     }
@@ -79,9 +81,9 @@ impl Kernel {
         &self.functions
     }
 
-    /// The types of an aggregate's arguments, over rows of these columns.
-    pub fn argument_types(&self, at: usize, rows: &Schema) -> Result<Vec<DataType>> {
-        self.arguments[at].iter().map(|argument| argument.data_type(rows)).collect()
+    /// The types of an aggregate's arguments.
+    pub fn argument_types(&self, at: usize) -> Result<Vec<DataType>> {
+        self.arguments[at].iter().map(|argument| argument.data_type(&self.row_schema)).collect()
     }
 
     /// The types of the keys.
