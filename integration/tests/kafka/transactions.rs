@@ -249,7 +249,7 @@ async fn an_operator_ends_what_no_job_ends_any_more() {
     let connectors = BuiltinConnectors::new(ConnectorsConfig::default()).unwrap();
     let file = format!("{url}/_metadata");
     checkpoint_storage::write(connectors.file_systems(), &file, &manifest).await.unwrap();
-    assert_eq!(transactions(&["commit", &url]), "`c`.`d`.`t`: 3 rows are visible.\n");
+    assert_eq!(transactions(&["commit", &url]), "c.d.t: 3 rows are visible.\n");
     assert_eq!(topics.values("operated").await.unwrap(), [row(0), row(1), row(2)]);
     assert_eq!(verb("list"), "Open transactions: 0.\n");
 
