@@ -148,13 +148,10 @@ impl Place {
         for fault in faults.iter().copied() {
             let pause = undisturbed.mul_f64(random.random_range(0.0..0.5));
             let worker = random.random_range(0..WORKERS);
-            if timeout(pause, &mut running.ended)
-                .await
-                .is_ok_and(|ended| ended.is_ok_and(|ended| ended.is_ok()))
-            {
+            if let Ok(ended) = timeout(pause, &mut running.ended).await {
+                ended?.with_context(|| format!("after {hit:?} the job ended"))?;
                 break;
             }
-            ensure!(!running.ended.is_finished(), "{}", self.why(running).await);
             hit.push((fault, start.elapsed().as_millis() as u64));
             eprintln!("{name}: {fault:?} of worker {worker} after {} ms", start.elapsed().as_millis());
             fault.strike(&self.kafka, &self.cluster, worker).await.with_context(|| format!("{fault:?}"))?;
@@ -211,13 +208,6 @@ impl Place {
             undisturbed_ms: undisturbed.as_millis() as u64,
             rows,
         })
-    }
-
-    async fn why(&self, running: Running) -> String {
-        match running.ended.await {
-            Ok(Err(error)) => format!("the job ended: {error:#}"),
-            ended => format!("the job ended: {ended:?}"),
-        }
     }
 
     /// Starts the job, from a checkpoint if there is one.

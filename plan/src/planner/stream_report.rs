@@ -39,7 +39,7 @@ pub fn growing(graph: &JobGraph) -> Result<Vec<String>, SqlError> {
                 vertex.id.0
             ));
         }
-        for operator in &fragment.chain {
+        for operator in fragment.chain.iter().filter(|operator| operator.kind.has_state()) {
             let (what, place) = match &operator.kind {
                 OperatorKind::GroupAggregate(_) if !forgets => ("a result for each key", ""),
                 OperatorKind::OverAggregate(_) => ("the last rows of each key", in_memory),
