@@ -326,6 +326,9 @@ keys! {
     BROADCAST_THRESHOLD: MemorySize = "table.optimizer.join.broadcast-threshold", "16mb";
     /// What becomes of a NULL that an `INSERT` brings for a `NOT NULL` column: `ERROR` ends the job, `DROP` leaves the row out.
     NOT_NULL_ENFORCER: String = "table.exec.sink.not-null-enforcer", "ERROR";
+    /// The table that a stream puts rows into that come too late for its windows and joins: operator, event time, watermark and the row as
+    /// JSON, in four columns. By default they are only counted.
+    LATE_ROWS_TABLE: String = "table.exec.late-rows.table", "";
     /// Bytes of a file that one split covers at most; rounded to row groups and blocks.
     SPLIT_MAX_SIZE: MemorySize = "table.exec.source.split-max-size", "128mb";
     /// How long a process repeats a call to an HDFS that does not answer before the query or job fails.

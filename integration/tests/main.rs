@@ -11,6 +11,7 @@ mod exactly_once;
 mod hdfs;
 mod kafka;
 mod kill;
+mod late_rows;
 mod layout;
 mod live;
 mod memory;

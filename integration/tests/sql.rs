@@ -184,9 +184,10 @@ async fn run_streams(place: Place) {
     run_folders(place, STREAMS, [STREAMING], None).await;
 }
 
-/// The same, with state on the disk.
+/// The same, with state on the disk, and with a table for late rows: that makes other plans, whose rows are whole.
 async fn run_streams_on_disk(place: Place) {
-    run_folders(place, STREAMS, [STREAMING, ("state.backend.type", "lsm")], None).await;
+    let options = [STREAMING, ("state.backend.type", "lsm"), ("table.exec.late-rows.table", LATE_TABLE)];
+    run_folders(place, STREAMS, options, None).await;
 }
 
 /// The same, with rows that are gathered before they are aggregated.
@@ -202,6 +203,10 @@ async fn run_stopped_streams(place: Place) {
 }
 
 const STREAMING: (&str, &str) = ("execution.runtime-mode", "STREAMING");
+/// A table that late rows go into, and what makes it.
+const LATE_TABLE: &str = "late_rows";
+const CREATE_LATE_TABLE: &str = "CREATE TEMPORARY TABLE late_rows (operator STRING, event_time TIMESTAMP(3), \
+    watermark_time TIMESTAMP(3), content STRING) WITH ('connector' = 'blackhole')";
 const STREAMS: &[&str] = &["sql/window", "sql/updating", "sql/join"];
 /// Fewer would mean that hardly any stream is stopped.
 const STOPPED_MIN: usize = 100;
@@ -224,7 +229,10 @@ async fn run_folders<const N: usize>(
         let mut runner = Runner::new(|| async {
             let stops = seed.map(|seed| Stops::new(seed, &stopped));
             let more = stops.as_ref().map(Stops::options).unwrap_or_default();
-            let client = place.client_with(options.overridden_by(&more)).await;
+            let mut client = place.client_with(options.overridden_by(&more)).await;
+            if options.0.contains_key("table.exec.late-rows.table") {
+                client.sql(CREATE_LATE_TABLE).await.expect("the table can be created");
+            }
             Ok(Database { client, stops })
         });
         runner.with_column_validator(|_, _| true);

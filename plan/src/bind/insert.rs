@@ -64,15 +64,6 @@ impl Binder<'_> {
             Some(columns) => by_name(&path, &table, columns, &partition)?,
             None => by_position(&path, &table, &partition)?,
         };
-        let width = given.iter().filter(|given| matches!(given, Given::Query(_))).count();
-        let found = plan.schema().fields().len();
-        if found != width {
-            let target = insert.target.error(
-                SqlErrorCode::TypeMismatch,
-                format!("the query gives {found} columns, `{path}` takes {width}"),
-            );
-            return Err(target);
-        }
         let at = |error: SqlError| error.at(insert.target.position);
         let plan = aligned(&path, &table, plan, &given).map_err(at)?;
         let descriptor = table.descriptor(&path, &insert.hint);
@@ -83,7 +74,7 @@ impl Binder<'_> {
         .map_err(at)
     }
 
-    /// Plans filling a new table with a query that has its columns in order.
+    /// Plans filling a table with a plan that has its columns in order.
     pub fn fill(
         &self,
         path: &TablePath,
@@ -232,6 +223,12 @@ fn aligned(
     plan: LogicalPlan,
     given: &[Given],
 ) -> Result<LogicalPlan, SqlError> {
+    let width = given.iter().filter(|given| matches!(given, Given::Query(_))).count();
+    let found = plan.schema().fields().len();
+    if found != width {
+        let message = format!("the query gives {found} columns, `{path}` takes {width}");
+        return Err(SqlError::new(SqlErrorCode::TypeMismatch, message));
+    }
     let mut exprs = Vec::with_capacity(given.len());
     for ((name, sql_type, nullable), given) in writable(path, table)?.into_iter().zip(given) {
         let target = sql_type.to_arrow();

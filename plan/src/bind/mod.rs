@@ -9,6 +9,7 @@ mod context;
 mod depth;
 mod group_windows;
 mod insert;
+mod late_rows;
 mod names;
 mod relations;
 mod subqueries;

@@ -52,6 +52,8 @@ pub struct PlanRequest<'a> {
     pub statement: String,
     /// What is computed, and where it goes. Several in a statement set.
     pub roots: Vec<Root>,
+    /// Where a stream's late rows go, where anybody wants them.
+    pub late: Option<Root>,
     /// How it is to run.
     pub mode: RuntimeMode,
     /// The options in force.
@@ -102,7 +104,8 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
                 key_groups: key_groups(request.options, parallelism)?,
                 mini_batch: streaming::Gathering::of(request.options).map_err(invalid_option)?,
             };
-            streaming::plan(&request.roots, request.state, &dealer, shape).await?
+            let (roots, late) = (&request.roots, request.late.as_ref());
+            streaming::plan(roots, late, request.state, &dealer, shape).await?
         }
     };
     let result_columns = request.roots.iter().find_map(|root| match &root.output {

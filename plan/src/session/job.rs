@@ -105,6 +105,21 @@ impl Session {
         Ok(Root { plan, output: RootOutput::Sink(Box::new(sink)) })
     }
 
+    /// Where a stream's late rows go: into the table that an option names.
+    pub(super) fn late_root(
+        &self,
+        state: &SessionState,
+        mode: RuntimeMode,
+    ) -> Result<Option<Root>, SqlError> {
+        let name = self.options.get(&options::LATE_ROWS_TABLE).unwrap_or_default();
+        match mode {
+            RuntimeMode::Streaming if !name.is_empty() => {
+                self.sink_root(self.binder(state, mode).late_rows(&name)?).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Whether rows with a NULL in a `NOT NULL` column are left out; otherwise the sink refuses them.
     fn drops_nulls(&self) -> Result<bool, SqlError> {
         let wish = self.options.get(&options::NOT_NULL_ENFORCER).unwrap_or_default();
@@ -128,11 +143,13 @@ impl Session {
         mode: RuntimeMode,
     ) -> Result<JobGraph, SqlError> {
         self.check_options()?;
+        let late = self.late_root(state, mode)?;
         let request = PlanRequest {
             job,
             name: self.job_name(text),
             statement: text.to_owned(),
             roots,
+            late,
             mode,
             options: &self.options,
             target: self.target(),

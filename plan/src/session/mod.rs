@@ -116,7 +116,9 @@ impl Session {
             let inserts = match statement.command()? {
                 Command::Query(query) => {
                     let state = self.state();
-                    self.query_root(&query, &state, self.mode(&[&query], &state)?).await?;
+                    let mode = self.mode(&[&query], &state)?;
+                    self.query_root(&query, &state, mode).await?;
+                    self.late_root(&state, mode)?;
                     return Ok(Prepared::Job { declared: None });
                 }
                 Command::Insert(insert) => vec![insert],
@@ -125,7 +127,9 @@ impl Session {
                 _ => return Ok(Prepared::Nothing),
             };
             let state = self.state();
-            self.insert_roots(&inserts, &state, self.insert_mode(&inserts, &state)?).await?;
+            let mode = self.insert_mode(&inserts, &state)?;
+            self.insert_roots(&inserts, &state, mode).await?;
+            self.late_root(&state, mode)?;
             Ok(Prepared::Job { declared: None })
         });
         prepared.await.map_err(|error| locate(error, statement.source()))

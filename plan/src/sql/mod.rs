@@ -15,7 +15,7 @@ mod tokens;
 
 pub use self::{
     command::Command,
-    parse::{parse, parse_expression},
+    parse::{parse, parse_expression, parse_name},
     script::{STATEMENT_BYTES_MAX, Statement, StatementKind, parse_script},
     source::Source,
     tokens::{Tokens, tokenise},

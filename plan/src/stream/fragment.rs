@@ -25,6 +25,9 @@ pub struct StreamFragment {
     pub updating: bool,
     /// Names what its sink keeps in a checkpoint, as [`OperatorSpec::uid`] does an operator's state; `None` where it has none.
     pub sink: Option<String>,
+    /// The edge over which the rows go that its operators leave out because they came too late, and no others; `None` where they are
+    /// only counted.
+    pub late: Option<EdgeId>,
 }
 
 /// Where a vertex's rows come from.
@@ -310,7 +313,30 @@ pub enum OutputColumn {
     Aggregate(u32),
 }
 
+impl PairKind {
+    /// Whether it leaves out rows that come too late.
+    pub fn leaves_out_late_rows(&self) -> bool {
+        match self {
+            PairKind::WindowJoin(_) | PairKind::IntervalJoin(_) | PairKind::TemporalJoin(_) => true,
+            PairKind::Join(_) => false,
+        }
+    }
+}
+
 impl OperatorKind {
+    /// Whether it leaves out rows that come too late, and has them as they came.
+    pub fn leaves_out_late_rows(&self) -> bool {
+        match self {
+            OperatorKind::WindowAggregate(aggregate) => matches!(aggregate.phase, Phase::Single { .. }),
+            OperatorKind::OverPartitions(over) => over.settled.is_some(),
+            OperatorKind::SessionAggregate(_)
+            | OperatorKind::AssignSessions(_)
+            | OperatorKind::OverAggregate(_)
+            | OperatorKind::WithinWindows(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it keeps something from one row to another.
     pub fn has_state(&self) -> bool {
         match self {

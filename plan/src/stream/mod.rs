@@ -7,6 +7,7 @@
 mod as_of;
 pub mod changelog;
 mod fragment;
+mod late;
 mod normalize;
 pub mod partial;
 mod updating;
@@ -18,6 +19,7 @@ pub use fragment::{
     PairInput, PairKind, Phase, SessionAggregateSpec, StreamFragment, TimedRows, WindowAggregateSpec,
     WindowJoinSpec, WithinWindowsSpec,
 };
+pub use late::{LateRowsNode, late_columns};
 pub use normalize::ChangelogNormalizeNode;
 pub use updating::{
     FinalResultSpec, GroupAggregateSpec, GroupPhase, JoinKind, JoinSpec, MiniBatch, OverPartitionsSpec,

@@ -88,6 +88,7 @@ impl Tables {
             job: JobId(1),
             name: "test".to_owned(),
             statement: sql.to_owned(),
+            late: None,
             roots: vec![Root { plan, output: RootOutput::Result { columns: Vec::new(), live: false } }],
             mode: RuntimeMode::Batch,
             options: &options,

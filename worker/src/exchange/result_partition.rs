@@ -14,7 +14,10 @@ use datafusion::{
     execution::{TaskContext, memory_pool::MemoryReservation},
 };
 use parking_lot::Mutex;
-use thalweg_graph::exchange::{ExchangeKind, Partitioning, ResultPartitionDescriptor};
+use thalweg_graph::{
+    EdgeId,
+    exchange::{ExchangeKind, Partitioning, ResultPartitionDescriptor},
+};
 
 use super::{
     Exchange,
@@ -85,6 +88,11 @@ impl ResultPartition {
             counters: Arc::clone(counters),
             writers: AtomicUsize::new(0),
         })
+    }
+
+    /// The edge that it goes over.
+    pub fn edge(&self) -> EdgeId {
+        self.descriptor.id.edge
     }
 
     /// A writer for one of the task's streams.

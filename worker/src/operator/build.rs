@@ -42,6 +42,7 @@ use super::{
     held_rows::HeldRows,
     interval_join::{Bounds, IntervalJoin},
     join::{Join, JoinPlan},
+    late_rows::{LateOutput, LateRows},
     link::{Operator, PairOperator},
     lookup_join::{LookupJoin, LookupPlan, table::LookupTable},
     over::{self, Over},
@@ -74,6 +75,8 @@ pub struct Building<'a> {
     pub state_backend: StateBackend,
     /// How long what does not change is kept; for ever where that is zero.
     pub state_ttl: Duration,
+    /// Whether somebody wants the rows that come too late.
+    pub keeps_late: bool,
     /// The tables that lookup joins find rows in, by the names of their operators.
     pub lookups: &'a BTreeMap<String, watch::Receiver<Arc<LookupTable>>>,
 }
@@ -93,20 +96,43 @@ pub struct PairSpec<'a> {
 impl Building<'_> {
     /// The operators described, for rows with the columns of `input`.
     pub fn chain(&self, specs: &[OperatorSpec], input: SchemaRef) -> Result<Chain> {
-        let chain = Chain { pair: None, uids: Vec::new(), operators: Vec::new(), schema: input };
-        self.extend(chain, specs)
+        self.extend(self.empty(input), specs)
     }
 
     /// The operators described behind one of two inputs.
     pub fn pair_chain(&self, pair: &PairSpec<'_>, specs: &[OperatorSpec]) -> Result<Chain> {
-        let (operator, schema) = self.pair(pair)?;
-        let pair = Some((pair.uid.to_owned(), operator));
-        self.extend(Chain { pair, uids: Vec::new(), operators: Vec::new(), schema }, specs)
+        let (mut operator, schema) = self.pair(pair)?;
+        let mut chain = self.empty(schema);
+        if let Some(output) = &chain.late
+            && pair.kind.leaves_out_late_rows()
+        {
+            let ahead_ms = i64::from(matches!(pair.kind, PairKind::WindowJoin(_)));
+            operator.hand_on_late(self.late_rows(pair.name, ahead_ms, output));
+        }
+        chain.pair = Some((pair.uid.to_owned(), operator));
+        self.extend(chain, specs)
+    }
+
+    fn empty(&self, schema: SchemaRef) -> Chain {
+        let late = self.keeps_late.then(LateOutput::default);
+        Chain { pair: None, uids: Vec::new(), operators: Vec::new(), schema, late }
+    }
+
+    /// The way of one operator's late rows. Windows are out that end where event time begins to be open: a millisecond behind the watermark.
+    fn late_rows(&self, name: &str, ahead_ms: i64, output: &LateOutput) -> LateRows {
+        LateRows { operator: name.to_owned(), ahead_ms, zone: self.zone(), output: output.clone() }
     }
 
     fn extend(&self, mut chain: Chain, specs: &[OperatorSpec]) -> Result<Chain> {
         for spec in specs {
-            let (operator, schema) = self.operator(spec, &chain.schema)?;
+            let (mut operator, schema) = self.operator(spec, &chain.schema)?;
+            if let Some(output) = &chain.late
+                && spec.kind.leaves_out_late_rows()
+            {
+                let by_windows =
+                    matches!(spec.kind, OperatorKind::WindowAggregate(_) | OperatorKind::WithinWindows(_));
+                operator.hand_on_late(self.late_rows(&spec.name, i64::from(by_windows), output));
+            }
             chain.operators.push(operator);
             chain.uids.push(spec.uid.clone());
             chain.schema = schema;

@@ -3,7 +3,10 @@
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::error::Result;
 
-use super::link::{Element, Next, Operator, PairOperator, Side, SplitChange};
+use super::{
+    late_rows::LateOutput,
+    link::{Element, Next, Operator, PairOperator, Side, SplitChange},
+};
 use crate::{
     state::{Restored, Snapshot},
     watermark::Watermark,
@@ -16,6 +19,8 @@ pub struct Chain {
     pub(super) uids: Vec<String>,
     pub(super) operators: Vec<Box<dyn Operator>>,
     pub(super) schema: SchemaRef,
+    /// Where rows go that come too late for any of them, if anybody wants them.
+    pub(super) late: Option<LateOutput>,
 }
 
 impl Chain {
@@ -66,6 +71,11 @@ impl Chain {
     pub fn late_rows(&self) -> u64 {
         let pair = self.pair.as_ref().map_or(0, |(_, pair)| pair.late_rows());
         pair + self.operators.iter().map(|operator| operator.late_rows()).sum::<u64>()
+    }
+
+    /// Those of them since the last call, for the table that is to have them.
+    pub fn take_late(&self) -> Vec<RecordBatch> {
+        self.late.as_ref().map(LateOutput::take).unwrap_or_default()
     }
 
     /// When an operator wants to be woken next.

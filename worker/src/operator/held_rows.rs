@@ -11,7 +11,7 @@ use datafusion::{
     physical_expr::PhysicalExpr,
 };
 
-use super::times::times;
+use super::{progress::Progress, times::times};
 use crate::state::{StateChunk, key_group::key_groups};
 
 /// Rows by a time of theirs: of single rows, or the ends of the windows that they are in.
@@ -71,24 +71,31 @@ impl HeldRows {
         Self { time, keys, table, key_groups, parts: Vec::new(), first_ms: i64::MAX, bytes: 0 }
     }
 
-    /// Keeps rows; says how many of them had a time at or before `complete_ms` and were left out.
-    pub fn add(&mut self, batch: RecordBatch, complete_ms: i64) -> Result<u64> {
-        let (batch, late) = self.in_time(batch, complete_ms)?;
+    /// Keeps rows; leaves those out that come too late.
+    pub fn add(&mut self, batch: RecordBatch, progress: &mut Progress) -> Result<()> {
+        let batch = self.in_time(batch, progress)?;
+        self.hold(batch)
+    }
+
+    /// Keeps rows, whatever their time.
+    pub fn hold(&mut self, batch: RecordBatch) -> Result<()> {
         if let Some(part) = Part::of(batch, self.time)? {
             self.keep(part);
         }
-        Ok(late)
+        Ok(())
     }
 
-    /// The rows without those that have a time at or before `complete_ms`, and how many those are.
-    pub fn in_time(&self, batch: RecordBatch, complete_ms: i64) -> Result<(RecordBatch, u64)> {
+    /// The rows without those that come too late: their time is one at which all is out.
+    pub fn in_time(&self, batch: RecordBatch, progress: &mut Progress) -> Result<RecordBatch> {
+        let complete_ms = progress.fired_ms;
         let times = times(batch.column(self.time))?;
         if times.iter().flatten().all(|time| time > complete_ms) {
-            return Ok((batch, 0));
+            return Ok(batch);
         }
         let kept: BooleanArray =
             (0..times.len()).map(|row| Some(times.is_null(row) || times.value(row) > complete_ms)).collect();
-        Ok((filter_record_batch(&batch, &kept)?, kept.false_count() as u64))
+        progress.leave_out(&filter_record_batch(&batch, &not(&kept)?)?, self.time)?;
+        Ok(filter_record_batch(&batch, &kept)?)
     }
 
     /// Gives out the rows with a time at or before this.

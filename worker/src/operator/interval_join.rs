@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
 
 use super::{
+    late_rows::LateRows,
     link::{Next, PairOperator, Side},
     progress::Progress,
     two_sides::{BatchJoin, TwoSides},
@@ -47,8 +48,7 @@ impl IntervalJoin {
 
 impl PairOperator for IntervalJoin {
     fn rows(&mut self, side: Side, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
-        let (batch, late) = self.sides.of(side).in_time(batch, self.progress.fired_ms)?;
-        self.progress.late += late;
+        let batch = self.sides.of(side).in_time(batch, &mut self.progress)?;
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -61,7 +61,7 @@ impl PairOperator for IntervalJoin {
                 next.rows(joined)?;
             }
         }
-        self.sides.of(side).add(batch, i64::MIN)?;
+        self.sides.of(side).hold(batch)?;
         self.memory.try_resize(self.sides.bytes())
     }
 
@@ -76,6 +76,10 @@ impl PairOperator for IntervalJoin {
         self.memory.try_resize(self.sides.bytes())?;
         self.progress.advance(watermark);
         next.watermark(self.held_back(watermark))
+    }
+
+    fn hand_on_late(&mut self, to: LateRows) {
+        self.progress.hand_on_late(to);
     }
 
     fn late_rows(&self) -> u64 {

@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 use datafusion::error::Result;
 
+use super::late_rows::LateRows;
 use crate::{
     state::{Restored, Snapshot},
     watermark::Watermark,
@@ -65,6 +66,9 @@ pub trait Operator: Send {
         0
     }
 
+    /// From now on somebody wants the rows that come too late. Asked of operators that leave such out.
+    fn hand_on_late(&mut self, _to: LateRows) {}
+
     /// Whether its state may be larger than memory: then it is taken back a chunk at a time, by as many calls.
     fn takes_state_in_parts(&self) -> bool {
         false
@@ -115,6 +119,9 @@ pub trait PairOperator: Send {
     fn late_rows(&self) -> u64 {
         0
     }
+
+    /// Where such rows go, as [`Operator::hand_on_late`].
+    fn hand_on_late(&mut self, _to: LateRows) {}
 
     /// Gives its state, as [`Operator::snapshot`].
     fn snapshot(&mut self) -> Result<Snapshot>;

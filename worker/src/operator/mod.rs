@@ -12,6 +12,7 @@ pub mod calc;
 pub mod expand;
 pub mod watermarks;
 pub mod times;
+pub mod late_rows;
 pub mod assign_windows;
 pub mod clock_time;
 pub mod progress;

@@ -1,9 +1,11 @@
 //! How far an operator of windows has come.
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
+use super::late_rows::LateRows;
 use crate::{state::decode_value, watermark::Watermark};
 
 /// What an operator of windows keeps besides rows.
@@ -16,11 +18,14 @@ pub struct Progress {
     /// Those of them that came before the state was taken back.
     #[serde(skip)]
     late_before: u64,
+    /// Where they go, if anybody wants them.
+    #[serde(skip)]
+    late_to: Option<LateRows>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { fired_ms: i64::MIN, late: 0, late_before: 0 }
+        Self { fired_ms: i64::MIN, late: 0, late_before: 0, late_to: None }
     }
 }
 
@@ -37,6 +42,20 @@ impl Progress {
         self.fired_ms = fired_ms.unwrap_or(self.fired_ms);
         self.late_before = self.late;
         Ok(())
+    }
+
+    /// From now on somebody wants the rows that come too late.
+    pub fn hand_on_late(&mut self, to: LateRows) {
+        self.late_to = Some(to);
+    }
+
+    /// Leaves rows out that came too late by their column `time`: counts them, and hands them on where somebody wants them.
+    pub fn leave_out(&mut self, rows: &RecordBatch, time: usize) -> Result<()> {
+        self.late += rows.num_rows() as u64;
+        match &self.late_to {
+            Some(late) => late.hand_on(rows, time, self.fired_ms),
+            None => Ok(()),
+        }
     }
 
     /// Rows that came too late since it was made.
@@ -70,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_one_subtask_has_not_let_out_is_still_to_come() {
-        let value = |fired_ms, late| encode_value(&Progress { fired_ms, late, late_before: 0 });
+        let value = |fired_ms, late| encode_value(&Progress { fired_ms, late, ..Progress::default() });
         let mut progress = Progress::default();
         progress.restore(&[value(385, 1), value(360, 2)]).unwrap();
         assert_eq!((progress.fired_ms, progress.late, progress.late_rows()), (360, 3, 0));

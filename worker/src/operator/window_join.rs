@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
 
 use super::{
+    late_rows::LateRows,
     link::{Next, PairOperator, Side},
     progress::Progress,
     two_sides::{BatchJoin, TwoSides},
@@ -30,7 +31,7 @@ impl WindowJoin {
 
 impl PairOperator for WindowJoin {
     fn rows(&mut self, side: Side, batch: RecordBatch, _: &mut Next<'_>) -> Result<()> {
-        self.progress.late += self.sides.of(side).add(batch, self.progress.fired_ms)?;
+        self.sides.of(side).add(batch, &mut self.progress)?;
         self.memory.try_resize(self.sides.bytes())
     }
 
@@ -48,6 +49,10 @@ impl PairOperator for WindowJoin {
             self.progress.tell_late();
         }
         next.watermark(watermark)
+    }
+
+    fn hand_on_late(&mut self, to: LateRows) {
+        self.progress.hand_on_late(to);
     }
 
     fn late_rows(&self) -> u64 {

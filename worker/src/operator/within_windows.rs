@@ -5,6 +5,7 @@ use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
 
 use super::{
     held_rows::HeldRows,
+    late_rows::LateRows,
     link::{Next, Operator},
     progress::Progress,
     sub_plan::SubPlan,
@@ -33,7 +34,7 @@ impl WithinWindows {
 
 impl Operator for WithinWindows {
     fn rows(&mut self, batch: RecordBatch, _: &mut Next<'_>) -> Result<()> {
-        self.progress.late += self.rows.add(batch, self.progress.fired_ms)?;
+        self.rows.add(batch, &mut self.progress)?;
         self.memory.try_resize(self.rows.bytes())
     }
 
@@ -51,6 +52,10 @@ impl Operator for WithinWindows {
             self.progress.tell_late();
         }
         next.watermark(watermark)
+    }
+
+    fn hand_on_late(&mut self, to: LateRows) {
+        self.progress.hand_on_late(to);
     }
 
     fn late_rows(&self) -> u64 {

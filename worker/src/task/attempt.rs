@@ -14,13 +14,13 @@ use thalweg_connectors::{
     sink::{self, StreamSink},
 };
 use thalweg_graph::{
-    CheckpointId, FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, TaskReport, VertexOutput,
+    CheckpointId, EdgeId, FailureKind, RuntimeMode, TaskDescriptor, TaskMetrics, TaskReport, VertexOutput,
     checkpoint::{Barrier, SubtaskSnapshot},
     options,
     table::Committable,
     task::SPLITS_REPORTED_MAX,
 };
-use thalweg_plan::rules::holds_build_sides;
+use thalweg_plan::{rules::holds_build_sides, stream::late_columns};
 use thalweg_rpc::{LIVE_CHUNKS_MAX, ToLeader};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -105,6 +105,19 @@ impl TaskWork {
         match self {
             TaskWork::Batch(fragment) => fragment.plan.schema(),
             TaskWork::Streaming(task) => Arc::clone(task.chain.schema()),
+        }
+    }
+
+    /// The columns of what goes over an edge.
+    fn schema_over(&self, edge: EdgeId) -> SchemaRef {
+        if self.late() == Some(edge) { late_columns() } else { self.schema() }
+    }
+
+    /// The edge for rows that come too late.
+    fn late(&self) -> Option<EdgeId> {
+        match self {
+            TaskWork::Batch(_) => None,
+            TaskWork::Streaming(task) => task.late,
         }
     }
 
@@ -231,7 +244,8 @@ impl TaskAttempt {
         };
         let schema = work.schema();
         for output in &self.descriptor.outputs {
-            let edge = ResultPartition::create(output, &schema, &environment.exchange, &self.counters)?;
+            let columns = work.schema_over(output.id.edge);
+            let edge = ResultPartition::create(output, &columns, &environment.exchange, &self.counters)?;
             edges.push(Arc::new(edge));
         }
         let result = match *self.descriptor.output {
@@ -325,6 +339,7 @@ impl TaskAttempt {
             .get(&options::BUFFER_TIMEOUT)
             .map_err(|error| Ended::failed(FailureKind::PlanRejected, error.to_string()))?;
         let (schema, context, stream) = (work.schema(), Arc::clone(work.context()), work.sink());
+        let late = work.late();
         let mut outputs = Vec::new();
         for (number, work) in work.streams(self.descriptor.attempt.subtask.index) {
             let last = tokio::select! {
@@ -332,7 +347,7 @@ impl TaskAttempt {
                 () = self.cancel.cancelled() => return Err(Ended::Canceled),
             };
             let counters = Arc::clone(&self.counters);
-            outputs.push((work, StreamOutput::new(edges, last, &context, counters)?));
+            outputs.push((work, StreamOutput::new(edges, late, last, &context, counters)?));
         }
         let cancel = self.cancel.child_token();
         let mut streams = JoinSet::new();

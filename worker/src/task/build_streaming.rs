@@ -137,7 +137,16 @@ impl StreamingParts<'_> {
                 TaskInput::Edges(EdgeInput::new(producers))
             }
         };
-        Ok(StreamingTask { input, chain, context, checkpointing, at_end, late_told: None, sink })
+        Ok(StreamingTask {
+            input,
+            chain,
+            context,
+            checkpointing,
+            at_end,
+            late_told: None,
+            late: fragment.late,
+            sink,
+        })
     }
 
     async fn manifest(&self) -> Result<Option<Manifest>, Ended> {
@@ -170,8 +179,16 @@ impl StreamingParts<'_> {
         let state_backend = self.option(&options::STATE_BACKEND)?;
         let state_ttl = self.option(&options::STATE_TTL)?;
         let context = &self.context;
-        let building =
-            Building { context, watermark_interval, key_groups, counters, state_backend, state_ttl, lookups };
+        let building = Building {
+            context,
+            watermark_interval,
+            key_groups,
+            counters,
+            state_backend,
+            state_ttl,
+            keeps_late: fragment.late.is_some(),
+            lookups,
+        };
         let schema = |columns: &[u8]| Ok(codec::decode(columns, &self.context)?.schema());
         let chain = match &fragment.head {
             Head::Source { plan, updating, .. } => schema(plan).and_then(|columns| {

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
 use futures::{Stream, StreamExt as _};
 use thalweg_connectors::sink::{Prepared, SinkWriter};
-use thalweg_graph::{checkpoint::Barrier, table::Committable};
+use thalweg_graph::{EdgeId, checkpoint::Barrier, table::Committable};
 use tokio::time::{Instant, timeout_at};
 
 use super::{ended::Ended, result_output::ResultOutput};
@@ -26,6 +26,8 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The outputs of one stream.
 pub struct StreamOutput {
     edges: Vec<PartitionWriter>,
+    /// The edge that has late rows only.
+    late: Option<PartitionWriter>,
     last: LastOutput,
     counters: Arc<TaskCounters>,
 }
@@ -71,15 +73,18 @@ pub enum LastOutput {
 }
 
 impl StreamOutput {
-    /// An output over all of a task's edges, and one more.
+    /// An output over all of a task's edges, of which one may be for late rows, and one more.
     pub fn new(
         edges: &[Arc<ResultPartition>],
+        late: Option<EdgeId>,
         last: LastOutput,
         context: &TaskContext,
         counters: Arc<TaskCounters>,
     ) -> Result<Self, Ended> {
-        let edges = edges.iter().map(|edge| edge.writer(context)).collect::<Result<_, _>>()?;
-        Ok(Self { edges, last, counters })
+        let (of_late, edges): (Vec<_>, Vec<_>) = edges.iter().partition(|edge| Some(edge.edge()) == late);
+        let late = of_late.first().map(|edge| edge.writer(context)).transpose()?;
+        let edges = edges.into_iter().map(|edge| edge.writer(context)).collect::<Result<_, _>>()?;
+        Ok(Self { edges, late, last, counters })
     }
 
     /// Writes rows; `Over` if nobody wants any more.
@@ -105,6 +110,14 @@ impl StreamOutput {
         Ok(Demand::Wanted)
     }
 
+    /// Writes rows that came too late to where they are wanted.
+    pub async fn write_late(&mut self, batch: RecordBatch) -> Result<(), Ended> {
+        if let Some(late) = &mut self.late {
+            let _demand = late.write(batch).await?;
+        }
+        Ok(())
+    }
+
     /// Tells the tasks behind something, after all rows before it.
     pub async fn signal(&mut self, signal: Signal) -> Result<(), Ended> {
         if let LastOutput::Sink(writer) = &mut self.last {
@@ -114,7 +127,7 @@ impl StreamOutput {
                 Signal::Barrier(_) => {}
             }
         }
-        for edge in &mut self.edges {
+        for edge in self.edges.iter_mut().chain(&mut self.late) {
             edge.signal(signal.clone()).await?;
         }
         Ok(())
@@ -132,12 +145,12 @@ impl StreamOutput {
     /// Whether rows wait here that a consumer could already have.
     pub fn holds_back(&self) -> bool {
         let result = matches!(&self.last, LastOutput::Result(result) if result.holds_back());
-        result || self.edges.iter().any(PartitionWriter::holds_back)
+        result || self.edges.iter().chain(&self.late).any(PartitionWriter::holds_back)
     }
 
     /// Sends what waits.
     pub async fn flush(&mut self) -> Result<(), Ended> {
-        for edge in &mut self.edges {
+        for edge in self.edges.iter_mut().chain(&mut self.late) {
             edge.flush().await?;
         }
         match &self.last {

@@ -7,7 +7,10 @@ use std::{
 
 use datafusion::{error::DataFusionError, execution::TaskContext, physical_plan::ExecutionPlan};
 use thalweg_connectors::sink::StreamSink;
-use thalweg_graph::checkpoint::{AfterBarrier, Barrier, SourceState};
+use thalweg_graph::{
+    EdgeId,
+    checkpoint::{AfterBarrier, Barrier, SourceState},
+};
 use tokio::time::{self, sleep_until};
 
 use super::{
@@ -39,6 +42,8 @@ pub struct StreamingTask {
     pub at_end: bool,
     /// When it said last that rows come too late.
     pub late_told: Option<Instant>,
+    /// The edge over which rows go that come too late, if anybody wants them.
+    pub late: Option<EdgeId>,
     /// What its sink is opened with, if it has one.
     pub sink: Option<StreamSink>,
 }
@@ -94,7 +99,7 @@ impl StreamingTask {
                 () = until(wake_at) => {
                     let woken = self.chain.wake(now_ms(), &mut out);
                     self.explain(woken).await?;
-                    if emit(&mut out, output, counters).await? == Flow::Over {
+                    if self.emit(&mut out, output, counters).await? == Flow::Over {
                         return self.leave().await;
                     }
                     continue;
@@ -122,7 +127,7 @@ impl StreamingTask {
             };
             self.explain(taken).await?;
             self.note_late(counters);
-            if emit(&mut out, output, counters).await? == Flow::Over {
+            if self.emit(&mut out, output, counters).await? == Flow::Over {
                 return self.leave().await;
             }
         }
@@ -168,7 +173,7 @@ impl StreamingTask {
         if !stopped {
             let ended = self.advance(Watermark::END, out);
             self.explain(ended).await?;
-            emit(out, output, counters).await?;
+            self.emit(out, output, counters).await?;
         }
         self.leave().await
     }
@@ -204,7 +209,7 @@ impl StreamingTask {
         }
         let handed_on = self.chain.before_barrier(out);
         self.explain(handed_on).await?;
-        emit(out, output, counters).await?;
+        self.emit(out, output, counters).await?;
         let source = self.source_state()?;
         let states = self.chain.snapshot();
         let states = self.explain(states).await?;
@@ -218,6 +223,36 @@ impl StreamingTask {
         // The leader must know what was kept before it learns that the task is over.
         self.leave().await?;
         Ok(Flow::Over)
+    }
+
+    /// Sends what has come out of a chain.
+    async fn emit(
+        &mut self,
+        out: &mut Vec<Element>,
+        output: &mut StreamOutput,
+        counters: &TaskCounters,
+    ) -> Result<Flow, Ended> {
+        for rows in self.chain.take_late() {
+            output.write_late(rows).await?;
+        }
+        for element in out.drain(..) {
+            match element {
+                Element::Rows(batch) => {
+                    if output.write(batch).await? == Demand::Over {
+                        return Ok(Flow::Over);
+                    }
+                }
+                Element::Watermark(watermark) => {
+                    counters.event_time.note_output(watermark);
+                    output.signal(Signal::Watermark(watermark)).await?;
+                }
+                Element::Idle => {
+                    counters.event_time.note_idle();
+                    output.signal(Signal::Idle).await?;
+                }
+            }
+        }
+        Ok(Flow::GoesOn)
     }
 
     fn source_state(&self) -> Result<Option<SourceState>, Ended> {
@@ -247,32 +282,6 @@ impl StreamingTask {
             }
         }
     }
-}
-
-/// Sends what has come out of a chain.
-async fn emit(
-    out: &mut Vec<Element>,
-    output: &mut StreamOutput,
-    counters: &TaskCounters,
-) -> Result<Flow, Ended> {
-    for element in out.drain(..) {
-        match element {
-            Element::Rows(batch) => {
-                if output.write(batch).await? == Demand::Over {
-                    return Ok(Flow::Over);
-                }
-            }
-            Element::Watermark(watermark) => {
-                counters.event_time.note_output(watermark);
-                output.signal(Signal::Watermark(watermark)).await?;
-            }
-            Element::Idle => {
-                counters.event_time.note_idle();
-                output.signal(Signal::Idle).await?;
-            }
-        }
-    }
-    Ok(Flow::GoesOn)
 }
 
 fn instant_of(time_ms: i64) -> time::Instant {

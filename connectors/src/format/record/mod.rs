@@ -19,6 +19,7 @@ use bytes::Bytes;
 use thalweg_graph::table::nearest;
 
 pub use self::{
+    json::JsonRecordEncoder,
     options::of as options_of,
     salvage::{Malformed, Salvaged, salvage},
 };

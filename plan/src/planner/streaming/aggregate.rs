@@ -18,6 +18,7 @@ use datafusion::{
 use thalweg_graph::SqlError;
 
 use super::{
+    Draft,
     stream::{PendingKind, PendingWindows, QualifiedField, Stream, column_of, fields_of},
     translate::{Translation, internal},
     vertex::{columns_plan, encode_columns},
@@ -181,15 +182,21 @@ impl Translation<'_> {
             Some(_) => format!("{windows}, keys=[{}]", parts.key_names.join(", ")),
             None => format!("windows of the rows, keys=[{}]", parts.key_names.join(", ")),
         };
-        let parallelism = self.parallelism;
-        let vertex = if parallelism == 1 && self.draft.vertices[input.vertex].parallelism == 1 {
-            let kind = spec(Phase::Single { time }, parts.output, results).map_err(error::from_datafusion)?;
-            self.draft.vertices[input.vertex].push(
-                "WindowAggregate",
-                format!("WindowAggregate: {shape}"),
-                kind,
-            );
+        let single = |draft: &mut Draft, vertex: usize| -> Result<(), SqlError> {
+            let kind = spec(Phase::Single { time }, parts.output.clone(), results);
+            let display = format!("WindowAggregate: {shape}");
+            draft.vertices[vertex].push("WindowAggregate", display, kind.map_err(error::from_datafusion)?);
+            Ok(())
+        };
+        let vertex = if self.parallelism == 1 && self.draft.vertices[input.vertex].parallelism == 1 {
+            single(self.draft, input.vertex)?;
             input.vertex
+        } else if self.keeps_late {
+            // What a first phase hands on are no rows any more.
+            let keys = self.by_keys(&parts.row_keys).map_err(error::from_datafusion)?;
+            let vertex = self.draft.exchange(&input, keys.0, keys.1)?;
+            single(self.draft, vertex)?;
+            vertex
         } else {
             let kind =
                 spec(Phase::Local { time }, Vec::new(), &parts.states).map_err(error::from_datafusion)?;
@@ -199,7 +206,7 @@ impl Translation<'_> {
             let states = DFSchema::try_from(Arc::clone(&parts.states)).map_err(error::from_datafusion)?;
             let local = Stream::of(input.vertex, Arc::new(states));
             let vertex = self.draft.exchange(&local, partitioning, parallelism)?;
-            let kind = spec(Phase::Global, parts.output, results).map_err(error::from_datafusion)?;
+            let kind = spec(Phase::Global, parts.output.clone(), results).map_err(error::from_datafusion)?;
             let display = format!("GlobalWindowAggregate: {shape}");
             self.draft.vertices[vertex].push("GlobalWindowAggregate", display, kind);
             vertex

@@ -86,6 +86,7 @@ impl Translation<'_> {
             head: VertexHead::Pair { inputs, name: "Join".to_owned(), display, kind },
             chain: Vec::new(),
             updating: false,
+            late: None,
             output: VertexOutput::Edges,
         });
         Ok(stream)

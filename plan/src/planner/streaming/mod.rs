@@ -8,6 +8,7 @@ mod group_aggregate;
 mod grouping_sets;
 mod interval;
 mod join;
+mod late_rows;
 mod lookup_join;
 mod normalize;
 mod optimize;
@@ -59,23 +60,32 @@ pub(super) struct Shape {
     pub mini_batch: Option<Gathering>,
 }
 
-/// The vertices, producers before consumers, and edges of a job of these roots.
+/// The vertices, producers before consumers, and edges of a job of these roots, and of one that its late rows go to, where anybody wants
+/// them.
 pub(super) async fn plan(
     roots: &[Root],
+    late: Option<&Root>,
     state: &SessionState,
     dealer: &Dealer<'_>,
     Shape { parallelism, key_groups, mini_batch }: Shape,
 ) -> Result<(Vec<JobVertex>, Vec<JobEdge>), SqlError> {
+    let keeps_late = late.is_some();
     let mut draft = Draft::default();
-    let plans = roots.iter().map(|root| optimize::optimized(&root.plan, state));
+    // Late rows come last: by then it is known who leaves out some.
+    let roots: Vec<&Root> = roots.iter().chain(late).collect();
+    let plans = roots.iter().map(|root| optimize::optimized(&root.plan, state, keeps_late));
     let plans = plans.collect::<Result<Vec<_>, _>>()?;
     let mut shared = Shared::among(&plans, state).await?;
-    for (root, plan) in roots.iter().zip(&plans) {
+    for (root, plan) in roots.into_iter().zip(&plans) {
+        if late.is_some_and(|late| std::ptr::eq(late, root)) && !draft.leaves_out_late_rows() {
+            continue;
+        }
         let mut translation = Translation {
             state,
             parallelism,
             key_groups,
             mini_batch,
+            keeps_late,
             connectors: dealer.connectors,
             shared: &mut shared,
             draft: &mut draft,
@@ -155,6 +165,7 @@ impl Draft {
             head,
             chain: Vec::new(),
             updating: false,
+            late: None,
             output: VertexOutput::Edges,
         });
         Ok(target)

@@ -18,15 +18,23 @@ use crate::{error, functions::temporal::for_each_batch, planner::read_fields, ru
 /// Rules that make of one aggregation two, of which the first never ends, or that count on an order or an end.
 const BATCH_ONLY: &[&str] = &["single_distinct_aggregation_to_group_by", "push_down_limit"];
 
-/// The plan as the translation takes it.
-pub(super) fn optimized(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan, SqlError> {
+/// The rule that leaves out columns which the result does not need.
+const PRUNING: &str = "optimize_projections";
+
+/// The plan as the translation takes it; with `whole_rows` all operators have all columns of the tables.
+pub(super) fn optimized(
+    plan: &LogicalPlan,
+    state: &SessionState,
+    whole_rows: bool,
+) -> Result<LogicalPlan, SqlError> {
     // A subquery that gives one value becomes a join, since that value may change.
     let mut state = state.clone();
     state.config_mut().options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
     let analyzed = analyzed.and_then(read_clock_for_each_batch).map_err(error::from_datafusion)?;
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = rules::logical_rules();
-    let rules = rules.into_iter().filter(|rule| !BATCH_ONLY.contains(&rule.name())).collect();
+    let left_out = |name: &str| BATCH_ONLY.contains(&name) || whole_rows && name == PRUNING;
+    let rules = rules.into_iter().filter(|rule| !left_out(rule.name())).collect();
     let optimized = Optimizer::with_rules(rules).optimize(analyzed, &state, |_, _| {});
     optimized.and_then(read_fields::tell_scans).map_err(error::from_datafusion)
 }
@@ -56,7 +64,7 @@ mod tests {
     #[test]
     fn the_rules_left_out_exist() {
         let rules = rules::logical_rules();
-        for name in BATCH_ONLY {
+        for name in BATCH_ONLY.iter().chain([&PRUNING]) {
             assert!(rules.iter().any(|rule| rule.name() == *name), "there is no rule {name}");
         }
     }

@@ -177,6 +177,7 @@ impl Draft {
             vertex_id(&mut edge.target);
         }
         for vertex in &mut self.vertices {
+            vertex.late.iter_mut().for_each(edge_id);
             match &mut vertex.head {
                 VertexHead::Source { .. } => {}
                 VertexHead::Edges { edges, .. } => edges.iter_mut().for_each(edge_id),

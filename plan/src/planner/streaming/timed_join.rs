@@ -163,6 +163,7 @@ impl Draft {
             head: VertexHead::Pair { inputs, name: name.to_owned(), display, kind },
             chain: Vec::new(),
             updating: false,
+            late: None,
             output: VertexOutput::Edges,
         });
         Ok(target)

@@ -37,7 +37,7 @@ use crate::{
     error,
     exec::{ConnectorSourceExec, codec},
     panes::WindowBound,
-    stream::{ChangelogNormalizeNode, OperatorKind, WatermarkNode, changelog::WEIGHT},
+    stream::{ChangelogNormalizeNode, LateRowsNode, OperatorKind, WatermarkNode, changelog::WEIGHT},
     window::{LOCAL_TIME, WindowKind, WindowTableFunction},
     words::NOT_YET,
 };
@@ -60,6 +60,8 @@ pub(super) struct Translation<'a> {
     pub key_groups: u16,
     /// How rows are gathered before they are aggregated, if they are.
     pub mini_batch: Option<Gathering>,
+    /// Whether somebody wants the rows that come too late.
+    pub keeps_late: bool,
     /// What tables are.
     pub connectors: &'a dyn Connectors,
     /// What stands in the job more than once.
@@ -150,6 +152,7 @@ impl Translation<'_> {
             head: VertexHead::Source { plan, name: source_name(leaf), updating },
             chain: Vec::new(),
             updating: false,
+            late: None,
             output: VertexOutput::Edges,
         });
         Ok(Stream { updating, ..Stream::of(vertex, Arc::clone(leaf.schema())) })
@@ -174,6 +177,9 @@ impl Translation<'_> {
         if let Some(function) = node.downcast_ref::<WindowTableFunction>() {
             let input = self.node(&function.input).await?;
             return self.window_function(input, function);
+        }
+        if node.is::<LateRowsNode>() {
+            return self.late_rows();
         }
         Err(not_yet(&LogicalPlan::Extension(extension.clone())))
     }
@@ -388,6 +394,7 @@ impl Translation<'_> {
             head: VertexHead::Edges { edges, schema: columns.inner().clone() },
             chain: Vec::new(),
             updating: false,
+            late: None,
             output: VertexOutput::Edges,
         });
         Ok(stream)

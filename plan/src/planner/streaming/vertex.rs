@@ -25,6 +25,8 @@ pub(super) struct StreamVertex {
     pub chain: Vec<Link>,
     /// Whether it puts out rows with weights.
     pub updating: bool,
+    /// The edge over which its late rows go.
+    pub late: Option<EdgeId>,
     /// Where its rows leave the job.
     pub output: VertexOutput,
 }
@@ -110,7 +112,15 @@ impl StreamVertex {
             VertexOutput::Sink(sink) => Some(uids.next(&format!("Sink: {}", sink.table.path))),
             VertexOutput::Edges | VertexOutput::Result | VertexOutput::LiveResult => None,
         };
-        Ok(StreamFragment { head, chain, updating: self.updating, sink })
+        Ok(StreamFragment { head, chain, updating: self.updating, sink, late: self.late })
+    }
+
+    /// Whether any of its operators leaves out rows that come too late.
+    pub fn leaves_out_late_rows(&self) -> bool {
+        let pair = matches!(&self.head, VertexHead::Pair { kind, .. } if kind.leaves_out_late_rows());
+        let of_chain =
+            |link: &Link| matches!(link, Link::Done { spec, .. } if spec.kind.leaves_out_late_rows());
+        pair || self.chain.iter().any(of_chain)
     }
 
     /// The chain of its operators, as Flink names a vertex.
@@ -153,6 +163,7 @@ impl StreamVertex {
             above.append(&mut lines);
             lines = above;
         }
+        lines.splice(0..0, self.late.map(|edge| format!("LateRows: edge={edge}")));
         lines.iter().enumerate().map(|(depth, line)| format!("{}{line}\n", "  ".repeat(depth))).collect()
     }
 }

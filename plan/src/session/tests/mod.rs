@@ -3,6 +3,7 @@
 mod deep;
 mod definition;
 mod insert;
+mod late_rows;
 mod mini_batch;
 mod mistake;
 mod mode;

@@ -87,6 +87,16 @@ pub fn parse_expression(text: &str) -> Result<ast::Expr, SqlError> {
     whole.map_err(|refused| error::from_parser(refused, source.end()))
 }
 
+/// Reads the name of a table that stands in an option.
+pub fn parse_name(text: &str) -> Result<Name, SqlError> {
+    let source = Source::new(text);
+    let tokens = tokens::tokenise(source)?;
+    let parser = Parser::new(&FlinkDialect).with_tokens_with_locations(tokens.list);
+    let mut name = StatementParser { parser, source, hints: Hints::default() };
+    let whole = name.name().and_then(|found| name.parser.expect_token(&Token::EOF).map(|_| found));
+    whole.map_err(|refused| error::from_parser(refused, source.end()))
+}
+
 /// A statement that is being read.
 struct StatementParser<'a> {
     parser: Parser<'a>,

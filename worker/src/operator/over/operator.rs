@@ -19,6 +19,7 @@ use super::{
 use crate::{
     operator::{
         held_rows::{HeldRows, bytes_of},
+        late_rows::LateRows,
         link::{Next, Operator},
         progress::Progress,
         session::Keys,
@@ -260,7 +261,7 @@ impl Over {
 
 impl Operator for Over {
     fn rows(&mut self, batch: RecordBatch, _: &mut Next<'_>) -> Result<()> {
-        self.progress.late += self.held.add(batch, self.progress.fired_ms)?;
+        self.held.add(batch, &mut self.progress)?;
         self.account()
     }
 
@@ -273,6 +274,10 @@ impl Operator for Over {
         }
         self.progress.advance(watermark);
         next.watermark(watermark)
+    }
+
+    fn hand_on_late(&mut self, to: LateRows) {
+        self.progress.hand_on_late(to);
     }
 
     fn late_rows(&self) -> u64 {

@@ -13,6 +13,7 @@ use super::partitions::Partitions;
 use crate::{
     operator::{
         held_rows::HeldRows,
+        late_rows::LateRows,
         link::{Next, Operator},
         progress::Progress,
         state_log::StateLog,
@@ -113,7 +114,7 @@ impl SettledOver {
 
 impl Operator for SettledOver {
     fn rows(&mut self, batch: RecordBatch, _: &mut Next<'_>) -> Result<()> {
-        self.progress.late += self.held.add(batch, self.progress.fired_ms)?;
+        self.held.add(batch, &mut self.progress)?;
         self.resize()
     }
 
@@ -129,6 +130,10 @@ impl Operator for SettledOver {
         self.progress.advance(watermark);
         self.resize()?;
         next.watermark(watermark)
+    }
+
+    fn hand_on_late(&mut self, to: LateRows) {
+        self.progress.hand_on_late(to);
     }
 
     fn late_rows(&self) -> u64 {

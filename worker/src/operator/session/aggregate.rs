@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     operator::{
+        late_rows::LateRows,
         link::{Next, Operator},
         progress::Progress,
         times::times,
@@ -145,6 +146,7 @@ impl SessionAggregate {
         let mut groups = Vec::with_capacity(input.rows);
         let mut opened = Vec::new();
         let mut left_out = Vec::new();
+        let mut late = Vec::new();
         for (row, key) in keys.iter().enumerate() {
             let session = match times.is_valid(row) {
                 true => self.sessions.of_row(*key, times.value(row)),
@@ -152,7 +154,9 @@ impl SessionAggregate {
             };
             let Some(session) = session else {
                 left_out.push(row);
-                self.progress.late += u64::from(times.is_valid(row));
+                if times.is_valid(row) {
+                    late.push(row as u32);
+                }
                 continue;
             };
             let group = match session.kept.in_block(self.live.block) {
@@ -171,6 +175,9 @@ impl SessionAggregate {
             let rows = UInt32Array::from(opened);
             let keys = input.keys.iter().map(|column| Ok(take(column, &rows, None)?));
             self.live.keys.push(keys.collect::<Result<_>>()?);
+        }
+        if !late.is_empty() {
+            self.progress.leave_out(&take_record_batch(batch, &UInt32Array::from(late))?, self.time)?;
         }
         if !left_out.is_empty() {
             input = without(&input, &left_out)?;
@@ -391,6 +398,10 @@ impl Operator for SessionAggregate {
             self.progress.tell_late();
         }
         next.watermark(held_back(watermark))
+    }
+
+    fn hand_on_late(&mut self, to: LateRows) {
+        self.progress.hand_on_late(to);
     }
 
     fn late_rows(&self) -> u64 {

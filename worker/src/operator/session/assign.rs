@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch, TimestampMillisecondArray},
-    compute::interleave_record_batch,
+    array::{
+        Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch, TimestampMillisecondArray, UInt32Array,
+    },
+    compute::{interleave_record_batch, take_record_batch},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
 use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
@@ -19,6 +21,7 @@ use super::{
 use crate::{
     operator::{
         held_rows::bytes_of,
+        late_rows::LateRows,
         link::{Next, Operator},
         progress::Progress,
         times::times,
@@ -123,14 +126,18 @@ impl AssignSessions {
         let keys = self.keys.number(&self.keys_of(&rows), rows.num_rows())?;
         let batch = self.next_batch;
         let mut open = 0;
+        let mut late = Vec::new();
         for (row, key) in keys.into_iter().enumerate().filter(|(row, _)| times.is_valid(*row)) {
             match self.sessions.of_row(key, times.value(row)) {
                 Some(session) => {
                     session.kept.0.push((batch, row as u32));
                     open += 1;
                 }
-                None => self.progress.late += 1,
+                None => late.push(row as u32),
             }
+        }
+        if !late.is_empty() {
+            self.progress.leave_out(&take_record_batch(&rows, &UInt32Array::from(late))?, self.time)?;
         }
         self.hold(Held { bytes: bytes_of(&rows), rows, open, chunk: None });
         Ok(())
@@ -233,6 +240,10 @@ impl Operator for AssignSessions {
         }
         self.account()?;
         next.watermark(held_back(watermark))
+    }
+
+    fn hand_on_late(&mut self, to: LateRows) {
+        self.progress.hand_on_late(to);
     }
 
     fn late_rows(&self) -> u64 {

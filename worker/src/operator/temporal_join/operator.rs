@@ -15,6 +15,7 @@ use crate::{
     operator::{
         held_rows::HeldRows,
         keys::evaluated,
+        late_rows::LateRows,
         link::{Next, PairOperator, Side},
         predicate::mask,
         progress::Progress,
@@ -113,7 +114,7 @@ fn filtered(rows: &UInt32Array, holds: &arrow::array::BooleanArray) -> Result<UI
 impl PairOperator for TemporalJoin {
     fn rows(&mut self, side: Side, batch: RecordBatch, _: &mut Next<'_>) -> Result<()> {
         match side {
-            Side::Left => self.progress.late += self.left.add(batch, self.progress.fired_ms)?,
+            Side::Left => self.left.add(batch, &mut self.progress)?,
             Side::Right => self.versions.add(&batch)?,
         }
         self.resize()
@@ -128,6 +129,10 @@ impl PairOperator for TemporalJoin {
         self.progress.advance(watermark);
         self.resize()?;
         next.watermark(watermark)
+    }
+
+    fn hand_on_late(&mut self, to: LateRows) {
+        self.progress.hand_on_late(to);
     }
 
     fn late_rows(&self) -> u64 {

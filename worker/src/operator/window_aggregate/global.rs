@@ -23,6 +23,7 @@ use super::{
 use crate::{
     operator::{
         assign_windows::border_column,
+        late_rows::LateRows,
         link::{Next, Operator},
         progress::Progress,
         times::times,
@@ -103,10 +104,14 @@ impl WindowAggregate {
     fn add(&mut self, start: i64, rows: &RecordBatch, of: Of) -> Result<()> {
         let open = self.windows.window_ends(start).find(|end| *end > self.progress.fired_ms);
         let Some(first_open) = open else {
-            if self.windows.last_window_end(start).is_some() {
-                self.progress.late += rows.num_rows() as u64;
-            }
-            return Ok(());
+            return match (self.windows.last_window_end(start), self.time) {
+                (None, _) => Ok(()),
+                (Some(_), Some(time)) => self.progress.leave_out(rows, time),
+                (Some(_), None) => {
+                    self.progress.late += rows.num_rows() as u64;
+                    Ok(())
+                }
+            };
         };
         self.next_end_ms = self.next_end_ms.min(first_open);
         let input = match of {
@@ -198,6 +203,10 @@ impl Operator for WindowAggregate {
             self.progress.tell_late();
         }
         next.watermark(watermark)
+    }
+
+    fn hand_on_late(&mut self, to: LateRows) {
+        self.progress.hand_on_late(to);
     }
 
     fn late_rows(&self) -> u64 {
