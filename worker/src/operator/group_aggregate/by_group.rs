@@ -75,6 +75,11 @@ impl Values for ByGroup {
         let mut columns = vec![Vec::with_capacity(groups.len()); self.state_types.len()];
         for group in groups {
             let states = self.of(*group as usize)?.state()?;
+            // Some give their state away.
+            let mut again = self.function.create_accumulator()?;
+            let own = states.iter().map(ScalarValue::to_array).collect::<Result<Vec<_>>>()?;
+            again.merge_batch(&own)?;
+            self.accumulators[*group as usize] = Some(again);
             columns.iter_mut().zip(states).for_each(|(column, state)| column.push(state));
         }
         columns
@@ -130,5 +135,51 @@ fn column(values: Vec<ScalarValue>, data_type: &DataType) -> Result<ArrayRef> {
     match values.is_empty() {
         true => Ok(new_empty_array(data_type)),
         false => ScalarValue::iter_to_array(values),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::{AsArray as _, StringArray},
+        datatypes::{Field, Schema},
+    };
+    use datafusion::{
+        functions_aggregate::string_agg::string_agg_udaf,
+        physical_expr::{
+            aggregate::AggregateExprBuilder,
+            expressions::{col, lit},
+        },
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_was_given_to_a_checkpoint_is_still_there() {
+        let schema = Arc::new(Schema::new(vec![Field::new("t", DataType::Utf8, true)]));
+        let arguments = vec![col("t", &schema).unwrap(), lit(",")];
+        let listed = AggregateExprBuilder::new(string_agg_udaf(), arguments).schema(schema).alias("l");
+        let mut values = ByGroup::new(Arc::new(listed.build().unwrap())).unwrap();
+        values.resize(2);
+        let add = |values: &mut ByGroup, groups: &[usize], texts: &[&str]| {
+            let commas = StringArray::from(vec![","; texts.len()]);
+            let columns: [ArrayRef; 2] = [Arc::new(StringArray::from(texts.to_vec())), Arc::new(commas)];
+            values.update(&Rows { groups, columns: &columns, filter: None, weights: None }).unwrap();
+        };
+        let texts = |values: &mut ByGroup| -> Vec<String> {
+            let results = values.results(&[0, 1]).unwrap();
+            let results = arrow::compute::cast(&results, &DataType::Utf8).unwrap();
+            results.as_string::<i32>().iter().map(|text| text.unwrap_or("NULL").to_owned()).collect()
+        };
+        add(&mut values, &[0, 1, 0], &["a", "b", "c"]);
+        let kept = values.states(&[0, 1]).unwrap();
+        assert_eq!(texts(&mut values), ["a,c", "b"]);
+        add(&mut values, &[1], &["d"]);
+        let again = values.states(&[0, 1]).unwrap();
+        assert_eq!(texts(&mut values), ["a,c", "b,d"]);
+        values.set(&[0, 1], &kept).unwrap();
+        assert_eq!(texts(&mut values), ["a,c", "b"]);
+        values.set(&[0, 1], &again).unwrap();
+        assert_eq!(texts(&mut values), ["a,c", "b,d"]);
     }
 }
