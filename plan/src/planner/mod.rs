@@ -99,10 +99,12 @@ pub async fn plan_job(request: PlanRequest<'_>) -> Result<JobGraph, SqlError> {
         RuntimeMode::Streaming => {
             let dealer = dealer(&request)?;
             let parallelism = request.target.partitions() as u32;
+            let interval = request.options.get(&options::CHECKPOINT_INTERVAL).map_err(invalid_option)?;
             let shape = streaming::Shape {
                 parallelism,
                 key_groups: key_groups(request.options, parallelism)?,
                 mini_batch: streaming::Gathering::of(request.options).map_err(invalid_option)?,
+                takes_checkpoints: !interval.is_zero(),
             };
             let (roots, late) = (&request.roots, request.late.as_ref());
             streaming::plan(roots, late, request.state, &dealer, shape).await?

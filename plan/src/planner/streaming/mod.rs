@@ -58,6 +58,8 @@ pub(super) struct Shape {
     pub key_groups: u16,
     /// How rows are gathered before they are aggregated, if they are.
     pub mini_batch: Option<Gathering>,
+    /// Whether the job may go on from a checkpoint of its own.
+    pub takes_checkpoints: bool,
 }
 
 /// The vertices, producers before consumers, and edges of a job of these roots, and of one that its late rows go to, where anybody wants
@@ -67,7 +69,7 @@ pub(super) async fn plan(
     late: Option<&Root>,
     state: &SessionState,
     dealer: &Dealer<'_>,
-    Shape { parallelism, key_groups, mini_batch }: Shape,
+    Shape { parallelism, key_groups, mini_batch, takes_checkpoints }: Shape,
 ) -> Result<(Vec<JobVertex>, Vec<JobEdge>), SqlError> {
     let keeps_late = late.is_some();
     let mut draft = Draft::default();
@@ -86,6 +88,7 @@ pub(super) async fn plan(
             key_groups,
             mini_batch,
             keeps_late,
+            takes_checkpoints,
             connectors: dealer.connectors,
             shared: &mut shared,
             draft: &mut draft,

@@ -90,11 +90,12 @@ impl Translation<'_> {
         Ok(stream)
     }
 
-    /// A query whose rows go to the client, in one subtask. Where they change or have an order, they come when the input has ended.
+    /// A query whose rows go to the client, in one subtask. Where they change or have an order, they come when the input has ended. So
+    /// they do where checkpoints are taken: a job that goes on from one gives only the rows behind it, and what was sent before is void.
     pub(super) async fn result(&mut self, plan: &LogicalPlan) -> Result<Stream, SqlError> {
         let order = Order::of(plan)?;
         let mut stream = self.root(order.input).await?;
-        let is_plain = order.sort.is_empty() && !stream.updating;
+        let is_plain = order.sort.is_empty() && !stream.updating && !self.takes_checkpoints;
         if let Some(limit) = order.limit {
             // What cannot be among the answer need not be kept until the end.
             let upto = Place { skip: 0, fetch: limit.skip.saturating_add(limit.fetch) };

@@ -62,6 +62,8 @@ pub(super) struct Translation<'a> {
     pub mini_batch: Option<Gathering>,
     /// Whether somebody wants the rows that come too late.
     pub keeps_late: bool,
+    /// Whether the job may go on from a checkpoint of its own.
+    pub takes_checkpoints: bool,
     /// What tables are.
     pub connectors: &'a dyn Connectors,
     /// What stands in the job more than once.

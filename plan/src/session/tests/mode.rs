@@ -103,3 +103,14 @@ async fn an_order_of_rows_without_an_end_needs_a_limit() {
     let error = refused(&mut session, "SET 'sql-client.execution.result-mode' = 'x'; SELECT id FROM endless");
     assert!(error.await.message.contains("expected `table`, `tableau` or `changelog`"));
 }
+
+#[tokio::test]
+async fn a_query_that_takes_checkpoints_answers_when_its_input_has_ended() {
+    let mut session = after(TABLES).await;
+    let plain = "SET 'execution.runtime-mode' = 'STREAMING'; SELECT id FROM ended";
+    let name = |graph: JobGraph| graph.vertices.last().unwrap().name.clone();
+    assert!(!name(job(&mut session, plain).await).contains("FinalResult"), "its rows go out as they come");
+    let interval = "SET 'execution.checkpointing.interval' = '1 s';";
+    let kept = name(job(&mut session, &format!("{interval} {plain}")).await);
+    assert!(kept.contains("FinalResult"), "rows that were sent before a restart are void: {kept}");
+}
