@@ -356,6 +356,8 @@ pub struct CheckpointCounts {
     pub completed: u64,
     /// Those that were given up.
     pub failed: u64,
+    /// How often the job has gone on from one.
+    pub restored: u64,
 }
 
 /// What has become of a checkpoint.

@@ -226,12 +226,14 @@ fn a_checkpoint_is_complete_when_all_have_answered_and_commits_what_was_prepared
 fn a_failure_gives_the_checkpoint_up_and_the_job_goes_on_from_the_last_complete_one() {
     let mut stream = Stream::start(&[]);
     assert_eq!(stream.restored(), [None, None, None]);
+    assert_eq!(stream.master.checkpoint_counts().restored, 0);
     stream.checkpoint(1, Some("a"));
     stream.pass(INTERVAL_MS);
     stream.snapshot(1, 0, 2, Some("b"));
     stream.fail(stream.attempt(0, 0), FailureKind::Io);
     let manifest = Some(format!("file:///c/{}/chk-1/_metadata", stream.master.execution.graph.job));
     assert_eq!(stream.restored(), vec![manifest; 3]);
+    assert_eq!(stream.master.checkpoint_counts().restored, 1);
     // Answers to what was given up mean nothing.
     stream.run();
     stream.all_snapshots(2, Some("b"));

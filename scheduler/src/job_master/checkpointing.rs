@@ -26,6 +26,7 @@ use crate::{
 impl JobMaster {
     /// Begins. What is recovered from a checkpoint of another job has to be made visible before tasks of this one take the sinks over.
     pub(super) fn start(&mut self) {
+        self.count_restore();
         let restored = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.restored.clone());
         match restored {
             Some(manifest) => {
@@ -448,6 +449,13 @@ impl JobMaster {
         if let Some(pending) = checkpoints.pending.take_if(open) {
             let message = format!("checkpoint {} was given up: a task failed", pending.barrier.checkpoint);
             abandon(checkpoints, &pending, &message, now);
+        }
+    }
+
+    /// All tasks begin, or start again.
+    pub(super) fn count_restore(&mut self) {
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.count_restore();
         }
     }
 

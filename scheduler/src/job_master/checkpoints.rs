@@ -309,6 +309,11 @@ impl Checkpoints {
         }
     }
 
+    /// The job begins or starts again: from a checkpoint or savepoint, where there is one.
+    pub fn count_restore(&mut self) {
+        self.ended.restored += u64::from(self.restored.is_some() || self.is_committing());
+    }
+
     /// How many have ended so far.
     pub fn ended(&self) -> CheckpointCounts {
         self.ended

@@ -131,6 +131,7 @@ impl JobMaster {
             },
         };
         self.interrupt_checkpoint(now);
+        self.count_restore();
         self.reset(regions, until);
         self.set_status(JobStatus::Restarting, now);
         self.restart_delayed(now);

@@ -19,15 +19,16 @@ pub async fn list(State(api): State<Api>, JobPath(job): JobPath) -> Result<Json<
     };
     let completed = |status: &CheckpointStatus| *status == CheckpointStatus::Completed;
     let failed = |status: &CheckpointStatus| matches!(status, CheckpointStatus::Failed(_));
-    let in_progress = |status: &CheckpointStatus| *status == CheckpointStatus::InProgress;
+    let in_progress = of(|status: &CheckpointStatus| *status == CheckpointStatus::InProgress).count() as u64;
+    let counts = job.checkpoint_counts;
     let newest = |record: Option<&CheckpointRecord>| record.map(line);
     Ok(Json(json!({
         "counts": {
-            "completed": of(completed).count(),
-            "failed": of(failed).count(),
-            "in_progress": of(in_progress).count(),
-            "restored": 0,
-            "total": job.checkpoints.len(),
+            "completed": counts.completed,
+            "failed": counts.failed,
+            "in_progress": in_progress,
+            "restored": counts.restored,
+            "total": counts.completed + counts.failed + in_progress,
         },
         "latest": {
             "completed": newest(of(completed).find(|record| !record.savepoint)),
