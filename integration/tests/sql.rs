@@ -1,11 +1,14 @@
 //! Runs `integration/sql/**/*.slt`: each file embedded at parallelism 1 and 4, and on worker processes with pipelined and with
 //! blocking exchange. One expected answer, four ways to be wrong. Those below `window`, `updating` and `join` run as bounded streams as well, and
-//! once more as streams that are stopped at random barriers and go on from there at another parallelism and with another state backend.
+//! once more as streams that are stopped at random barriers and go on from there at another parallelism and with another state backend, and
+//! once as streams whose workers are killed.
 //!
 //! `$__TEST_DIR__` in a file is a folder of its own. Strings print as they are, NULL as `NULL`, an empty string as `(empty)`.
 
+mod crashes;
+
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -24,13 +27,20 @@ use thalweg_graph::{JobId, Options};
 use thalweg_plan::{Session, Statement, functions::zone::Zone};
 use tokio::time::{Duration, sleep};
 
+use self::crashes::{Crashes, RandomCrashes};
 use crate::place::{Exchange, Place};
 
 /// A session that sqllogictest drives.
 struct Database {
     client: Client,
-    /// Whether, and how, streams are stopped on their way.
-    stops: Option<Stops>,
+    disturbance: Disturbance,
+}
+
+/// What happens to streams on their way.
+enum Disturbance {
+    None,
+    Stops(Stops),
+    Crashes(RandomCrashes),
 }
 
 /// Streams are stopped at random barriers.
@@ -98,7 +108,10 @@ impl Database {
                 Execution::Job { job, is_query } => {
                     let mut batches = Vec::new();
                     let job = self.stopped_and_gone_on_with(&statement, job, is_query, &mut batches).await?;
-                    self.client.wait(job).await?;
+                    match &mut self.disturbance {
+                        Disturbance::Crashes(crashes) => crashes.through(&self.client, job).await?,
+                        Disturbance::None | Disturbance::Stops(_) => self.client.wait(job).await?,
+                    }
                     match is_query {
                         true => {
                             batches.extend(self.client.rows(job).await?.collect().await?);
@@ -125,7 +138,7 @@ impl Database {
         answered: &mut Vec<RecordBatch>,
     ) -> anyhow::Result<JobId> {
         for _ in 0..STOPS_MAX {
-            let Some(stops) = &mut self.stops else { break };
+            let Disturbance::Stops(stops) = &mut self.disturbance else { break };
             sleep(Duration::from_millis(stops.random.random_range(0..STOP_AFTER_MS_MAX))).await;
             let jobs = self.client.jobs();
             // One that has ended in the meantime, or is no stream, has no savepoint.
@@ -175,31 +188,80 @@ fn rows(batches: &[RecordBatch]) -> anyhow::Result<DBOutput<DefaultColumnType>> 
     Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows })
 }
 
+/// Where files run, and what happens to their streams.
+enum Run {
+    Undisturbed(Place),
+    /// Each stream is stopped at random barriers; the number counts them.
+    Stopped(Place, u64, Arc<AtomicUsize>),
+    /// A worker is killed on the way of each stream.
+    Crashed(Arc<Crashes>, u64),
+}
+
+impl Run {
+    async fn database(&self, options: &Options) -> Database {
+        match self {
+            Run::Undisturbed(place) => {
+                let client = place.client_with(options.clone()).await;
+                Database { client, disturbance: Disturbance::None }
+            }
+            Run::Stopped(place, seed, count) => {
+                let stops = Stops::new(*seed, count);
+                let client = place.client_with(options.overridden_by(&stops.options())).await;
+                Database { client, disturbance: Disturbance::Stops(stops) }
+            }
+            Run::Crashed(crashes, seed) => {
+                let (client, crashes) = crashes.client(options, *seed).await;
+                Database { client, disturbance: Disturbance::Crashes(crashes) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Run::Undisturbed(place) => place.fmt(f),
+            Run::Stopped(place, seed, _) => write!(f, "stopped, {place}, seed {seed}"),
+            Run::Crashed(_, seed) => write!(f, "crashed, seed {seed}"),
+        }
+    }
+}
+
 async fn run_all(place: Place) {
-    run_folders(place, &["sql"], [("execution.runtime-mode", "BATCH")], None).await;
+    run_folders(&Run::Undisturbed(place), &["sql"], [("execution.runtime-mode", "BATCH")]).await;
 }
 
 /// The files that hold for streams too.
 async fn run_streams(place: Place) {
-    run_folders(place, STREAMS, [STREAMING], None).await;
+    run_folders(&Run::Undisturbed(place), STREAMS, [STREAMING]).await;
 }
 
 /// The same, with state on the disk, and with a table for late rows: that makes other plans, whose rows are whole.
 async fn run_streams_on_disk(place: Place) {
     let options = [STREAMING, ("state.backend.type", "lsm"), ("table.exec.late-rows.table", LATE_TABLE)];
-    run_folders(place, STREAMS, options, None).await;
+    run_folders(&Run::Undisturbed(place), STREAMS, options).await;
 }
 
 /// The same, with rows that are gathered before they are aggregated.
 async fn run_streams_in_mini_batches(place: Place) {
-    run_folders(place, STREAMS, [STREAMING, ("table.exec.mini-batch.enabled", "true")], None).await;
+    let options = [STREAMING, ("table.exec.mini-batch.enabled", "true")];
+    run_folders(&Run::Undisturbed(place), STREAMS, options).await;
 }
 
 /// The same, each stopped at random barriers.
 async fn run_stopped_streams(place: Place) {
-    let seed = rand::random();
-    let stopped = run_folders(place, STREAMS, [STREAMING], Some(seed)).await;
+    let stopped = Arc::new(AtomicUsize::new(0));
+    run_folders(&Run::Stopped(place, rand::random(), Arc::clone(&stopped)), STREAMS, [STREAMING]).await;
+    let stopped = stopped.load(Ordering::Relaxed);
     assert!(stopped > STOPPED_MIN, "only {stopped} barriers came before the end of their stream");
+}
+
+/// The same, each with a worker that is killed behind a random checkpoint.
+async fn run_crashed_streams() {
+    let crashes = Crashes::start().await;
+    run_folders(&Run::Crashed(Arc::clone(&crashes), rand::random()), STREAMS, [STREAMING]).await;
+    let restored = crashes.restored.load(Ordering::Relaxed);
+    assert!(restored > RESTORED_MIN, "only {restored} streams went on from a checkpoint");
 }
 
 const STREAMING: (&str, &str) = ("execution.runtime-mode", "STREAMING");
@@ -210,16 +272,12 @@ const CREATE_LATE_TABLE: &str = "CREATE TEMPORARY TABLE late_rows (operator STRI
 const STREAMS: &[&str] = &["sql/window", "sql/updating", "sql/join"];
 /// Fewer would mean that hardly any stream is stopped.
 const STOPPED_MIN: usize = 100;
+/// Fewer would mean that hardly any stream crashes and goes on.
+const RESTORED_MIN: usize = 30;
 
-/// Runs files; says how often streams were stopped on their way, by this seed.
-async fn run_folders<const N: usize>(
-    place: Place,
-    folders: &[&str],
-    options: [(&str, &str); N],
-    seed: Option<u64>,
-) -> usize {
+/// Runs files.
+async fn run_folders<const N: usize>(run: &Run, folders: &[&str], options: [(&str, &str); N]) {
     let options: Options = options.into_iter().collect();
-    let stopped = Arc::new(AtomicUsize::new(0));
     let mut files = Vec::new();
     folders.iter().for_each(|folder| find(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files));
     files.sort();
@@ -227,13 +285,11 @@ async fn run_folders<const N: usize>(
     let mut failures = Vec::new();
     for file in &files {
         let mut runner = Runner::new(|| async {
-            let stops = seed.map(|seed| Stops::new(seed, &stopped));
-            let more = stops.as_ref().map(Stops::options).unwrap_or_default();
-            let mut client = place.client_with(options.overridden_by(&more)).await;
+            let mut database = run.database(&options).await;
             if options.0.contains_key("table.exec.late-rows.table") {
-                client.sql(CREATE_LATE_TABLE).await.expect("the table can be created");
+                database.client.sql(CREATE_LATE_TABLE).await.expect("the table can be created");
             }
-            Ok(Database { client, stops })
+            Ok(database)
         });
         runner.with_column_validator(|_, _| true);
         if let Err(error) = runner.run_file_async(file).await {
@@ -242,12 +298,11 @@ async fn run_folders<const N: usize>(
     }
     assert!(
         failures.is_empty(),
-        "{} of {} files failed ({place}, {options:?}, seed {seed:?}):\n{}",
+        "{} of {} files failed ({run}, {options:?}):\n{}",
         failures.len(),
         files.len(),
         failures.join("\n")
     );
-    stopped.load(Ordering::Relaxed)
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -304,6 +359,11 @@ async fn streams_in_mini_batches() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_stopped_at_random_barriers() {
     run_stopped_streams(Place::Embedded(STOPPED_PARALLELISM_MAX)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_whose_workers_are_killed() {
+    run_crashed_streams().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -149,6 +149,8 @@ impl<F: Fn() -> Any> Run<F> {
         for (_, operator) in &mut self.subtasks {
             chunks.extend(store(&mut self.stored, snapshot(operator)));
         }
+        // Each is known by itself from now on, also one that was stored as a part of what was on disk.
+        self.stored.extend(chunks.iter().map(|chunk| (chunk.id(), vec![Arc::clone(chunk)])));
         let ranges = match self.subtasks.len() {
             1 if self.keys[0].is_some() => vec![0..KEY_GROUPS / 2, KEY_GROUPS / 2..KEY_GROUPS],
             _ => std::iter::once(0..KEY_GROUPS).collect(),
