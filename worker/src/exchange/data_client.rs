@@ -100,7 +100,7 @@ impl DataClient {
             window_bytes: request.window_bytes as usize,
             owed_bytes: 0,
             largest_bytes: 0,
-            pace: Pace::new(),
+            pace: Pace::default(),
             decoder: BlockDecoder::new(schema),
             decoded: VecDeque::new(),
         })

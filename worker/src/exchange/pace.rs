@@ -14,7 +14,7 @@ const TARGET: Duration = Duration::from_millis(500);
 const MEMORY: Duration = Duration::from_secs(1);
 
 /// A consumer's speed as its queue sees it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pace {
     /// When what it took last was handed out.
     handed_out: Option<Instant>,
@@ -26,11 +26,6 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Nothing is known yet.
-    pub fn new() -> Self {
-        Self { handed_out: None, last_bytes: 0, bytes: 0.0, worked: Duration::ZERO }
-    }
-
     /// The consumer comes for more: it is done with what it took last.
     pub fn asked(&mut self, now: Instant) {
         let Some(handed_out) = self.handed_out.take() else { return };
@@ -77,7 +72,7 @@ mod tests {
 
     #[test]
     fn as_much_waits_as_is_taken_in_the_target_time() {
-        let (mut pace, mut now) = (Pace::new(), Instant::now());
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
         assert_eq!(pace.limit(WITHIN), 1_000_000);
         // 100,000 bytes a second.
         take(&mut pace, &mut now, 10_000, Duration::from_millis(100), Duration::ZERO, 100);
@@ -89,14 +84,14 @@ mod tests {
 
     #[test]
     fn waiting_for_the_producer_is_not_being_slow() {
-        let (mut pace, mut now) = (Pace::new(), Instant::now());
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
         take(&mut pace, &mut now, 10_000, Duration::from_millis(1), Duration::from_secs(1), 100);
         assert_eq!(pace.limit(WITHIN), 1_000_000);
     }
 
     #[test]
     fn one_that_takes_next_to_nothing_still_has_something_to_take() {
-        let (mut pace, mut now) = (Pace::new(), Instant::now());
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
         take(&mut pace, &mut now, 10, Duration::from_secs(10), Duration::ZERO, 10);
         assert_eq!(pace.limit(WITHIN), 1_000);
     }

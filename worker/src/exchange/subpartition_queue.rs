@@ -79,7 +79,7 @@ pub fn queue(capacity_bytes: usize, memory: &MemoryReservation) -> (QueueWriter,
     let (sender, receiver) = mpsc::unbounded_channel();
     let space = Space::new(capacity_bytes);
     let writer = QueueWriter { items: sender, space: Arc::clone(&space), memory: memory.new_empty() };
-    (writer, QueueReader { items: receiver, space, capacity_bytes, pace: Pace::new() })
+    (writer, QueueReader { items: receiver, space, capacity_bytes, pace: Pace::default() })
 }
 
 impl QueueWriter {
