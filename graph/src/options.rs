@@ -281,7 +281,7 @@ keys! {
     /// that goes on from a savepoint keeps the number it began with.
     MAX_PARALLELISM: u32 = "pipeline.max-parallelism", "128";
     /// Where the operators of a stream keep their state: `memory`, or `lsm`, which keeps in memory what was asked for lately and the rest on the
-    /// worker's disk. Flink's `hashmap` and `rocksdb` are taken for these.
+    /// worker's disk: of aggregations, joins, Top-N and the last rows of keys. Flink's `hashmap` and `rocksdb` are taken for these.
     STATE_BACKEND: StateBackend = "state.backend.type", "memory";
     /// After how long without a change what an aggregation, a join or a Top-N without windows keeps of a key is forgotten; with 0 never.
     STATE_TTL: Duration = "table.exec.state.ttl", "0 ms";

@@ -1,4 +1,5 @@
-//! Queries that need more memory than the smallest pool has, embedded and on a cluster: they spill, however wrong the estimates were.
+//! Queries that need more memory than the smallest pool has, embedded and on a cluster: they spill, however wrong the estimates were. Streams
+//! keep their state on the disk where they are told to.
 
 use tempfile::TempDir;
 use thalweg::Client;
@@ -68,4 +69,45 @@ async fn wide_rows_are_sorted_and_joined_in_the_smallest_pool_of_workers() {
     let mut blocking = client("ALL_EXCHANGES_BLOCKING").await.unwrap();
     compressed_rows(&mut blocking, &folder).await;
     joins(&mut blocking).await;
+}
+
+/// Rows of both sides, of all partitions, or values of all groups are more than the whole pool.
+const STREAMS: [(&str, &str); 3] = [
+    (
+        "SELECT COUNT(*), SUM(CHAR_LENGTH(a.s) + CHAR_LENGTH(b.s)), MIN(a.k) FROM packed a JOIN packed b ON a.k = b.k",
+        "40000,80000000,1",
+    ),
+    (
+        "SELECT COUNT(*), SUM(CHAR_LENGTH(s)), MIN(k) \
+         FROM (SELECT k, s, ROW_NUMBER() OVER (PARTITION BY k ORDER BY s) AS n FROM packed) WHERE n <= 2",
+        "40000,40000000,1",
+    ),
+    (
+        "SELECT COUNT(*), SUM(n), MIN(k) FROM (SELECT k, COUNT(DISTINCT s) AS n FROM packed GROUP BY k)",
+        "40000,40000,1",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_that_is_larger_than_memory_is_kept_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    for backend in ["memory", "lsm"] {
+        let streaming = [
+            ("parallelism.default", "2"),
+            ("execution.runtime-mode", "STREAMING"),
+            ("state.backend.type", backend),
+        ];
+        let mut client = Client::embedded(options(&streaming)).await.unwrap();
+        compressed_rows(&mut client, &folder).await;
+        for (query, expected) in STREAMS {
+            let answer = client.sql(query).await;
+            match backend {
+                "memory" => {
+                    let error = format!("{:#}", answer.err().unwrap());
+                    assert!(error.contains("allocation failed"), "{query}: {error}");
+                }
+                _ => assert_eq!(text(&answer.unwrap()), expected, "{query}"),
+            }
+        }
+    }
 }

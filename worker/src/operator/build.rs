@@ -201,6 +201,10 @@ impl Building<'_> {
         if let Some(expiry) = Expiry::after(self.state_ttl) {
             operator.forget_after(expiry);
         }
+        if let Some(folder) = self.state_folder()? {
+            let kept = operator.keep_on_disk(&folder, self.context.memory_pool())?;
+            self.tell_where(pair.name, kept);
+        }
         Ok((Box::new(operator), schema))
     }
 
@@ -335,14 +339,9 @@ impl Building<'_> {
                 if let Some(expiry) = Expiry::after(self.state_ttl) {
                     operator.forget_after(expiry);
                 }
-                if self.state_backend == StateBackend::Lsm {
-                    let kept = operator.keep_on_disk(&self.state_folder()?, self.context.memory_pool())?;
-                    if !kept {
-                        tracing::info!(
-                            operator = spec.name,
-                            "its state is kept in memory, of which it needs all"
-                        );
-                    }
+                if let Some(folder) = self.state_folder()? {
+                    let kept = operator.keep_on_disk(&folder, self.context.memory_pool())?;
+                    self.tell_where(&spec.name, kept);
                 }
                 (Box::new(operator), schema)
             }
@@ -361,12 +360,20 @@ impl Building<'_> {
                 {
                     operator.forget_after(expiry);
                 }
+                if let Some(folder) = self.state_folder()? {
+                    let kept = operator.keep_on_disk(&folder, self.context.memory_pool())?;
+                    self.tell_where(&spec.name, kept);
+                }
                 (Box::new(operator), schema)
             }
             OperatorKind::ChangelogNormalize { keys, each } => {
                 let keys = keys.iter().map(|key| *key as usize).collect();
                 let memory = self.memory(&spec.name);
-                let operator = ChangelogNormalize::new(keys, *each, input, self.key_groups, memory)?;
+                let mut operator = ChangelogNormalize::new(keys, *each, input, self.key_groups, memory)?;
+                if let Some(folder) = self.state_folder()? {
+                    let kept = operator.keep_on_disk(&folder, self.context.memory_pool())?;
+                    self.tell_where(&spec.name, kept);
+                }
                 (Box::new(operator), Arc::clone(input))
             }
             OperatorKind::Unnest { plan, columns } => {
@@ -487,14 +494,23 @@ impl Building<'_> {
         Ahead { max_ms, now_ms: Box::new(move || zone.local_ms(now_ms())) }
     }
 
-    /// Where state may be kept that is not in memory.
-    fn state_folder(&self) -> Result<PathBuf> {
+    /// Where state is kept that does not fit into memory; nowhere, where it is to be in memory.
+    fn state_folder(&self) -> Result<Option<PathBuf>> {
+        if self.state_backend == StateBackend::Memory {
+            return Ok(None);
+        }
         let folders = self.context.runtime_env().disk_manager.temp_dir_paths();
-        folders.into_iter().next().ok_or_else(|| {
+        folders.into_iter().next().map(Some).ok_or_else(|| {
             DataFusionError::ResourcesExhausted(
                 "state is to be kept on a disk, and there is no folder".to_owned(),
             )
         })
+    }
+
+    fn tell_where(&self, operator: &str, on_disk: bool) {
+        if !on_disk {
+            tracing::info!(operator, "its state is kept in memory, of which it needs all");
+        }
     }
 
     fn over_partitions(

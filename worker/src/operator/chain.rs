@@ -111,12 +111,18 @@ impl Chain {
 
     /// The names of the operators that take their state back a chunk at a time.
     pub fn uids_in_parts(&self) -> impl Iterator<Item = &str> {
+        let pair =
+            self.pair.iter().filter(|(_, pair)| pair.takes_state_in_parts()).map(|(uid, _)| uid.as_str());
         let operators = self.uids.iter().zip(&self.operators);
-        operators.filter(|(_, operator)| operator.takes_state_in_parts()).map(|(uid, _)| uid.as_str())
+        let operators = operators.filter(|(_, operator)| operator.takes_state_in_parts());
+        pair.chain(operators.map(|(uid, _)| uid.as_str()))
     }
 
     /// Gives one of these a part of its state back.
     pub fn restore_part(&mut self, uid: &str, part: Restored) -> Result<()> {
+        if let Some((_, pair)) = self.pair.as_mut().filter(|(known, _)| known == uid) {
+            return pair.restore(part);
+        }
         match self.uids.iter().position(|known| known == uid) {
             Some(at) => self.operators[at].restore(part),
             None => Ok(()),

@@ -126,6 +126,11 @@ pub trait PairOperator: Send {
     /// Gives its state, as [`Operator::snapshot`].
     fn snapshot(&mut self) -> Result<Snapshot>;
 
+    /// Whether its state may be larger than memory, as [`Operator::takes_state_in_parts`].
+    fn takes_state_in_parts(&self) -> bool {
+        false
+    }
+
     /// Takes its state back, as [`Operator::restore`].
     fn restore(&mut self, restored: Restored) -> Result<()>;
 }

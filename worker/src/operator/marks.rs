@@ -32,6 +32,11 @@ impl Marks {
         list
     }
 
+    /// The bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.marked.capacity() + self.list.capacity() * size_of::<u32>()
+    }
+
     /// Starts afresh: the things have new numbers.
     pub fn reset(&mut self) {
         *self = Self::default();

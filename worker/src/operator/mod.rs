@@ -38,6 +38,8 @@ pub mod row_store;
 pub mod key_table;
 pub mod state_log;
 pub mod expiry;
+pub mod hot_keys;
+pub mod cold_rows;
 pub mod sort_order;
 #[cfg(test)]
 mod zset;

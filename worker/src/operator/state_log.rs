@@ -51,6 +51,11 @@ impl StateLog {
         Self { kept: Some(Vec::new()), ..Self::new(table) }
     }
 
+    /// Which of the operator's tables it is of.
+    pub fn table(&self) -> u16 {
+        self.table
+    }
+
     /// Adds changes.
     pub fn push(&mut self, batch: RecordBatch) {
         self.rows += batch.num_rows();

@@ -12,8 +12,9 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
 use datafusion::execution::memory_pool::{
-    MemoryConsumer, MemoryPool, MemoryReservation, UnboundedMemoryPool,
+    GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation, UnboundedMemoryPool,
 };
+use proptest::test_runner::{RngAlgorithm, TestRng};
 use thalweg_plan::stream::changelog::{is_updating, with_weight};
 
 use super::{
@@ -58,6 +59,26 @@ pub fn batch(schema: &SchemaRef, rows: &[(Row, i64)]) -> RecordBatch {
 pub fn memory() -> MemoryReservation {
     let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
     MemoryConsumer::new("test").register(&pool)
+}
+
+/// Memory of so many bytes.
+pub fn pool(bytes: usize) -> Arc<dyn MemoryPool> {
+    Arc::new(GreedyMemoryPool::new(bytes))
+}
+
+/// A part of that.
+pub fn memory_of(pool: &Arc<dyn MemoryPool>) -> MemoryReservation {
+    MemoryConsumer::new("test").register(pool)
+}
+
+/// What two subtasks may hold of so much memory, where the rest of their state is on the disk: a share each, and a cache.
+pub fn shares_of_two(memory_bytes: usize) -> usize {
+    2 * (memory_bytes / 8 + memory_bytes / 16)
+}
+
+/// Numbers that are the same in each run.
+pub fn random() -> TestRng {
+    TestRng::deterministic_rng(RngAlgorithm::ChaCha)
 }
 
 /// An operator of one or of two inputs.
@@ -229,7 +250,9 @@ impl Table {
         let count = self.rows.entry(row.clone()).or_default();
         let weight = if remove && *count > 0 { -1 } else { 1 };
         *count += weight;
-        self.rows.retain(|_, count| *count != 0);
+        if *count == 0 {
+            self.rows.remove(&row);
+        }
         (row, weight)
     }
 }

@@ -83,6 +83,16 @@ pub struct Found {
     pub values: Vec<ArrayRef>,
 }
 
+/// What was found of keys by their first columns.
+pub struct Scanned {
+    /// The place of what each one's key begins with.
+    pub places: Vec<u32>,
+    /// The other columns of their keys.
+    pub rest: Vec<ArrayRef>,
+    /// Their value columns.
+    pub values: Vec<ArrayRef>,
+}
+
 impl LsmTable {
     /// An empty table in a folder of its own below `parent`, with a cache of so many bytes. The first columns are the key; `is_timed`: the
     /// time of the last change, in milliseconds, is one more value.
@@ -127,6 +137,28 @@ impl LsmTable {
         let parser = self.values.parser();
         let values = self.values.convert_rows(found.iter().map(|value| parser.parse(value)))?;
         Ok(Found { places, values })
+    }
+
+    /// What is there of all keys that begin with these columns.
+    pub fn scan(&self, first: &[ArrayRef]) -> Result<Scanned> {
+        let types = self.layout.schema.fields()[..self.layout.keys].iter();
+        let mut begins: Vec<_> = types.map(|field| SortField::new(field.data_type().clone())).collect();
+        let rest = RowConverter::new(begins.split_off(first.len()))?;
+        let begins = RowConverter::new(begins)?.convert_columns(first)?;
+        let (mut places, mut found) = (Vec::new(), Vec::new());
+        for place in in_order(&begins) {
+            let begin = begins.row(place as usize).data();
+            for entry in self.tree.prefix(begin) {
+                let (key, value) = entry.into_inner().map_err(failed)?;
+                places.push(place);
+                found.push((key, begin.len(), value));
+            }
+        }
+        let parser = rest.parser();
+        let rest = rest.convert_rows(found.iter().map(|(key, begin, _)| parser.parse(&key[*begin..])))?;
+        let parser = self.values.parser();
+        let values = self.values.convert_rows(found.iter().map(|(.., value)| parser.parse(value)))?;
+        Ok(Scanned { places, rest, values })
     }
 
     /// Writes keys, of which each comes once. What is to be known of them is asked for a part at a time, in their order: `of` is given their

@@ -72,6 +72,10 @@ impl Values for Distinct {
         Some(&mut self.entries)
     }
 
+    fn entries_changed(&mut self, changes: &Changes) -> Result<()> {
+        self.take(changes)
+    }
+
     fn rebuild(&mut self) -> Result<()> {
         self.entries.all()?.iter().try_for_each(|part| self.take(part))
     }

@@ -9,7 +9,7 @@ use arrow::{
 };
 use datafusion::error::Result;
 
-use super::values::Rows;
+use super::{cold_entries::ColdEntries, values::Rows};
 use crate::{
     operator::{key_table::KeyTable, marks::Marks, state_log::StateLog},
     state::{Snapshot, StateChunk, check_schema},
@@ -24,15 +24,17 @@ const PART_ROWS: usize = 64 << 10;
 /// Counts by group and value.
 pub struct Entries {
     /// The group's number, then the values.
-    table: KeyTable,
-    counts: Vec<i64>,
-    live: usize,
+    pub(super) table: KeyTable,
+    pub(super) counts: Vec<i64>,
+    pub(super) live: usize,
     touched: Marks,
-    dirty: Marks,
-    log: StateLog,
+    pub(super) dirty: Marks,
+    pub(super) log: StateLog,
     /// The columns of its part of the state: keys, values, the count.
-    schema: SchemaRef,
-    key_columns: usize,
+    pub(super) schema: SchemaRef,
+    pub(super) key_columns: usize,
+    /// Where entries are whose groups are not in memory; all are where there is no such place.
+    pub(super) cold: Option<ColdEntries>,
 }
 
 /// Values that have come to a group, or left it.
@@ -65,6 +67,7 @@ impl Entries {
             log: StateLog::new(number),
             schema: Arc::new(Schema::new(state)),
             key_columns: keys.fields().len(),
+            cold: None,
         })
     }
 
@@ -88,11 +91,10 @@ impl Entries {
         let changed = UInt32Array::from(changed);
         let mut columns = columns.iter().map(|column| take(column, &changed, None));
         let groups = columns.next().transpose()?.map_or_else(Vec::new, |groups| group_numbers(&groups));
-        Ok(Changes {
-            groups,
-            columns: columns.collect::<Result<_, _>>()?,
-            weights: Int64Array::from(weights),
-        })
+        let columns = columns.collect::<Result<_, _>>()?;
+        let changes = Changes { groups, columns, weights: Int64Array::from(weights) };
+        self.cold.iter_mut().for_each(|cold| cold.count(&changes));
+        Ok(changes)
     }
 
     /// The first row of each entry that is new or gone, and which of both.
@@ -170,11 +172,18 @@ impl Entries {
     /// Adds what has changed since the last snapshot. `keys` are those of the groups.
     pub fn snapshot(&mut self, snapshot: &mut Snapshot, keys: &KeyTable, key_groups: u16) -> Result<()> {
         let mut dirty = self.dirty.take();
-        if self.log.is_long(self.live) {
+        if self.cold.is_none() && self.log.is_long(self.live) {
             self.log.clear();
-            dirty = (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
+            dirty = self.live();
         }
-        for part in dirty.chunks(64 << 10) {
+        self.push_changes(&dirty, keys)?;
+        let width = self.key_columns;
+        self.log.snapshot(snapshot, key_groups, |batch| Ok(batch.columns()[..width].to_vec()))
+    }
+
+    /// Adds these entries, as they are, to the changes for the next snapshot.
+    pub(super) fn push_changes(&mut self, numbers: &[u32], keys: &KeyTable) -> Result<()> {
+        for part in numbers.chunks(PART_ROWS) {
             let mut values = self.table.take(part)?;
             let groups = values.remove(0);
             let mut columns = keys.take(groups.as_primitive::<UInt32Type>().values())?;
@@ -183,8 +192,8 @@ impl Entries {
             columns.push(Arc::new(Int64Array::from_iter_values(counts)));
             self.log.push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
         }
-        let width = self.key_columns;
-        self.log.snapshot(snapshot, key_groups, |batch| Ok(batch.columns()[..width].to_vec()))
+        self.cold.iter_mut().for_each(|cold| cold.changed(numbers));
+        Ok(())
     }
 
     /// Takes back a chunk, of which `keys` gives the numbers of the groups.
@@ -211,7 +220,7 @@ impl Entries {
         self.counts.len() > 2 * self.live + DEAD_MAX
     }
 
-    /// Throws out what is gone, and gives each entry the new number of its group: the first of `groups` is then number zero. Only
+    /// Throws out what is gone, and what is of other groups than these, and gives each entry the new number of its group: the first of `groups` is then number zero. Only
     /// after a snapshot, which has taken note of what is gone.
     pub fn keep(&mut self, groups: &[u32], groups_before: usize) -> Result<()> {
         debug_assert!(self.dirty.list().is_empty());
@@ -219,18 +228,20 @@ impl Entries {
         groups.iter().enumerate().for_each(|(new, old)| new_number[*old as usize] = new as u32);
         let mut table = KeyTable::new(self.table.schema().clone())?;
         let mut counts = Vec::new();
-        let live: Vec<u32> =
-            (0..self.counts.len() as u32).filter(|at| self.counts[*at as usize] > 0).collect();
-        for part in live.chunks(64 << 10) {
-            let mut columns = self.table.take(part)?;
-            let of_group = columns[0].as_primitive::<UInt32Type>();
-            let renumbered = of_group.values().iter().map(|group| new_number[*group as usize]);
+        for part in self.live().chunks(PART_ROWS) {
+            let of_group = group_numbers(&self.table.take(part)?[0]);
+            let kept = part.iter().zip(of_group).filter(|(_, group)| new_number[*group] != u32::MAX);
+            let (part, of_group): (Vec<u32>, Vec<usize>) =
+                kept.map(|(number, group)| (*number, group)).unzip();
+            let mut columns = self.table.take(&part)?;
+            let renumbered = of_group.iter().map(|group| new_number[*group]);
             columns[0] = Arc::new(UInt32Array::from_iter_values(renumbered));
             table.intern(&columns, part.len())?;
             counts.resize(table.count(), 0);
-            table.numbers().iter().zip(part).for_each(|(new, old)| counts[*new] = self.counts[*old as usize]);
+            table.numbers().iter().zip(part).for_each(|(new, old)| counts[*new] = self.counts[old as usize]);
         }
         (self.table, self.counts) = (table, counts);
+        self.cold.iter_mut().for_each(|cold| cold.keep(groups));
         self.dirty.reset();
         self.touched.reset();
         Ok(())
@@ -238,10 +249,12 @@ impl Entries {
 
     /// The bytes it holds.
     pub fn bytes(&self) -> usize {
-        self.table.bytes() + self.counts.capacity() * size_of::<i64>() + self.log.bytes()
+        let cold = self.cold.as_ref().map_or(0, ColdEntries::bytes);
+        self.table.bytes() + self.counts.capacity() * size_of::<i64>() + self.log.bytes() + cold
     }
 }
 
-fn group_numbers(groups: &ArrayRef) -> Vec<usize> {
+/// A column of numbers of groups.
+pub(super) fn group_numbers(groups: &ArrayRef) -> Vec<usize> {
     groups.as_primitive::<UInt32Type>().values().iter().map(|group| *group as usize).collect()
 }

@@ -12,7 +12,7 @@ use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
 use super::{
     choice::values_of,
     cold::ColdGroups,
-    values::{Rows, Values},
+    values::{Rows, Values, entries_of},
 };
 use crate::{
     operator::{
@@ -364,7 +364,12 @@ impl Operator for GroupAggregate {
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
         let mut changed = self.dirty.take();
-        let is_long = self.log.is_long(self.live);
+        let mut is_long = self.log.is_long(self.live);
+        if self.cold.is_some() {
+            for entries in entries_of(&mut self.values) {
+                is_long |= entries.is_long();
+            }
+        }
         if self.cold.as_ref().is_some_and(|cold| cold.all_wanted || is_long) {
             self.save()?;
             if let Some(cold) = &mut self.cold {
@@ -372,6 +377,9 @@ impl Operator for GroupAggregate {
                 let oldest_ms = self.expiry.as_ref().map(Expiry::oldest_ms);
                 let all = cold.table.all(GROUPS, self.key_groups, oldest_ms)?;
                 self.log.replace(all, self.live, &mut snapshot);
+            }
+            for entries in entries_of(&mut self.values) {
+                entries.snapshot_all(&mut snapshot, self.key_groups)?;
             }
             return Ok(snapshot);
         }
@@ -417,13 +425,19 @@ impl Operator for GroupAggregate {
             self.fit()?;
         }
         for chunk in entries {
+            if self.cold.is_some() {
+                self.restore_entries(chunk, restored.unstored)?;
+                continue;
+            }
             let values = self.values.get_mut((chunk.table - 1) as usize);
             if let Some(entries) = values.and_then(|values| values.entries()) {
                 entries.restore(chunk, &mut self.keys)?;
             }
         }
         self.resize();
-        self.values.iter_mut().try_for_each(|values| values.rebuild())?;
+        if self.cold.is_none() {
+            self.values.iter_mut().try_for_each(|values| values.rebuild())?;
+        }
         self.fit()
     }
 }

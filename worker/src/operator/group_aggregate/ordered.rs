@@ -114,6 +114,7 @@ impl Values for Ordered {
             let all = self.values.range(least..).take_while(|(group, _)| group == old);
             kept.extend(all.map(|(_, value)| (new as u32, value.clone())));
         }
+        self.value_bytes = kept.iter().map(|(_, value)| value.len()).sum();
         self.values = kept;
         Ok(())
     }
@@ -126,6 +127,10 @@ impl Values for Ordered {
 
     fn entries(&mut self) -> Option<&mut Entries> {
         Some(&mut self.entries)
+    }
+
+    fn entries_changed(&mut self, changes: &Changes) -> Result<()> {
+        self.take(changes)
     }
 
     fn rebuild(&mut self) -> Result<()> {

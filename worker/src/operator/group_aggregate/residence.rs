@@ -11,11 +11,11 @@ use datafusion::{error::Result, execution::memory_pool::MemoryPool};
 use super::{
     cold::ColdGroups,
     operator::{GROUPS, GroupAggregate},
-    values::gather,
+    values::{entries_of, gather},
 };
 use crate::{
-    operator::{expiry::Expiry, state_log::StateLog},
-    state::lsm::Known,
+    operator::{expiry::Expiry, hot_keys::HotKeys, state_log::StateLog},
+    state::{StateChunk, lsm::Known},
 };
 
 /// Changes that wait for a snapshot may take one part in so many of what groups in memory may take.
@@ -31,15 +31,25 @@ impl GroupAggregate {
         self.expiry = (!self.is_keyless()).then_some(expiry);
     }
 
-    /// Keeps in memory only as many groups as there is room for, the others in this folder. Not where values are kept one by one: then all
-    /// groups stay in memory, which is said by `false`.
+    /// Keeps in memory only as many groups as there is room for, the others in this folder. Not without keys, and not where values are kept one
+    /// by one and forgotten after a time: then all groups stay in memory, which is said by `false`.
     pub fn keep_on_disk(&mut self, folder: &Path, pool: &Arc<dyn MemoryPool>) -> Result<bool> {
-        if self.is_keyless() || self.values.iter_mut().any(|values| values.entries().is_some()) {
+        let is_timed = self.expiry.is_some();
+        let keys = &self.keys;
+        let can_be_on_disk =
+            entries_of(&mut self.values).all(|entries| !is_timed && entries.can_be_on_disk(keys));
+        if self.is_keyless() || !can_be_on_disk {
             return Ok(false);
         }
         let keys = self.kernel.key_schema().fields().len();
-        let is_timed = self.expiry.is_some();
-        self.cold = Some(ColdGroups::create(folder, pool, Arc::clone(&self.state_schema), keys, is_timed)?);
+        let hot = HotKeys::new(folder, pool)?;
+        let tables = 1 + entries_of(&mut self.values).count();
+        let cache_bytes = hot.cache_bytes / tables;
+        for entries in entries_of(&mut self.values) {
+            entries.keep_on_disk(folder, cache_bytes, &self.keys)?;
+        }
+        let schema = Arc::clone(&self.state_schema);
+        self.cold = Some(ColdGroups::create(hot, cache_bytes, schema, keys, is_timed)?);
         self.log = StateLog::outside(GROUPS);
         Ok(true)
     }
@@ -51,9 +61,16 @@ impl GroupAggregate {
         self.resize();
         let new: Vec<u32> = (known as u32..self.keys.count() as u32).collect();
         let Some(cold) = &mut self.cold else { return Ok(groups) };
-        cold.begin(self.keys.count());
+        cold.hot.begin(self.keys.count());
         if !cold.is_empty && !new.is_empty() {
-            let found = cold.table.get(&self.keys.take(&new)?)?;
+            let keys = self.keys.take(&new)?;
+            let found = cold.table.get(&keys)?;
+            for values in &mut self.values {
+                let Some(entries) = values.entries() else { continue };
+                if let Some(changes) = entries.load(&new, &keys)? {
+                    values.entries_changed(&changes)?;
+                }
+            }
             let warm: Vec<usize> = found.places.iter().map(|place| new[*place as usize] as usize).collect();
             self.set(&warm, &found.values)?;
             if let (Some(expiry), Some(times)) = (&self.expiry, found.values.last()) {
@@ -66,6 +83,24 @@ impl GroupAggregate {
             }
         }
         Ok(groups)
+    }
+
+    /// Takes back a chunk of values of groups, which are brought into memory.
+    pub(super) fn restore_entries(&mut self, chunk: Arc<StateChunk>, unstored: bool) -> Result<()> {
+        let keys = self.kernel.key_schema().fields().len();
+        let groups =
+            self.intern(&chunk.rows.columns()[..keys.min(chunk.rows.num_columns())], chunk.rows.num_rows())?;
+        let at = usize::from(chunk.table).saturating_sub(1);
+        let Some(values) = self.values.get_mut(at) else { return Ok(()) };
+        if let Some(entries) = values.entries() {
+            let changes = entries.restore_part(chunk, &groups)?;
+            values.entries_changed(&changes)?;
+        }
+        if let Some(cold) = &mut self.cold {
+            groups.iter().for_each(|group| cold.changed(*group));
+            cold.all_wanted |= unstored;
+        }
+        self.fit()
     }
 
     /// Forgets the groups in memory that have not changed for long, when it is time to look for them.
@@ -96,7 +131,7 @@ impl GroupAggregate {
     pub(super) fn fit(&mut self) -> Result<()> {
         let bytes = self.bytes();
         let Some(cold) = &self.cold else { return self.memory.try_resize(bytes) };
-        if bytes <= cold.bytes_max && self.memory.try_resize(bytes).is_ok() {
+        if bytes <= cold.hot.bytes_max && self.memory.try_resize(bytes).is_ok() {
             return Ok(());
         }
         self.make_room()?;
@@ -109,7 +144,15 @@ impl GroupAggregate {
         let Some(cold) = &mut self.cold else { return Ok(()) };
         // More changes than twice what there is are not worth writing down: the next snapshot reads everything from the disk.
         cold.all_wanted |= self.log.is_long(self.live);
-        if cold.all_wanted {
+        for entries in entries_of(&mut self.values) {
+            cold.all_wanted |= entries.is_long();
+        }
+        let all_wanted = cold.all_wanted;
+        for entries in entries_of(&mut self.values) {
+            entries.note_changes(&self.keys, all_wanted)?;
+            cold.all_wanted |= !entries.spill_changes(&cold.hot, self.key_groups)?;
+        }
+        if all_wanted {
             self.log.clear();
         } else {
             for part in changed.chunks(SPILLED_ROWS) {
@@ -118,22 +161,35 @@ impl GroupAggregate {
             }
         }
         self.save()?;
-        let Some(cold) = &mut self.cold else { return Ok(()) };
-        let mut hot = cold.hot();
+        let Some(cold) = &self.cold else { return Ok(()) };
+        let (bytes_max, mut hot) = (cold.hot.bytes_max, cold.hot.hot());
         hot.retain(|group| self.weights[*group as usize] > 0);
-        let groups = self.keys.keep(&hot)?;
-        cold.keep(&groups);
+        self.keep_in_memory(&hot)?;
+        if self.bytes() > bytes_max / 4 * 3 {
+            self.keep_in_memory(&[])?;
+        }
+        Ok(())
+    }
+
+    /// Leaves to the disk, which has everything, all groups but these.
+    fn keep_in_memory(&mut self, hot: &[u32]) -> Result<()> {
+        let before = self.keys.count();
+        let groups = self.keys.keep(hot)?;
+        for entries in entries_of(&mut self.values) {
+            entries.keep(&groups, before)?;
+        }
+        self.cold.iter_mut().for_each(|cold| cold.keep(&groups));
         self.keep_groups(&groups)
     }
 
     /// Leaves changes that wait for a snapshot to the disk when they take much of the memory.
     fn spill_changes(&mut self) -> Result<()> {
         let Some(cold) = &self.cold else { return Ok(()) };
-        if self.log.fresh_bytes() <= cold.bytes_max / SPILLED_PARTS {
+        if self.log.fresh_bytes() <= cold.hot.bytes_max / SPILLED_PARTS {
             return Ok(());
         }
         let keys = self.kernel.key_schema().fields().len();
-        self.log.spill(&cold.folder, self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))
+        self.log.spill(&cold.hot.folder, self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))
     }
 
     /// Writes the groups that have changed to the disk.
@@ -158,6 +214,9 @@ impl GroupAggregate {
             Ok(Known { values: states, gone })
         })?;
         cold.is_empty = false;
+        for entries in entries_of(&mut self.values) {
+            entries.save(&groups, &self.keys)?;
+        }
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema},
 };
 use datafusion::{
-    execution::memory_pool::{GreedyMemoryPool, MemoryPool},
+    execution::memory_pool::{MemoryPool, MemoryReservation},
     functions_aggregate::{
         count::count_udaf,
         min_max::{max_udaf, min_udaf},
@@ -32,7 +32,10 @@ use crate::{
         expiry::Expiry,
         link::{Element, Next, Operator, Side},
         window_aggregate::Kernel,
-        zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
+        zset::{
+            Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, memory_of, pool, random, schema,
+            shares_of_two,
+        },
     },
     state::Snapshot,
     watermark::Watermark,
@@ -70,9 +73,18 @@ fn kernel(keyed: bool, functions: usize) -> Kernel {
 
 /// The same, as an aggregation of what arrives.
 fn aggregate_of(arriving: Arriving, keyed: bool, functions: usize) -> GroupAggregate {
+    aggregate_with(arriving, keyed, functions, memory())
+}
+
+fn aggregate_with(
+    arriving: Arriving,
+    keyed: bool,
+    functions: usize,
+    memory: MemoryReservation,
+) -> GroupAggregate {
     let names = [if keyed { &["k"][..] } else { &[] }, &FUNCTIONS[..functions]].concat();
     let output = schema(&names, true);
-    GroupAggregate::new(kernel(keyed, functions), arriving, output, KEY_GROUPS, memory()).unwrap()
+    GroupAggregate::new(kernel(keyed, functions), arriving, output, KEY_GROUPS, memory).unwrap()
 }
 
 /// All of them.
@@ -83,9 +95,19 @@ fn aggregate(keyed: bool, updating: bool) -> Any {
 /// The same, most of whose groups are on the disk.
 fn on_disk(folder: &Path, updating: bool, memory_bytes: usize) -> GroupAggregate {
     let mut aggregate = aggregate_of(Arriving::Rows { updating }, true, 2);
-    let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(memory_bytes));
-    assert!(aggregate.keep_on_disk(folder, &pool).unwrap());
+    assert!(aggregate.keep_on_disk(folder, &pool(memory_bytes)).unwrap());
     aggregate
+}
+
+fn all_functions(updating: bool, memory: MemoryReservation) -> GroupAggregate {
+    aggregate_with(Arriving::Rows { updating }, true, FUNCTIONS.len(), memory)
+}
+
+/// The same with all functions: values that are known one by one are on the disk too.
+fn all_on_disk(folder: &Path, updating: bool, pool: &Arc<dyn MemoryPool>) -> Any {
+    let mut aggregate = all_functions(updating, memory_of(pool));
+    assert!(aggregate.keep_on_disk(folder, pool).unwrap());
+    Any::One(Box::new(aggregate))
 }
 
 /// The results by their definition.
@@ -210,6 +232,23 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn values_on_the_disk_are_as_good_as_in_memory(batches in batches(), updating in any::<bool>(), memory_bytes in 16usize..80) {
+        let (folder, input) = (tempfile::tempdir().unwrap(), schema(&["k", "v"], updating));
+        let mut run = Run::new([Some(0), None], || all_on_disk(folder.path(), updating, &pool(memory_bytes << 10)));
+        let mut table = Table::default();
+        for (wishes, event) in batches {
+            let changes: Vec<(Row, i64)> =
+                wishes.into_iter().map(|(key, value, remove)| table.change(vec![key, value], remove && updating)).collect();
+            run.rows(Side::Left, &batch(&input, &changes));
+            prop_assert_eq!(&run.total, &expected(&table.rows, true));
+            run.happen(event);
+        }
+    }
+}
+
 #[test]
 fn rows_are_gathered_until_there_are_enough_or_it_is_time() {
     let input = schema(&["k", "v"], false);
@@ -230,6 +269,40 @@ fn rows_are_gathered_until_there_are_enough_or_it_is_time() {
     let row: Vec<i64> =
         rows.columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0)).collect();
     assert_eq!((rows.num_rows(), row), (1, vec![1, 2, 2, 5, 2]));
+}
+
+#[test]
+fn many_more_values_than_fit_give_what_they_give_in_memory() {
+    const MEMORY_BYTES: usize = 1 << 20;
+    const KEYS: i64 = 20_000;
+    let (mut random, input) = (random(), schema(&["k", "v"], true));
+    let mut below = |end: i64| i64::from(random.next_u32()) % end;
+    let (folder, small, large) = (tempfile::tempdir().unwrap(), pool(MEMORY_BYTES), pool(usize::MAX));
+    let in_memory = || Any::One(Box::new(all_functions(true, memory_of(&large))));
+    let mut in_memory = Run::new([Some(0), None], in_memory);
+    let mut on_disk = Run::new([Some(0), None], || all_on_disk(folder.path(), true, &small));
+    let mut table = Table::default();
+    for part in 0..14 {
+        let mut changes = Vec::new();
+        for _ in 0..4000 {
+            let key = if below(8) == 0 { below(200) } else { below(KEYS) };
+            changes.push(table.change(vec![Some(key), Some(below(10))], below(3) == 0));
+        }
+        let rows = batch(&input, &changes);
+        in_memory.rows(Side::Left, &rows);
+        on_disk.rows(Side::Left, &rows);
+        let event = match part {
+            1 | 4 | 12 => Event::Checkpoint,
+            7 | 13 => Event::Restart,
+            _ => Event::Nothing,
+        };
+        in_memory.happen(event);
+        on_disk.happen(event);
+        assert!(in_memory.total == on_disk.total, "after batch {part}");
+    }
+    let shares = shares_of_two(MEMORY_BYTES);
+    assert!(small.reserved() <= shares, "{} bytes", small.reserved());
+    assert!(large.reserved() > 8 * shares, "{} bytes", large.reserved());
 }
 
 #[test]
@@ -292,8 +365,7 @@ fn groups_that_do_not_change_are_forgotten() {
             let mut aggregate = aggregate_of(Arriving::Rows { updating: false }, true, 2);
             aggregate.forget_after(Expiry::by_clock(Duration::from_millis(100), || NOW_MS.get()));
             if is_on_disk {
-                let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(8 << 10));
-                assert!(aggregate.keep_on_disk(folder.path(), &pool).unwrap());
+                assert!(aggregate.keep_on_disk(folder.path(), &pool(8 << 10)).unwrap());
             }
             Any::One(Box::new(aggregate))
         };

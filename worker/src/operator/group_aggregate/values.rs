@@ -7,7 +7,7 @@ use arrow::{
 };
 use datafusion::error::Result;
 
-use super::entries::Entries;
+use super::entries::{Changes, Entries};
 
 /// Rows that an aggregate is to count, or, with a weight below zero, to count no more.
 pub struct Rows<'a> {
@@ -89,6 +89,11 @@ pub trait Values: Send {
         None
     }
 
+    /// Entries have come into memory, or left it, beside those that rows bring about.
+    fn entries_changed(&mut self, _changes: &Changes) -> Result<()> {
+        Ok(())
+    }
+
     /// All of its entries have come back: computes what follows from them.
     fn rebuild(&mut self) -> Result<()> {
         Ok(())
@@ -98,4 +103,9 @@ pub trait Values: Send {
 /// The values of these places.
 pub fn gather<T: Copy>(values: &[T], places: &[u32]) -> Vec<T> {
     places.iter().map(|place| values[*place as usize]).collect()
+}
+
+/// The values that are counted one by one, of each aggregate that does.
+pub fn entries_of(values: &mut [Box<dyn Values>]) -> impl Iterator<Item = &mut Entries> {
+    values.iter_mut().filter_map(|values| values.entries())
 }

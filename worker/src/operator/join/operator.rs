@@ -21,6 +21,7 @@ use crate::{
     operator::{
         changelog::{self, Weights},
         expiry::Expiry,
+        hot_keys::HotKeys,
         key_table::KeyTable,
         link::{Next, PairOperator, Side},
         marks::Marks,
@@ -66,16 +67,18 @@ enum Alone {
 pub struct Join {
     gives_pairs: bool,
     nulls_equal: bool,
-    filter: Option<Arc<dyn PhysicalExpr>>,
+    pub(super) filter: Option<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
     /// Both sides' columns.
     pair_schema: SchemaRef,
-    keys: KeyTable,
-    sides: [SideRows; 2],
+    pub(super) keys: KeyTable,
+    pub(super) sides: [SideRows; 2],
     alone: [Alone; 2],
-    touched: Marks,
-    key_groups: u16,
-    memory: MemoryReservation,
+    pub(super) touched: Marks,
+    /// Which keys are in memory, where not all are.
+    pub(super) hot: Option<HotKeys>,
+    pub(super) key_groups: u16,
+    pub(super) memory: MemoryReservation,
 }
 
 /// Pairs of rows that have come and rows that are there.
@@ -142,6 +145,7 @@ impl Join {
             sides,
             alone,
             touched: Marks::default(),
+            hot: None,
             key_groups,
             memory,
         })
@@ -152,6 +156,11 @@ impl Join {
         self.sides.iter_mut().for_each(|side| side.forget_after(expiry));
     }
 
+    /// Whether rows come out by whether they have a partner.
+    pub(super) fn has_alone(&self) -> bool {
+        self.alone != [Alone::Ignored; 2]
+    }
+
     /// Takes rows of one side; `next` is not given while state comes back. Returns those that are kept.
     fn take(
         &mut self,
@@ -160,19 +169,31 @@ impl Join {
         mut next: Option<&mut Next<'_>>,
     ) -> Result<RecordBatch> {
         let incoming = self.sides[side].incoming(batch, self.nulls_equal)?;
-        if let (Some((rows, weights)), Some(next)) = (&incoming.without_key, next.as_deref_mut()) {
-            self.without_key(side, rows, weights, next)?;
-        }
         let rows = incoming.rows.num_rows();
-        if rows == 0 {
-            return Ok(incoming.kept);
-        }
+        let known = self.keys.count();
         let keys = self.keys.intern(&incoming.keys, rows)?.to_vec();
         let count = self.keys.count();
         self.sides.iter_mut().for_each(|side| side.resize(count));
-        let counts_partners = self.filter.is_some() && self.alone != [Alone::Ignored; 2];
+        let counts_partners = self.filter.is_some() && self.has_alone();
+        let gives_pairs = self.gives_pairs && next.is_some();
+        let changes_others =
+            self.filter.is_none() && self.alone[1 - side] != Alone::Ignored && next.is_some();
+        if !self.load(side, &incoming, &keys, known, counts_partners || gives_pairs || changes_others)? {
+            let half = batch.num_rows() / 2;
+            for part in [batch.slice(0, half), batch.slice(half, batch.num_rows() - half)] {
+                self.take(side, &part, next.as_deref_mut())?;
+                self.fit()?;
+            }
+            return Ok(incoming.kept);
+        }
+        if let (Some((rows, weights)), Some(next)) = (&incoming.without_key, next.as_deref_mut()) {
+            self.without_key(side, rows, weights, next)?;
+        }
+        if rows == 0 {
+            return Ok(incoming.kept);
+        }
         let mut partners = Vec::new();
-        if counts_partners || (self.gives_pairs && next.is_some()) {
+        if counts_partners || gives_pairs {
             let matches = self.pairs(side, &incoming, &keys, next.as_deref_mut())?;
             if counts_partners {
                 if let Some(next) = next.as_deref_mut() {
@@ -326,6 +347,7 @@ impl Join {
                 matches.before.push((kept, *partners));
             }
             *partners += changelog::weight(&incoming.weights, row as usize);
+            other.partners_changed(kept);
         }
     }
 
@@ -454,8 +476,9 @@ impl Join {
         next.rows(changelog::batch(&self.schema, columns, weights)?)
     }
 
-    fn bytes(&self) -> usize {
-        self.keys.bytes() + self.sides.iter().map(SideRows::bytes).sum::<usize>()
+    pub(super) fn bytes(&self) -> usize {
+        let hot = self.hot.as_ref().map_or(0, HotKeys::bytes);
+        self.keys.bytes() + self.sides.iter().map(SideRows::bytes).sum::<usize>() + hot
     }
 }
 
@@ -465,7 +488,7 @@ impl PairOperator for Join {
         self.sides.iter_mut().try_for_each(SideRows::forget_old)?;
         let kept = self.take(side, &batch, Some(next))?;
         self.sides[side].note(kept)?;
-        self.memory.try_resize(self.bytes())
+        self.fit()
     }
 
     fn watermark(&mut self, watermark: Watermark, next: &mut Next<'_>) -> Result<()> {
@@ -474,16 +497,18 @@ impl PairOperator for Join {
 
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
-        for side in &mut self.sides {
-            side.prepare_log()?;
-            let keys = side.keys.clone();
-            side.log.snapshot(&mut snapshot, self.key_groups, |batch| {
-                keys.iter().map(|key| key.evaluate(batch)?.into_array(batch.num_rows())).collect()
-            })?;
-            side.compact()?;
+        for side in 0..self.sides.len() {
+            self.snapshot_side(side, &mut snapshot)?;
         }
-        self.compact()?;
+        if self.hot.is_none() {
+            self.sides.iter_mut().try_for_each(SideRows::compact)?;
+            self.compact()?;
+        }
         Ok(snapshot)
+    }
+
+    fn takes_state_in_parts(&self) -> bool {
+        self.hot.is_some()
     }
 
     fn restore(&mut self, restored: Restored) -> Result<()> {
@@ -496,8 +521,9 @@ impl PairOperator for Join {
             };
             check_schema(&chunk.rows, &schema)?;
             self.take(side, &chunk.rows, None)?;
-            self.sides[side].restored(chunk);
+            self.sides[side].restored(chunk, restored.unstored);
+            self.fit()?;
         }
-        self.memory.try_resize(self.bytes())
+        self.fit()
     }
 }

@@ -1,8 +1,9 @@
 //! A join puts out what the join of the rows that are there is, whichever came first and whatever was taken back.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, path::Path, sync::Arc, time::Duration};
 
 use datafusion::{
+    execution::memory_pool::{MemoryPool, MemoryReservation},
     logical_expr::Operator,
     physical_expr::{
         PhysicalExpr,
@@ -16,7 +17,10 @@ use super::{Join, JoinPlan};
 use crate::operator::{
     expiry::Expiry,
     link::Side,
-    zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
+    zset::{
+        Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, memory_of, pool, random, schema,
+        shares_of_two,
+    },
 };
 
 const KINDS: [JoinKind; 8] = [
@@ -48,7 +52,18 @@ impl Case {
         Any::Pair(Box::new(self.operator()))
     }
 
+    /// The same, with no more rows in memory than there is room for in so many bytes.
+    fn on_disk(&self, folder: &Path, pool: &Arc<dyn MemoryPool>) -> Join {
+        let mut join = self.with_memory(memory_of(pool));
+        assert!(join.keep_on_disk(folder, pool).unwrap());
+        join
+    }
+
     fn operator(&self) -> Join {
+        self.with_memory(memory())
+    }
+
+    fn with_memory(&self, memory: MemoryReservation) -> Join {
         let updating = self.updating[0] || self.updating[1] || self.kind.takes_back();
         let names: &[&str] = match self.kind.gives_pairs() {
             true => &["k", "v", "k2", "w"],
@@ -66,7 +81,7 @@ impl Case {
             filter: self.filtered.then(less),
             schema: schema(names, updating),
         };
-        Join::new(plan, &self.inputs(), KEY_GROUPS, memory()).unwrap()
+        Join::new(plan, &self.inputs(), KEY_GROUPS, memory).unwrap()
     }
 
     fn holds(&self, left: &Row, right: &Row) -> bool {
@@ -144,6 +159,74 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    #[test]
+    fn rows_on_the_disk_are_as_good_as_in_memory(case in case(), batches in batches(), memory_bytes in 16usize..80) {
+        let (inputs, folder) = (case.inputs(), tempfile::tempdir().unwrap());
+        let join = || Any::Pair(Box::new(case.on_disk(folder.path(), &pool(memory_bytes << 10))));
+        let mut run = Run::new([Some(0), Some(0)], join);
+        let mut tables = [Table::default(), Table::default()];
+        for ((is_right, wishes), event) in batches {
+            let at = usize::from(is_right);
+            let mut change = |(key, value, remove)| tables[at].change(vec![key, value], remove && case.updating[at]);
+            let changes: Vec<(Row, i64)> = wishes.into_iter().map(&mut change).collect();
+            let side = if is_right { Side::Right } else { Side::Left };
+            run.rows(side, &batch(&inputs[at], &changes));
+            prop_assert_eq!(&run.total, &case.expected(&tables[0].rows, &tables[1].rows));
+            run.happen(event);
+        }
+    }
+}
+
+/// Many times more rows than fit: pairs alone, rows whose partners are counted one by one, and such that are told by their key.
+#[test]
+fn many_more_rows_than_fit_give_what_they_give_in_memory() {
+    const MEMORY_BYTES: usize = 512 << 10;
+    const KEYS: i64 = 20_000;
+    let mut random = random();
+    let mut below = |end: i64| i64::from(random.next_u32()) % end;
+    let cases = [
+        (JoinKind::Inner, false, [false, true]),
+        (JoinKind::Full, true, [true, false]),
+        (JoinKind::LeftAnti, false, [true, true]),
+    ];
+    for (kind, filtered, updating) in cases {
+        let case = Case { kind, filtered, nulls_equal: false, updating };
+        let (inputs, folder) = (case.inputs(), tempfile::tempdir().unwrap());
+        let (small, large) = (pool(MEMORY_BYTES), pool(usize::MAX));
+        let in_memory = || Any::Pair(Box::new(case.with_memory(memory_of(&large))));
+        let mut in_memory = Run::new([Some(0), Some(0)], in_memory);
+        let on_disk = || Any::Pair(Box::new(case.on_disk(folder.path(), &small)));
+        let mut on_disk = Run::new([Some(0), Some(0)], on_disk);
+        let mut tables = [Table::default(), Table::default()];
+        for part in 0..12 {
+            let at = usize::from(part % 3 == 0);
+            let mut changes = Vec::new();
+            for _ in 0..4000 {
+                let key = if below(8) == 0 { below(200) } else { below(KEYS) };
+                let remove = case.updating[at] && below(3) == 0;
+                changes.push(tables[at].change(vec![Some(key), Some(below(10))], remove));
+            }
+            let (side, rows) = ([Side::Left, Side::Right][at], batch(&inputs[at], &changes));
+            in_memory.rows(side, &rows);
+            on_disk.rows(side, &rows);
+            let event = match part {
+                1 | 4 | 10 => Event::Checkpoint,
+                6 | 11 => Event::Restart,
+                _ => Event::Nothing,
+            };
+            in_memory.happen(event);
+            on_disk.happen(event);
+            assert!(in_memory.total == on_disk.total, "{case:?} after batch {part}");
+        }
+        let shares = shares_of_two(MEMORY_BYTES);
+        assert!(small.reserved() <= shares, "{} bytes", small.reserved());
+        assert!(large.reserved() > 8 * shares, "{} bytes", large.reserved());
+    }
+}
+
 /// More pairs than go on at once, of one key.
 #[test]
 fn a_key_with_many_rows_gives_all_its_pairs() {
@@ -184,26 +267,33 @@ thread_local! {
 
 #[test]
 fn rows_that_do_not_change_are_forgotten() {
-    for updating in [[false; 2], [true; 2]] {
+    let folder = tempfile::tempdir().unwrap();
+    let cases = [(false, false), (true, false), (false, true), (true, true)];
+    for (is_updating, is_on_disk) in cases {
         NOW_MS.set(0);
-        let case = Case { kind: JoinKind::Inner, filtered: false, nulls_equal: false, updating };
+        let case =
+            Case { kind: JoinKind::Inner, filtered: false, nulls_equal: false, updating: [is_updating; 2] };
         let [left, right] = case.inputs();
         let mut run = Run::new([Some(0), Some(0)], || {
             let mut join = case.operator();
             join.forget_after(Expiry::by_clock(Duration::from_millis(100), || NOW_MS.get()));
+            if is_on_disk {
+                assert!(join.keep_on_disk(folder.path(), &pool(8 << 10)).unwrap());
+            }
             Any::Pair(Box::new(join))
         });
-        run.rows(Side::Left, &batch(&left, &[(vec![Some(1), Some(1)], 1), (vec![Some(2), Some(1)], 1)]));
+        let row = |key: i64, value: i64| (vec![Some(key), Some(value)], 1);
+        run.rows(Side::Left, &batch(&left, &[row(1, 1), row(2, 1)]));
         NOW_MS.set(50);
-        run.rows(Side::Left, &batch(&left, &[(vec![Some(1), Some(2)], 1)]));
+        run.rows(Side::Left, &batch(&left, &[row(1, 2)]));
         run.checkpoint();
         NOW_MS.set(120);
-        run.rows(Side::Right, &batch(&right, &[(vec![Some(1), Some(9)], 1), (vec![Some(2), Some(9)], 1)]));
+        run.rows(Side::Right, &batch(&right, &[row(1, 9), row(2, 9)]));
         let young = ZSet::from([(vec![Some(1), Some(2), Some(1), Some(9)], 1)]);
-        assert_eq!(run.total, young, "updating: {updating:?}");
+        assert_eq!(run.total, young, "updating: {is_updating}, on disk: {is_on_disk}");
         // What was forgotten is in no checkpoint either.
         run.restart();
-        run.rows(Side::Right, &batch(&right, &[(vec![Some(2), Some(8)], 1)]));
-        assert_eq!(run.total, young, "updating: {updating:?}");
+        run.rows(Side::Right, &batch(&right, &[row(2, 8)]));
+        assert_eq!(run.total, young, "updating: {is_updating}, on disk: {is_on_disk}");
     }
 }

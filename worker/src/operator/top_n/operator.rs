@@ -4,14 +4,17 @@ use std::{cmp::Ordering, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array},
-    compute::{cast, take},
+    compute::{cast, take, take_record_batch},
     datatypes::{Field, Schema, SchemaRef},
     row::RowConverter,
 };
 use datafusion::{error::Result, execution::memory_pool::MemoryReservation, physical_expr::PhysicalExpr};
 use thalweg_plan::stream::changelog::{is_updating, with_weight, without_weight};
 
-use super::rows::{KeptRows, NewRows};
+use super::{
+    cold::ColdPartitions,
+    rows::{KeptRows, NewRows},
+};
 use crate::{
     operator::{
         changelog,
@@ -49,23 +52,26 @@ pub struct TopNPlan {
 
 /// The first rows of each partition.
 pub struct TopN {
-    plan: TopNPlan,
+    pub(super) plan: TopNPlan,
     /// The columns of rows, without their weight.
-    columns: SchemaRef,
-    updating: bool,
-    converter: Option<RowConverter>,
-    partitions: KeyTable,
+    pub(super) columns: SchemaRef,
+    pub(super) updating: bool,
+    pub(super) converter: Option<RowConverter>,
+    pub(super) partitions: KeyTable,
     /// The rows of each partition, in order.
-    lists: Vec<Vec<u32>>,
-    rows: KeptRows,
-    live: usize,
-    touched: Marks,
+    pub(super) lists: Vec<Vec<u32>>,
+    pub(super) rows: KeptRows,
+    /// How many rows are in lists.
+    pub(super) live: usize,
+    pub(super) touched: Marks,
     /// When partitions that do not change are forgotten, and when each has changed last.
-    expiry: Option<Expiry>,
-    changed_ms: Vec<i64>,
-    log: StateLog,
-    key_groups: u16,
-    memory: MemoryReservation,
+    pub(super) expiry: Option<Expiry>,
+    pub(super) changed_ms: Vec<i64>,
+    /// Where the rows of partitions are that are not in memory; all are where there is no such place.
+    pub(super) cold: Option<ColdPartitions>,
+    pub(super) log: StateLog,
+    pub(super) key_groups: u16,
+    pub(super) memory: MemoryReservation,
 }
 
 /// What partitions had come out with before a batch.
@@ -104,6 +110,7 @@ impl TopN {
             touched: Marks::default(),
             expiry: None,
             changed_ms: Vec::new(),
+            cold: None,
             log: StateLog::new(0),
             key_groups,
             memory,
@@ -118,6 +125,10 @@ impl TopN {
     /// Forgets the partitions that have not changed for long, when it is time to look for them. What is out of them stays as it is.
     fn forget_old(&mut self) -> Result<()> {
         let Some(oldest_ms) = self.expiry.as_mut().and_then(Expiry::look) else { return Ok(()) };
+        if self.cold.is_some() {
+            self.forget_cold(oldest_ms);
+            return Ok(());
+        }
         let is_old = |partition: &usize| self.changed_ms[*partition] <= oldest_ms;
         if !(0..self.lists.len()).any(|partition| is_old(&partition)) {
             return Ok(());
@@ -155,16 +166,33 @@ impl TopN {
         &list[self.plan.skip.min(end)..end]
     }
 
-    fn take(&mut self, batch: &RecordBatch, next: Option<&mut Next<'_>>) -> Result<()> {
+    fn take(&mut self, batch: &RecordBatch, mut next: Option<&mut Next<'_>>) -> Result<()> {
         let (rows, weights) = changelog::split(batch)?;
         let count = rows.num_rows();
         let keys = partition_keys(&self.plan.partition_by, &rows)?;
+        let known = self.partitions.count();
         let partitions = self.partitions.intern(&keys, count)?.to_vec();
         self.lists.resize(self.partitions.count(), Vec::new());
         if let Some(expiry) = &self.expiry {
+            self.changed_ms.resize(self.lists.len(), expiry.now_ms());
+        }
+        if let Some(first) = self.load(&partitions, known)? {
+            // Rows of one partition stay together: one that is taken back may come before it is added.
+            let is_first = |row: &u32| first.binary_search(&(partitions[*row as usize] as u32)).is_ok();
+            let (first, rest): (Vec<u32>, Vec<u32>) = (0..count as u32).partition(is_first);
+            for part in [first, rest] {
+                let part = take_record_batch(batch, &UInt32Array::from(part))?;
+                self.take(&part, next.as_deref_mut())?;
+                self.fit()?;
+            }
+            return Ok(());
+        }
+        if let Some(expiry) = &self.expiry {
             let now_ms = expiry.now_ms();
-            self.changed_ms.resize(self.lists.len(), now_ms);
             partitions.iter().for_each(|partition| self.changed_ms[*partition] = now_ms);
+            if let Some(cold) = &mut self.cold {
+                partitions.iter().for_each(|partition| _ = cold.unsaved_partitions.mark(*partition));
+            }
         }
         let new = NewRows {
             sort_keys: self.plan.order_by.keys(&mut self.converter, &rows)?,
@@ -187,7 +215,7 @@ impl TopN {
         if touched.is_empty() {
             return Ok(());
         }
-        self.store(&new, &touched, next.is_some(), batch)?;
+        self.store(&new, &partitions, &touched, next.is_some(), batch)?;
         if let Some(next) = next {
             self.emit(&touched, before, next)?;
         }
@@ -214,8 +242,11 @@ impl TopN {
         list.insert(at, (rows.len() + row) as u32);
         self.live += 1;
         if !self.updating && list.len() > upto {
-            list.pop();
+            let last = list.pop();
             self.live -= 1;
+            if let (Some(cold), Some(last)) = (&mut self.cold, last) {
+                cold.left(last);
+            }
         }
     }
 
@@ -228,8 +259,9 @@ impl TopN {
         let equal = list[first..].iter().take_while(|number| rows.sort_key(**number, new) == key);
         let found = equal.enumerate().find(|(_, number)| rows.hash(**number, new) == hash).map(|(at, _)| at);
         if let Some(at) = found {
-            list.remove(first + at);
+            let row = list.remove(first + at);
             self.live -= 1;
+            self.cold.iter_mut().for_each(|cold| cold.left(row));
         }
     }
 
@@ -237,16 +269,30 @@ impl TopN {
         if self.touched.mark(partition) {
             before.starts.push(before.rows.len());
             before.rows.extend_from_slice(self.window(&self.lists[partition]));
+            if let Some(cold) = &mut self.cold {
+                cold.unsaved_partitions.mark(partition);
+            }
         }
     }
 
     /// Keeps the rows of a batch that are in lists.
-    fn store(&mut self, new: &NewRows<'_>, touched: &[u32], noted: bool, batch: &RecordBatch) -> Result<()> {
+    fn store(
+        &mut self,
+        new: &NewRows<'_>,
+        partitions: &[usize],
+        touched: &[u32],
+        noted: bool,
+        batch: &RecordBatch,
+    ) -> Result<()> {
         let first = self.rows.len();
+        let noted = noted && !self.cold.as_ref().is_some_and(|cold| cold.rows.all_wanted);
         if self.updating {
             // Their numbers stay as they are.
             let all: Vec<u32> = (0..new.batch.num_rows() as u32).collect();
             self.rows.push(new, &all, new.batch.columns().to_vec())?;
+            if let Some(cold) = &mut self.cold {
+                partitions.iter().for_each(|partition| cold.added(*partition));
+            }
             if noted {
                 self.log.push(batch.clone());
             }
@@ -262,6 +308,9 @@ impl TopN {
             }
         }
         listed.sort_unstable();
+        if let Some(cold) = &mut self.cold {
+            listed.iter().for_each(|row| cold.added(partitions[*row as usize]));
+        }
         listed.iter().enumerate().for_each(|(at, row)| place[*row as usize] = (first + at) as u32);
         for partition in touched {
             for number in &mut self.lists[*partition as usize] {
@@ -310,13 +359,17 @@ impl TopN {
 
     fn compact(&mut self) -> Result<()> {
         if self.rows.len() > 2 * self.live + DEAD_MAX {
+            self.save()?;
             self.drop_rows()?;
+        }
+        if self.cold.is_some() {
+            return Ok(());
         }
         if self.log.is_long(self.live) { self.rewrite_log() } else { Ok(()) }
     }
 
-    /// Throws out rows in no list.
-    fn drop_rows(&mut self) -> Result<()> {
+    /// Throws out rows in no list. The disk has to have the others already.
+    pub(super) fn drop_rows(&mut self) -> Result<()> {
         let live = self.live_rows();
         let mut place = vec![0; self.rows.len()];
         live.iter().enumerate().for_each(|(new, old)| place[*old as usize] = new as u32);
@@ -324,6 +377,7 @@ impl TopN {
         for number in self.lists.iter_mut().flatten() {
             *number = place[*number as usize];
         }
+        self.cold.iter_mut().for_each(|cold| cold.keep_rows(&live));
         Ok(())
     }
 
@@ -356,11 +410,12 @@ impl TopN {
         live
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         let lists = self.lists.len() * size_of::<Vec<u32>>()
             + self.live * size_of::<u32>()
             + self.changed_ms.capacity() * size_of::<i64>();
-        self.partitions.bytes() + self.rows.bytes() + lists + self.log.bytes()
+        let cold = self.cold.as_ref().map_or(0, ColdPartitions::bytes);
+        self.partitions.bytes() + self.rows.bytes() + lists + self.log.bytes() + cold
     }
 }
 
@@ -368,7 +423,7 @@ impl Operator for TopN {
     fn rows(&mut self, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
         self.forget_old()?;
         self.take(&batch, Some(next))?;
-        self.memory.try_resize(self.bytes())
+        self.fit()
     }
 
     /// Of rows without an order the first that come are kept for good.
@@ -380,9 +435,17 @@ impl Operator for TopN {
 
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
+        if self.is_all_wanted() {
+            self.snapshot_all(&mut snapshot)?;
+            return Ok(snapshot);
+        }
         let partition_by = &self.plan.partition_by;
         self.log.snapshot(&mut snapshot, self.key_groups, |batch| partition_keys(partition_by, batch))?;
         Ok(snapshot)
+    }
+
+    fn takes_state_in_parts(&self) -> bool {
+        self.cold.is_some()
     }
 
     fn restore(&mut self, restored: Restored) -> Result<()> {
@@ -391,12 +454,20 @@ impl Operator for TopN {
             check_schema(&chunk.rows, &schema)?;
             self.log.restore(Arc::clone(&chunk));
             self.take(&chunk.rows, None)?;
+            if let Some(cold) = &mut self.cold {
+                cold.rows.all_wanted |= restored.unstored;
+                self.fit()?;
+            }
         }
-        self.memory.try_resize(self.bytes())
+        self.fit()
     }
 }
 
-fn partition_keys(partition_by: &[Arc<dyn PhysicalExpr>], rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+/// What is equal for all rows of a partition.
+pub(super) fn partition_keys(
+    partition_by: &[Arc<dyn PhysicalExpr>],
+    rows: &RecordBatch,
+) -> Result<Vec<ArrayRef>> {
     partition_by.iter().map(|key| key.evaluate(rows)?.into_array(rows.num_rows())).collect()
 }
 

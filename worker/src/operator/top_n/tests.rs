@@ -1,9 +1,12 @@
 //! What comes out is the first rows of those that are there.
 
-use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use arrow::compute::SortOptions;
-use datafusion::physical_expr::{PhysicalExpr, expressions::Column};
+use datafusion::{
+    execution::memory_pool::{MemoryPool, MemoryReservation},
+    physical_expr::{PhysicalExpr, expressions::Column},
+};
 use proptest::prelude::*;
 
 use super::{TopN, TopNPlan};
@@ -11,7 +14,10 @@ use crate::operator::{
     expiry::Expiry,
     link::{Next, Operator as _, Side},
     sort_order::SortOrder,
-    zset::{Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, schema},
+    zset::{
+        Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, memory_of, pool, random, schema,
+        shares_of_two,
+    },
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +34,18 @@ impl Case {
         Any::One(Box::new(self.operator()))
     }
 
+    /// The same, with no more rows in memory than there is room for in so many bytes.
+    fn on_disk(&self, folder: &Path, pool: &Arc<dyn MemoryPool>) -> Any {
+        let mut top_n = self.with_memory(memory_of(pool));
+        assert!(top_n.keep_on_disk(folder, pool).unwrap());
+        Any::One(Box::new(top_n))
+    }
+
     fn operator(&self) -> TopN {
+        self.with_memory(memory())
+    }
+
+    fn with_memory(&self, memory: MemoryReservation) -> TopN {
         let column = |name: &str, at| Arc::new(Column::new(name, at)) as Arc<dyn PhysicalExpr>;
         let options = SortOptions { descending: self.descending, nulls_first: false };
         // Rows that are equal in the order are equal altogether, so that one answer is right.
@@ -43,7 +60,7 @@ impl Case {
             schema: schema(names, true),
         };
         let input = schema(&["k", "v"], self.updating);
-        TopN::new(plan, &input, KEY_GROUPS, memory()).unwrap()
+        TopN::new(plan, &input, KEY_GROUPS, memory).unwrap()
     }
 
     /// The first rows by their definition.
@@ -96,6 +113,66 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn rows_on_the_disk_are_as_good_as_in_memory(
+        case in case(),
+        batches in prop::collection::vec((prop::collection::vec((0i64..3, prop::option::of(0i64..9), any::<bool>()), 1..10), 0..6u8), 1..12),
+        memory_bytes in 16usize..80
+    ) {
+        let (input, folder) = (schema(&["k", "v"], case.updating), tempfile::tempdir().unwrap());
+        let mut run = Run::new([Some(0), None], || case.on_disk(folder.path(), &pool(memory_bytes << 10)));
+        let mut table = Table::default();
+        for (wishes, event) in batches {
+            let mut change = |(key, value, remove)| table.change(vec![Some(key), value], remove && case.updating);
+            let changes: Vec<(Row, i64)> = wishes.into_iter().map(&mut change).collect();
+            run.rows(Side::Left, &batch(&input, &changes));
+            prop_assert_eq!(&run.total, &case.expected(&table.rows));
+            run.happen(match event { 0 => Event::Checkpoint, 1 => Event::Restart, _ => Event::Nothing });
+        }
+    }
+}
+
+#[test]
+fn many_more_rows_than_fit_give_what_they_give_in_memory() {
+    const MEMORY_BYTES: usize = 512 << 10;
+    const KEYS: i64 = 20_000;
+    let mut random = random();
+    let mut below = |end: i64| i64::from(random.next_u32()) % end;
+    for (updating, with_rank) in [(false, true), (true, false)] {
+        let case = Case { skip: 1, fetch: 2, descending: true, with_rank, updating };
+        let (input, folder) = (schema(&["k", "v"], updating), tempfile::tempdir().unwrap());
+        let (small, large) = (pool(MEMORY_BYTES), pool(usize::MAX));
+        let in_memory = || Any::One(Box::new(case.with_memory(memory_of(&large))));
+        let mut in_memory = Run::new([Some(0), None], in_memory);
+        let mut on_disk = Run::new([Some(0), None], || case.on_disk(folder.path(), &small));
+        let mut table = Table::default();
+        for part in 0..14 {
+            let mut changes = Vec::new();
+            for _ in 0..4000 {
+                let key = if below(8) == 0 { below(200) } else { below(KEYS) };
+                let remove = updating && below(3) == 0;
+                changes.push(table.change(vec![Some(key), Some(below(10))], remove));
+            }
+            let rows = batch(&input, &changes);
+            in_memory.rows(Side::Left, &rows);
+            on_disk.rows(Side::Left, &rows);
+            let event = match part {
+                1 | 4 | 12 => Event::Checkpoint,
+                7 | 13 => Event::Restart,
+                _ => Event::Nothing,
+            };
+            in_memory.happen(event);
+            on_disk.happen(event);
+            assert!(in_memory.total == on_disk.total, "{case:?} after batch {part}");
+        }
+        let shares = shares_of_two(MEMORY_BYTES);
+        assert!(small.reserved() <= shares, "{} bytes", small.reserved());
+        assert!(large.reserved() > 8 * shares, "{} bytes", large.reserved());
+    }
+}
+
 /// The last row of each key replaces the one before, for much longer than rows are kept.
 #[test]
 fn rows_that_are_replaced_leave_nothing_behind() {
@@ -141,13 +218,17 @@ thread_local! {
 
 #[test]
 fn partitions_that_do_not_change_are_forgotten() {
-    for updating in [false, true] {
+    let folder = tempfile::tempdir().unwrap();
+    for (updating, is_on_disk) in [(false, false), (true, false), (false, true), (true, true)] {
         NOW_MS.set(0);
         let case = Case { skip: 0, fetch: 1, descending: true, with_rank: false, updating };
         let input = schema(&["k", "v"], updating);
         let mut run = Run::new([Some(0), None], || {
             let mut top_n = case.operator();
             top_n.forget_after(Expiry::by_clock(Duration::from_millis(100), || NOW_MS.get()));
+            if is_on_disk {
+                assert!(top_n.keep_on_disk(folder.path(), &pool(8 << 10)).unwrap());
+            }
             Any::One(Box::new(top_n))
         });
         let mut add = |at_ms: i64, rows: &[(i64, i64)], restart: bool| {
@@ -165,7 +246,7 @@ fn partitions_that_do_not_change_are_forgotten() {
         assert_eq!(
             run.total,
             ZSet::from([out(1, 5), out(2, 5), out(2, 4), out(3, 5)]),
-            "updating: {updating}"
+            "updating: {updating}, on disk: {is_on_disk}"
         );
     }
 }

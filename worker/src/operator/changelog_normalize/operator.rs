@@ -13,35 +13,40 @@ use arrow::{
 use datafusion::{error::Result, execution::memory_pool::MemoryReservation};
 use thalweg_plan::stream::changelog::{with_weight, without_weight};
 
-use super::{
-    changelog,
-    link::{Next, Operator},
-    row_store::RowStore,
-    state_log::StateLog,
+use super::cold::ColdRow;
+use crate::{
+    operator::{
+        changelog,
+        link::{Next, Operator},
+        row_store::RowStore,
+        state_log::StateLog,
+    },
+    state::{Restored, Snapshot, check_schema, key_group::hashes},
 };
-use crate::state::{Restored, Snapshot, check_schema, key_group::hashes};
 
 /// Rows that have been replaced are thrown out when they are more than this and than twice the others.
-const DEAD_MAX: usize = 16 << 10;
+pub(super) const DEAD_MAX: usize = 16 << 10;
 
 /// Keeps the last row of each key.
 pub struct ChangelogNormalize {
     /// The columns of the key.
-    keys: Vec<usize>,
+    pub(super) keys: Vec<usize>,
     /// Whether each row comes out, also one that is replaced by another of its batch.
     each: bool,
     converter: RowConverter,
     /// The number of each key's row.
-    of_key: HashMap<Box<[u8]>, u32>,
-    key_bytes: usize,
-    rows: RowStore,
+    pub(super) of_key: HashMap<Box<[u8]>, u32>,
+    pub(super) key_bytes: usize,
+    pub(super) rows: RowStore,
     /// The hash of each row, which tells one that has not changed.
-    hashes: Vec<u64>,
-    log: StateLog,
+    pub(super) hashes: Vec<u64>,
+    pub(super) log: StateLog,
     /// All columns, the weight behind them.
-    schema: SchemaRef,
-    key_groups: u16,
-    memory: MemoryReservation,
+    pub(super) schema: SchemaRef,
+    /// Where the rows of keys are that are not in memory; all are where there is no such place.
+    pub(super) cold: Option<ColdRow>,
+    pub(super) key_groups: u16,
+    pub(super) memory: MemoryReservation,
 }
 
 impl ChangelogNormalize {
@@ -64,6 +69,7 @@ impl ChangelogNormalize {
             hashes: Vec::new(),
             log: StateLog::new(0),
             schema: with_weight(&without_weight(input)),
+            cold: None,
             key_groups,
             memory,
         })
@@ -73,9 +79,10 @@ impl ChangelogNormalize {
     /// out, for each change.
     fn take(&mut self, batch: &RecordBatch) -> Result<Vec<(Option<u32>, Option<u32>)>> {
         let (rows, weights) = changelog::split(batch)?;
-        let first = self.rows.count() as u32;
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| Arc::clone(rows.column(*key))).collect();
         let converted = self.converter.convert_columns(&keys)?;
+        self.load(&keys, &converted)?;
+        let first = self.rows.count() as u32;
         self.rows.push(rows.columns().to_vec(), rows.num_rows())?;
         self.hashes.extend(hashes(rows.columns(), rows.num_rows())?);
         let mut changed: HashMap<&[u8], (Option<u32>, Option<u32>)> = HashMap::new();
@@ -108,6 +115,18 @@ impl ChangelogNormalize {
                 (None, None) => {}
             }
         }
+        if let Some(cold) = &mut self.cold {
+            for (row, key) in converted.iter().enumerate() {
+                let number = first + row as u32;
+                match changed.get(key.data()) {
+                    Some((before, Some(now))) if *now == number => {
+                        cold.changed(key.data(), number, before.is_none())
+                    }
+                    Some((before, None)) => cold.ended(key.data(), number, before.is_some()),
+                    _ => {}
+                }
+            }
+        }
         if self.each {
             return Ok(each);
         }
@@ -137,15 +156,16 @@ impl ChangelogNormalize {
     }
 
     fn compact(&mut self) -> Result<()> {
-        if self.rows.count() > 2 * self.of_key.len() + DEAD_MAX {
-            let live = self.live();
-            self.rows.keep(&live)?;
-            self.hashes = live.iter().map(|row| self.hashes[*row as usize]).collect();
-            for row in self.of_key.values_mut() {
-                *row = live.binary_search(row).unwrap_or_default() as u32;
+        let ended = self.cold.as_ref().map_or(0, |cold| cold.ended.len());
+        if self.rows.count() > 2 * (self.of_key.len() + ended) + DEAD_MAX {
+            let mut kept = self.live();
+            if let Some(cold) = &self.cold {
+                kept.extend(cold.ended.values());
+                kept.sort_unstable();
             }
+            self.keep(&kept)?;
         }
-        if self.log.is_long(self.of_key.len()) {
+        if self.cold.is_none() && self.log.is_long(self.of_key.len()) {
             self.log.clear();
             for part in self.live().chunks(64 << 10) {
                 let mut columns = self.rows.take(part)?;
@@ -156,17 +176,37 @@ impl ChangelogNormalize {
         Ok(())
     }
 
+    /// Keeps only the rows with these numbers, which are in order; all of keys are among them.
+    pub(super) fn keep(&mut self, kept: &[u32]) -> Result<()> {
+        self.rows.keep(kept)?;
+        self.hashes = kept.iter().map(|row| self.hashes[*row as usize]).collect();
+        let new_number = |row: &mut u32| *row = kept.binary_search(row).unwrap_or_default() as u32;
+        self.of_key.values_mut().for_each(new_number);
+        if let Some(cold) = &mut self.cold {
+            cold.ended.values_mut().for_each(new_number);
+            let unsaved = cold.unsaved.take();
+            cold.unsaved.reset();
+            for row in unsaved {
+                if let Ok(row) = kept.binary_search(&row) {
+                    cold.unsaved.mark(row);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The rows of all keys, in the order in which they came.
-    fn live(&self) -> Vec<u32> {
+    pub(super) fn live(&self) -> Vec<u32> {
         let mut live: Vec<u32> = self.of_key.values().copied().collect();
         live.sort_unstable();
         live
     }
 
-    fn resize(&mut self) -> Result<()> {
+    pub(super) fn bytes(&self) -> usize {
         let keys = self.key_bytes + self.of_key.len() * size_of::<(Box<[u8]>, u32)>();
         let hashes = self.hashes.capacity() * size_of::<u64>();
-        self.memory.try_resize(self.rows.bytes() + keys + hashes + self.log.bytes())
+        let cold = self.cold.as_ref().map_or(0, ColdRow::bytes);
+        self.rows.bytes() + keys + hashes + self.log.bytes() + cold
     }
 }
 
@@ -174,13 +214,19 @@ impl Operator for ChangelogNormalize {
     fn rows(&mut self, batch: RecordBatch, next: &mut Next<'_>) -> Result<()> {
         let changed = self.take(&batch)?;
         self.emit(&changed, next)?;
-        self.log.push(batch);
+        if !self.cold.as_ref().is_some_and(|cold| cold.all_wanted) {
+            self.log.push(batch);
+        }
         self.compact()?;
-        self.resize()
+        self.fit()
     }
 
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
+        if self.is_all_wanted() {
+            self.snapshot_all(&mut snapshot)?;
+            return Ok(snapshot);
+        }
         let keys = &self.keys;
         self.log.snapshot(&mut snapshot, self.key_groups, |batch| {
             Ok(keys.iter().map(|key| Arc::clone(batch.column(*key))).collect())
@@ -188,72 +234,21 @@ impl Operator for ChangelogNormalize {
         Ok(snapshot)
     }
 
+    fn takes_state_in_parts(&self) -> bool {
+        self.cold.is_some()
+    }
+
     fn restore(&mut self, restored: Restored) -> Result<()> {
         for chunk in restored.chunks {
             check_schema(&chunk.rows, &self.schema)?;
             self.take(&chunk.rows)?;
             self.log.restore(chunk);
-        }
-        self.resize()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::operator::{
-        link::Side,
-        zset::{Any, Event, KEY_GROUPS, Row, Run, batch, memory, schema},
-    };
-
-    /// A key, and its new value; without one the key ends.
-    type Wish = (i64, Option<i64>);
-
-    proptest! {
-        #[test]
-        fn what_is_there_is_the_last_row_of_each_key(
-            batches in prop::collection::vec((prop::collection::vec((0i64..5, prop::option::of(0i64..3)), 1..8), 0..3usize), 1..12),
-            each in any::<bool>()
-        ) {
-            let columns = schema(&["k", "v"], true);
-            let make = || {
-                let operator = ChangelogNormalize::new(vec![0], each, &schema(&["k", "v"], true), KEY_GROUPS, memory());
-                Any::One(Box::new(operator.unwrap()))
-            };
-            let mut run = Run::new([Some(0), None], make);
-            let mut last: BTreeMap<i64, Option<i64>> = BTreeMap::new();
-            for (wishes, event) in batches {
-                let rows: Vec<(Row, i64)> = wishes.iter().map(|(key, value): &Wish| {
-                    // Of a key that ends nothing else is known.
-                    (vec![Some(*key), *value], if value.is_some() { 1 } else { -1 })
-                }).collect();
-                last.extend(wishes);
-                run.rows(Side::Left, &batch(&columns, &rows));
-                let there = last.iter().filter(|(_, value)| value.is_some());
-                let expected = there.map(|(key, value)| (vec![Some(*key), *value], 1)).collect();
-                prop_assert_eq!(&run.total, &expected);
-                run.happen([Event::Nothing, Event::Checkpoint, Event::Restart][event]);
+            if let Some(cold) = &mut self.cold {
+                cold.all_wanted |= restored.unstored;
+                self.compact()?;
+                self.fit()?;
             }
         }
-    }
-
-    #[test]
-    fn keys_that_have_ended_leave_nothing_behind() {
-        let columns = schema(&["k", "v"], true);
-        let mut operator = ChangelogNormalize::new(vec![0], false, &columns, KEY_GROUPS, memory()).unwrap();
-        for round in 0..4 {
-            let keys = round * 20_000..(round + 1) * 20_000;
-            for weight in [1, -1] {
-                let rows: Vec<(Row, i64)> =
-                    keys.clone().map(|key| (vec![Some(key), Some(1)], weight)).collect();
-                operator.rows(batch(&columns, &rows), &mut Next::new(&mut [], &mut Vec::new())).unwrap();
-            }
-        }
-        assert_eq!((operator.of_key.len(), operator.key_bytes), (0, 0));
-        assert!(operator.rows.count() <= DEAD_MAX, "{} rows are kept", operator.rows.count());
+        self.fit()
     }
 }
