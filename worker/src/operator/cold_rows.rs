@@ -3,12 +3,13 @@
 //! Each row has a number that tells it from the others of its key. Each key has a head besides, which says how many rows it has and what
 //! their weights add up to: so a key that is not there is told without a search, and rows are read only where they are needed.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use crate::state::{
     ChunkId, StateChunk, StoredRows,
     key_group::key_groups,
     lsm::{Known, LsmTable},
+    state_disk::StateDisk,
 };
 use arrow::{
     array::{
@@ -104,13 +105,7 @@ impl ColdRows {
     }
 
     /// None yet, of rows with these columns. `is_timed`: each with the time of its last change.
-    pub fn create(
-        folder: &Path,
-        cache_bytes: usize,
-        keys: &Schema,
-        columns: &Schema,
-        is_timed: bool,
-    ) -> Result<Self> {
+    pub fn create(disk: &Arc<StateDisk>, keys: &Schema, columns: &Schema, is_timed: bool) -> Result<Self> {
         let field = |name: String, data_type: &DataType| Field::new(name, data_type.clone(), true);
         let mut fields: Vec<Field> = Vec::new();
         fields.extend(
@@ -123,7 +118,7 @@ impl ColdRows {
         fields.push(field("count".to_owned(), &DataType::Int64));
         let shape = Shape { keys: keys.fields().len(), columns: columns.fields().len() };
         let schema = Arc::new(Schema::new(fields));
-        let table = LsmTable::create(folder, cache_bytes, schema, shape.keys + 1, is_timed)?;
+        let table = LsmTable::create(disk, schema, shape.keys + 1, is_timed)?;
         Ok(Self { table, shape, is_timed, is_empty: true, all_wanted: false })
     }
 

@@ -1,52 +1,34 @@
 //! Keys that stay in memory, where the others are on the disk: those that were asked for lately.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use datafusion::{
-    error::Result,
-    execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation},
-};
+use datafusion::{error::Result, execution::memory_pool::MemoryPool};
 
 use super::state_log::StateLog;
+use crate::state::state_disk::{StateDisk, memory_bytes};
 
-/// What is in memory may take one part in so many of the worker's memory, the cache of what is on the disk one in so many.
+/// What is in memory may take one part in so many of the worker's memory.
 const HOT_PARTS: usize = 8;
-const CACHE_PARTS: usize = 16;
 /// Changes that wait for a snapshot may take one part in so many of what is in memory.
 const WAITING_PARTS: usize = 4;
-/// Memory of a worker that has no bound is taken to be this.
-const MEMORY_BYTES_DEFAULT: usize = 1 << 30;
 
 /// When each key in memory was asked for last, and how much memory they may take.
 pub struct HotKeys {
     /// Where the others are, and where changes may wait for a snapshot.
-    pub folder: PathBuf,
+    pub disk: Arc<StateDisk>,
     /// What is in memory may take.
     pub bytes_max: usize,
-    /// What the cache of what is on the disk takes.
-    pub cache_bytes: usize,
     /// The batch in which each key was asked for last.
     used: Vec<u32>,
     batch: u32,
-    _cache: MemoryReservation,
 }
 
 impl HotKeys {
     /// None yet, with a share of this memory; the others are in this folder.
     pub fn new(folder: &Path, pool: &Arc<dyn MemoryPool>) -> Result<Self> {
-        let memory = match pool.memory_limit() {
-            MemoryLimit::Finite(bytes) => bytes,
-            MemoryLimit::Infinite | MemoryLimit::Unknown => MEMORY_BYTES_DEFAULT,
-        };
-        let cache_bytes = memory / CACHE_PARTS;
-        let cache = MemoryConsumer::new("state on disk").register(pool);
-        cache.try_grow(cache_bytes)?;
-        let (folder, bytes_max) = (folder.to_owned(), memory / HOT_PARTS);
-        Ok(Self { folder, bytes_max, cache_bytes, used: Vec::new(), batch: 0, _cache: cache })
+        let bytes_max = memory_bytes(pool) / HOT_PARTS;
+        Ok(Self { disk: StateDisk::of(folder, pool)?, bytes_max, used: Vec::new(), batch: 0 })
     }
 
     /// The next batch begins; so many keys are in memory.
@@ -90,7 +72,7 @@ impl HotKeys {
             return Ok(false);
         }
         if log.fresh_bytes() > self.bytes_max / WAITING_PARTS {
-            log.spill(&self.folder, groups, keys)?;
+            log.spill(self.disk.folder(), groups, keys)?;
         }
         Ok(true)
     }

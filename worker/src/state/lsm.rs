@@ -4,13 +4,7 @@
 //! values are arrow-row bytes, so they mean nothing to another build. Whole batches are looked up and written, in the order of their
 //! keys, and what is written goes straight into sorted tables, without a journal.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
+use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, AsArray as _, BooleanArray, RecordBatch, RecordBatchOptions},
@@ -18,19 +12,15 @@ use arrow::{
     datatypes::{DataType, Int64Type, SchemaRef},
     row::{RowConverter, Rows, SortField},
 };
-use datafusion::error::{DataFusionError, Result};
-use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, Readable as _, UserKey, UserValue, config::PartitioningPolicy,
-};
+use datafusion::error::Result;
+use fjall::{Keyspace, Readable as _, UserKey, UserValue};
 
 use super::{
     chunk::{ChunkId, StateChunk},
     key_group::key_groups,
     snapshot::StoredRows,
+    state_disk::{StateDisk, failed},
 };
-
-/// Threads that merge tables beside the operator.
-const COMPACTION_THREADS: usize = 1;
 
 /// Rows of a chunk that is read from it.
 const CHUNK_ROWS: usize = 64 << 10;
@@ -41,7 +31,7 @@ const PUT_ROWS: usize = 64 << 10;
 /// Rows by key.
 pub struct LsmTable {
     tree: Keyspace,
-    database: Database,
+    disk: Arc<StateDisk>,
     keys: RowConverter,
     values: RowConverter,
     layout: Layout,
@@ -94,34 +84,11 @@ pub struct Scanned {
 }
 
 impl LsmTable {
-    /// An empty table in a folder of its own below `parent`, with a cache of so many bytes. The first columns are the key; `is_timed`: the
-    /// time of the last change, in milliseconds, is one more value.
-    pub fn create(
-        parent: &Path,
-        cache_bytes: usize,
-        schema: SchemaRef,
-        keys: usize,
-        is_timed: bool,
-    ) -> Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let folder = parent.join(format!("state-{}", NEXT.fetch_add(1, Relaxed)));
-        let database = Database::builder(&folder)
-            .temporary(true)
-            .worker_threads(COMPACTION_THREADS)
-            .cache_size(cache_bytes as u64)
-            .open()
-            .map_err(failed)?;
-        // Tables that come by ingestion keep neither filter nor index in memory. Read as a whole, a filter of a large table would push
-        // everything else out of the cache at each look-up.
-        let options = || {
-            KeyspaceCreateOptions::default()
-                .filter_block_partitioning_policy(PartitioningPolicy::all(true))
-                .index_block_partitioning_policy(PartitioningPolicy::all(true))
-        };
-        let tree = database.keyspace("rows", options).map_err(failed)?;
+    /// An empty table. The first columns are the key; `is_timed`: the time of the last change, in milliseconds, is one more value.
+    pub fn create(disk: &Arc<StateDisk>, schema: SchemaRef, keys: usize, is_timed: bool) -> Result<Self> {
         let layout = Layout { schema, keys, is_timed };
         let (keys, values) = layout.converters()?;
-        Ok(Self { tree, database, keys, values, layout })
+        Ok(Self { tree: disk.new_table()?, disk: Arc::clone(disk), keys, values, layout })
     }
 
     /// What is there of these keys.
@@ -187,8 +154,8 @@ impl LsmTable {
         Ok(Arc::new(AllRows {
             id: ChunkId::next(),
             tree: self.tree.clone(),
-            _database: self.database.clone(),
-            at: self.database.snapshot(),
+            _disk: Arc::clone(&self.disk),
+            at: self.disk.snapshot(),
             keys,
             values,
             layout: self.layout.clone(),
@@ -217,11 +184,10 @@ fn in_order(rows: &Rows) -> Vec<u32> {
     order.into_iter().map(|(_, row)| row).collect()
 }
 
-fn failed(error: fjall::Error) -> DataFusionError {
-    DataFusionError::Context(
-        "the state on the local disk cannot be used".to_owned(),
-        Box::new(DataFusionError::External(Box::new(error))),
-    )
+impl Drop for LsmTable {
+    fn drop(&mut self) {
+        self.disk.drop_table(&self.tree);
+    }
 }
 
 /// All rows of a table as they were at one moment.
@@ -229,7 +195,7 @@ struct AllRows {
     id: ChunkId,
     tree: Keyspace,
     /// Its files stay as long as they are read.
-    _database: Database,
+    _disk: Arc<StateDisk>,
     at: fjall::Snapshot,
     keys: RowConverter,
     values: RowConverter,

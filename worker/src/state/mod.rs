@@ -9,6 +9,7 @@ mod chunk;
 pub mod file;
 mod snapshot;
 pub mod spilled;
+pub mod state_disk;
 pub mod lsm;
 pub mod store;
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl ColdRow {
         }
         let (share, schema) = (HotKeys::new(folder, pool)?, Arc::new(Schema::new(fields)));
         Ok(Some(Self {
-            table: LsmTable::create(folder, share.cache_bytes, schema, keys.len(), false)?,
+            table: LsmTable::create(&share.disk, schema, keys.len(), false)?,
             unsaved: Marks::default(),
             ended: HashMap::new(),
             live: 0,

@@ -24,15 +24,9 @@ pub struct ColdGroups {
 
 impl ColdGroups {
     /// None yet, of groups with these columns, of which the first are the key. `is_timed`: each with the time of its last change.
-    pub fn create(
-        hot: HotKeys,
-        cache_bytes: usize,
-        schema: SchemaRef,
-        keys: usize,
-        is_timed: bool,
-    ) -> Result<Self> {
+    pub fn create(hot: HotKeys, schema: SchemaRef, keys: usize, is_timed: bool) -> Result<Self> {
         Ok(Self {
-            table: LsmTable::create(&hot.folder, cache_bytes, schema, keys, is_timed)?,
+            table: LsmTable::create(&hot.disk, schema, keys, is_timed)?,
             unsaved: Marks::default(),
             is_empty: true,
             all_wanted: false,

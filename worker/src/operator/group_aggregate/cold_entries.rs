@@ -2,7 +2,7 @@
 //!
 //! A group that is in memory has all its entries there.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, AsArray as _, Int64Array, UInt32Array},
@@ -20,7 +20,7 @@ use crate::{
         marks::Marks,
         state_log::StateLog,
     },
-    state::{Snapshot, StateChunk, check_schema, key_group::hashes},
+    state::{Snapshot, StateChunk, check_schema, key_group::hashes, state_disk::StateDisk},
 };
 
 /// Where entries are, and which of those in memory it knows.
@@ -72,10 +72,10 @@ impl Entries {
     }
 
     /// Keeps only those in memory whose groups are, the others in this folder.
-    pub fn keep_on_disk(&mut self, folder: &Path, cache_bytes: usize, keys: &KeyTable) -> Result<()> {
+    pub fn keep_on_disk(&mut self, disk: &Arc<StateDisk>, keys: &KeyTable) -> Result<()> {
         let values = &self.schema.fields()[self.key_columns..self.schema.fields().len() - 1];
         let values = Schema::new(values.to_vec());
-        let rows = ColdRows::create(folder, cache_bytes, keys.schema(), &values, false)?;
+        let rows = ColdRows::create(disk, keys.schema(), &values, false)?;
         self.cold = Some(ColdEntries { rows, unsaved: Marks::default(), of_group: Vec::new() });
         self.log = StateLog::outside(self.log.table());
         Ok(())

@@ -43,13 +43,11 @@ impl GroupAggregate {
         }
         let keys = self.kernel.key_schema().fields().len();
         let hot = HotKeys::new(folder, pool)?;
-        let tables = 1 + entries_of(&mut self.values).count();
-        let cache_bytes = hot.cache_bytes / tables;
         for entries in entries_of(&mut self.values) {
-            entries.keep_on_disk(folder, cache_bytes, &self.keys)?;
+            entries.keep_on_disk(&hot.disk, &self.keys)?;
         }
         let schema = Arc::clone(&self.state_schema);
-        self.cold = Some(ColdGroups::create(hot, cache_bytes, schema, keys, is_timed)?);
+        self.cold = Some(ColdGroups::create(hot, schema, keys, is_timed)?);
         self.log = StateLog::outside(GROUPS);
         Ok(true)
     }
@@ -189,7 +187,7 @@ impl GroupAggregate {
             return Ok(());
         }
         let keys = self.kernel.key_schema().fields().len();
-        self.log.spill(&cold.hot.folder, self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))
+        self.log.spill(cold.hot.disk.folder(), self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))
     }
 
     /// Writes the groups that have changed to the disk.

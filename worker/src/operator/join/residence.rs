@@ -42,7 +42,7 @@ impl Join {
         let hot = HotKeys::new(folder, pool)?;
         for side in &mut self.sides {
             let is_timed = side.expiry.is_some();
-            let rows = ColdRows::create(folder, hot.cache_bytes / 2, &keys, &side.schema, is_timed)?;
+            let rows = ColdRows::create(&hot.disk, &keys, &side.schema, is_timed)?;
             side.cold = Some(ColdSide::new(rows));
             side.log = StateLog::outside(side.log.table());
         }

@@ -36,7 +36,7 @@ impl TopN {
             return Ok(false);
         }
         let (hot, is_timed) = (HotKeys::new(folder, pool)?, self.expiry.is_some());
-        let rows = ColdRows::create(folder, hot.cache_bytes, &keys, &self.columns, is_timed)?;
+        let rows = ColdRows::create(&hot.disk, &keys, &self.columns, is_timed)?;
         self.cold = Some(ColdPartitions::new(rows, hot));
         self.partitions = KeyTable::new(keys)?;
         self.log = StateLog::outside(self.log.table());
