@@ -1,6 +1,11 @@
 //! The records, the job, and what the job must leave, by plain arithmetic.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use krafka::{Record, consumer::IsolationLevel};
@@ -20,6 +25,10 @@ const RECORDS_PER_SECOND: u64 = 1_000;
 const WINDOW_SECONDS: u64 = 10;
 /// Records that are on their way at once while topics are filled.
 const IN_FLIGHT: usize = 10_000;
+
+/// The longest until transactions are closed behind a job's end.
+const CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One job with three outputs: windows as files, windows joined with names in a topic, and totals that change with every record, joined with
 /// names, as a topic of newest values.
@@ -133,8 +142,16 @@ impl Workload {
     /// Compares what a job has left with what it must; returns how many rows those are.
     pub async fn check(&self, kafka: &Kafka, job: &str, files: &Path) -> Result<usize> {
         let topics = kafka.topics().await?;
-        let open = topics.open_transactions(job).await?;
-        ensure!(open.is_empty(), "transactions were left open: {open:?}");
+        // A worker that was stopped may come back behind the job's end, and begins one before it is told.
+        let deadline = Instant::now() + CLOSED_TIMEOUT;
+        loop {
+            let open = topics.open_transactions(job).await?;
+            if open.is_empty() {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "transactions were left open: {open:?}");
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
         let mut named = Counted::new();
         for value in topics.values(&format!("{job}-named")).await? {
             *named.entry(cells(&value, &["window_end", "name", "n", "s"])?).or_default() += 1;
