@@ -46,34 +46,22 @@ impl StreamJob {
         self.cluster.get(&format!("/v1/jobs/{}{path}", self.job)).await
     }
 
-    /// Rows that its sources have given so far; those that were given again after a restart count once more.
-    pub async fn rows_read(&self) -> Result<u64> {
+    /// Rows that its sources have given and that its last vertex has put out so far; those of a restart count once more.
+    pub async fn rows(&self) -> Result<(u64, u64)> {
         let details = self.get("").await?;
-        let source = details["vertices"][0]["metrics"]["write-records"].as_u64();
-        source.context("a job has a source")
+        let vertices = details["vertices"].as_array().context("a job has vertices")?;
+        let rows = |vertex: Option<&Value>| vertex.and_then(|it| it["metrics"]["write-records"].as_u64());
+        let (first, last) = (rows(vertices.first()), rows(vertices.last()));
+        Ok((first.context("a job has a source")?, last.context("a job has a sink")?))
     }
 
-    /// Rows a second that its sources give and that its last vertex puts out, over some time from now on.
+    /// Such rows a second, over some time from now on.
     pub async fn rates(&self, time: Duration) -> Result<(f64, f64)> {
-        let ends = async || -> Result<(u64, u64)> {
-            let details = self.get("").await?;
-            let vertices = details["vertices"].as_array().context("a job has vertices")?;
-            let rows = |vertex: Option<&Value>| vertex.and_then(|it| it["metrics"]["write-records"].as_u64());
-            let (first, last) = (rows(vertices.first()), rows(vertices.last()));
-            Ok((first.context("a job has a source")?, last.context("a job has a sink")?))
-        };
-        let (before, begun) = (ends().await?, Instant::now());
+        let (before, begun) = (self.rows().await?, Instant::now());
         tokio::time::sleep(time).await;
-        let (after, seconds) = (ends().await?, begun.elapsed().as_secs_f64());
+        let (after, seconds) = (self.rows().await?, begun.elapsed().as_secs_f64());
         let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
         Ok((rate(before.0, after.0), rate(before.1, after.1)))
-    }
-
-    /// Rows a second that its sources give, over some time from now on.
-    pub async fn rate(&self, time: Duration) -> Result<f64> {
-        let (before, begun) = (self.rows_read().await?, Instant::now());
-        tokio::time::sleep(time).await;
-        Ok(self.rows_read().await?.saturating_sub(before) as f64 / begun.elapsed().as_secs_f64())
     }
 
     /// The newest checkpoints that are complete, the newest first.
