@@ -1,9 +1,9 @@
 //! Moving rows between tasks: each edge of a job graph, from the producer's rows to the consumer's stream.
 //!
 //! A producer deals its rows to subpartitions ([`partitioner`], [`result_partition`]). While both ends run, a subpartition is a bounded
-//! queue; where the consumer runs later, it is a part of a shuffle file. The [`partition_store`] keeps both. A consumer's
-//! [`input_gate`] takes them directly from its own worker's store, or over one connection for each other worker
-//! ([`data_client`], [`data_server`]).
+//! queue, in which there is as much [`space`] as the consumer's [`pace`] allows; where the consumer runs later, it is a part of a
+//! shuffle file. The [`partition_store`] keeps both. A consumer's [`input_gate`] takes them directly from its own worker's store, or
+//! over one connection for each other worker ([`data_client`], [`data_server`]).
 
 pub mod event;
 pub mod fetch_failed;
