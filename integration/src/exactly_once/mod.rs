@@ -129,6 +129,8 @@ struct Place {
 /// A job that was submitted, and the task that waits for its end.
 struct Running {
     job: JobId,
+    /// The checkpoint that it went on from.
+    from: Option<String>,
     ended: JoinHandle<Result<()>>,
 }
 
@@ -158,17 +160,18 @@ impl Place {
             if fault == Fault::KillJobManager {
                 // Whoever waited for the job's end waits for nobody.
                 running.ended.abort();
-                let newest = newest_checkpoint(&self.checkpoints.join(running.job.to_string()))?;
-                if newest.is_none() && self.workload.has_output(&tables) {
+                let own = newest_checkpoint(&self.checkpoints.join(running.job.to_string()))?;
+                if own.is_none() && self.workload.has_output(&tables) {
                     eprintln!("{name}: it had finished");
                     running.ended = tokio::spawn(async { Ok(()) });
                     break;
                 }
-                if newest.is_none() {
+                if own.is_none() {
                     // Nobody knows of it any more: what it has staged stays, where no reader looks.
                     abandoned.push(running.job);
                 }
-                running = self.submit(name, &tables, newest).await?;
+                // What it had gone on from itself is then the newest that there is.
+                running = self.submit(name, &tables, own.or(running.from)).await?;
             }
         }
         let job = running.job;
@@ -213,13 +216,13 @@ impl Place {
     /// Starts the job, from a checkpoint if there is one.
     async fn submit(&self, name: &str, tables: &Path, from: Option<String>) -> Result<Running> {
         let mut options: Options = [("parallelism.default", PARALLELISM.to_string())].into_iter().collect();
-        options.0.extend(from.map(|url| ("execution.state-recovery.path".to_owned(), url)));
+        options.0.extend(from.clone().map(|url| ("execution.state-recovery.path".to_owned(), url)));
         options.0.insert("execution.runtime-mode".to_owned(), "STREAMING".to_owned());
         let mut client = Client::remote(&self.cluster.address, options).await?;
         client.sql(&self.workload.create_tables(&self.kafka, name, tables)).await?;
         let statement = Session::parse(workload::JOB)?.into_iter().next().context("there is a statement")?;
         let Execution::Job { job, .. } = client.execute(&statement).await? else { bail!("there is no job") };
-        Ok(Running { job, ended: tokio::spawn(async move { client.wait(job).await }) })
+        Ok(Running { job, from, ended: tokio::spawn(async move { client.wait(job).await }) })
     }
 }
 
