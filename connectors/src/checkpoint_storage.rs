@@ -98,6 +98,19 @@ pub async fn remove(file_systems: &FileSystems, url: &str, kept: &[String]) -> R
     Ok(())
 }
 
+/// Removes the savepoint at a URL, of its folder or its manifest, with all its files. A checkpoint is refused: it goes with its job.
+pub async fn dispose(file_systems: &FileSystems, url: &str) -> Result<()> {
+    let manifest = read(file_systems, url).await?;
+    if !manifest.savepoint {
+        return Err(Error::Invalid(format!(
+            "`{url}` is a checkpoint of job `{}` and no savepoint: it goes with its job",
+            manifest.job
+        )));
+    }
+    let folder = url.trim_end_matches('/').trim_end_matches(MANIFEST).trim_end_matches('/');
+    remove(file_systems, &format!("{folder}/{MANIFEST}"), &[]).await
+}
+
 /// Removes a folder with all that is in it.
 pub async fn remove_folder(file_systems: &FileSystems, url: &str) -> Result<()> {
     let location = file_systems.locate(url)?;

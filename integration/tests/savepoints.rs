@@ -148,6 +148,13 @@ fn path_of(url: &str) -> &Path {
     Path::new(url.strip_prefix("file://").expect("the savepoint has a URL"))
 }
 
+/// Removes a savepoint; what is said, and whether it was done.
+fn dispose(url: &str) -> (String, bool) {
+    let ran = binary().command().args(["savepoint", "--dispose", url]).output().unwrap();
+    let text = [ran.stdout, ran.stderr].concat();
+    (String::from_utf8_lossy(&text).into_owned(), ran.status.success())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_goes_on_from_savepoints_at_other_parallelisms() {
     let mut stream = Stream::start().await;
@@ -176,6 +183,19 @@ async fn a_stream_goes_on_from_savepoints_at_other_parallelisms() {
     let explain = format!("EXPLAIN UPGRADE '{savepoint}' FOR INSERT INTO sums {other}");
     let fates = format!("{:?}", stream.client.sql(&explain).await.unwrap());
     assert!(fates.contains("kept Source: events 1") && fates.contains("dropped "), "{fates}");
+
+    // A checkpoint's manifest differs in nothing else.
+    let manifest = std::fs::read_to_string(path_of(&savepoint).join("_metadata")).unwrap();
+    let checkpoint = manifest.replace("\"savepoint\":true", "\"savepoint\":false");
+    assert_ne!(checkpoint, manifest);
+    let file = stream.folder.path().join("_metadata");
+    std::fs::write(&file, checkpoint).unwrap();
+    let (text, done) = dispose(&format!("file://{}", file.display()));
+    assert!(!done && text.contains("is a checkpoint of job") && file.is_file(), "{text}");
+    assert_eq!(dispose(&savepoint), (format!("Savepoint '{savepoint}' disposed.\n"), true));
+    assert!(!path_of(&savepoint).exists());
+    let (text, done) = dispose(&savepoint);
+    assert!(!done && text.contains("does not exist"), "{text}");
 
     let left: Vec<_> = std::fs::read_dir(stream.folder.path().join("checkpoints")).unwrap().collect();
     assert!(left.is_empty(), "jobs that have finished leave no checkpoints: {left:?}");

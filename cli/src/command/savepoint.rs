@@ -2,22 +2,28 @@
 
 use std::io::{self, Write as _};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use futures::StreamExt as _;
 use serde_json::json;
+use thalweg_connectors::checkpoint_storage;
 use thalweg_graph::{JobId, JobStatus};
 
 use super::address::ClusterArgs;
-use crate::{backend::Jobs as _, remote::Rest};
+use crate::{backend::Jobs as _, connectors, remote::Rest};
 
-/// Takes a savepoint of a streaming job, which goes on
+/// Takes a savepoint of a streaming job, which goes on; or removes one
 #[derive(Debug, clap::Args)]
 pub struct SavepointArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
 
+    /// Remove this savepoint with all its files instead: no job can go on from it any more
+    #[arg(short = 'd', long, value_name = "PATH", conflicts_with = "job")]
+    dispose: Option<String>,
+
     /// The job's id
-    job: JobId,
+    #[arg(required_unless_present = "dispose")]
+    job: Option<JobId>,
 
     /// The folder in which the savepoint gets one of its own [default: execution.checkpointing.savepoint-dir]
     #[arg(value_name = "FOLDER")]
@@ -54,11 +60,18 @@ pub struct CheckpointArgs {
 
 /// Runs `savepoint`.
 pub async fn savepoint(args: SavepointArgs) -> Result<()> {
-    let (_, address) = args.cluster.load()?;
+    let (options, address) = args.cluster.load()?;
+    if let Some(path) = args.dispose {
+        let connectors = connectors::open(&options)?;
+        let disposed = checkpoint_storage::dispose(connectors.file_systems(), &path).await;
+        disposed.map_err(|error| anyhow!(error.chain()))?;
+        return Ok(writeln!(io::stdout(), "Savepoint '{path}' disposed.")?);
+    }
+    let Some(job) = args.job else { bail!("name the job to take a savepoint of") };
     let rest = Rest::new(&address)?;
-    eprintln!("Triggering savepoint for job {}.", args.job);
+    eprintln!("Triggering savepoint for job {job}.");
     let body = json!({ "target-directory": args.target });
-    let folder = complete(&rest, args.job, "savepoints", body).await?;
+    let folder = complete(&rest, job, "savepoints", body).await?;
     Ok(writeln!(io::stdout(), "Savepoint completed. Path: {folder}")?)
 }
 
