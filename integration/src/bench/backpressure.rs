@@ -8,12 +8,10 @@ use serde_json::json;
 
 use super::{
     report::{Report, quantile},
-    stream_job::StreamJob,
+    stream_job::{StreamJob, UNLIMITED},
 };
 use crate::processes::ClusterConfig;
 
-/// More rows than a source can give.
-const UNLIMITED: u64 = 1_000_000_000;
 const PARALLELISM: u32 = 2;
 const WARM_UP: Duration = Duration::from_secs(5);
 /// Checkpoints that are waited for, and for how long at most.

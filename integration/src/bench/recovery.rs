@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     report::Report,
-    stream_job::{LOOK_INTERVAL, StreamJob},
+    stream_job::{LOOK_INTERVAL, StreamJob, UNLIMITED},
 };
 use crate::processes::ClusterConfig;
 
@@ -32,7 +32,7 @@ pub async fn run(mut config: ClusterConfig, state_mb: u64, keys: u64) -> Result<
         config.options.0.insert(name.to_owned(), value.to_owned());
     }
     let script = format!(
-        "CREATE TABLE numbers (k BIGINT, v BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1000000000', 'fields.k.min' = '0', 'fields.k.max' = '{}', \
+        "CREATE TABLE numbers (k BIGINT, v BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '{UNLIMITED}', 'fields.k.min' = '0', 'fields.k.max' = '{}', \
            'fields.v.min' = '0', 'fields.v.max' = '1000'); \
          CREATE TABLE counts (k BIGINT, n BIGINT, s BIGINT, least BIGINT) WITH ('connector' = 'blackhole'); \
          INSERT INTO counts SELECT k, COUNT(*), SUM(v), MIN(v) FROM numbers GROUP BY k",

@@ -10,6 +10,8 @@ use thalweg_plan::Session;
 
 use crate::processes::{Cluster, ClusterConfig};
 
+/// Rows a second of a `datagen` table that gives as many as are taken.
+pub const UNLIMITED: u64 = 1_000_000_000;
 /// Pause between two looks.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 

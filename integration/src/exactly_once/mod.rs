@@ -18,7 +18,7 @@ use thalweg_plan::Session;
 use tokio::{task::JoinHandle, time::timeout};
 
 pub use self::fault::Fault;
-use self::workload::Workload;
+use self::workload::{LOOK_INTERVAL, REMOVAL_TIMEOUT, Workload};
 use crate::{
     kafka::Kafka,
     processes::{Cluster, ClusterConfig},
@@ -31,9 +31,6 @@ pub const SLOTS: u32 = 1;
 const PARALLELISM: u32 = 2;
 /// Time for a job to recover from its last fault and to end.
 const JOB_TIMEOUT: Duration = Duration::from_secs(180);
-/// Time in which its checkpoints must be gone, and pause between two looks.
-const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to do.
 #[derive(Debug, Clone)]

@@ -26,9 +26,9 @@ const WINDOW_SECONDS: u64 = 10;
 /// Records that are on their way at once while topics are filled.
 const IN_FLIGHT: usize = 10_000;
 
-/// The longest until transactions are closed behind a job's end.
-const CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Time in which what a job leaves must be gone behind its end, and pause between two looks.
+pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One job with three outputs: windows as files, windows joined with names in a topic, and totals that change with every record, joined with
 /// names, as a topic of newest values.
@@ -143,7 +143,7 @@ impl Workload {
     pub async fn check(&self, kafka: &Kafka, job: &str, files: &Path) -> Result<usize> {
         let topics = kafka.topics().await?;
         // A worker that was stopped may come back behind the job's end, and begins one before it is told.
-        let deadline = Instant::now() + CLOSED_TIMEOUT;
+        let deadline = Instant::now() + REMOVAL_TIMEOUT;
         loop {
             let open = topics.open_transactions(job).await?;
             if open.is_empty() {

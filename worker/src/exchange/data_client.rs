@@ -25,14 +25,12 @@ use tokio::{
 use super::{
     block::BlockDecoder,
     connection::{self, Outgoing},
+    credit::Credit,
     event::{Event, Signal},
     frame::{ChannelId, Frame, OpenRequest, Role},
-    pace::Pace,
     partition_store::chain,
 };
 
-/// However slow the consumer is, so many bytes may be under way to it.
-const WINDOW_BYTES_MIN: usize = 16 << 10;
 /// When nothing has come for so long, the next block may need credit that is held back.
 const HOLD_BACK_MAX: Duration = Duration::from_millis(50);
 
@@ -97,10 +95,7 @@ impl DataClient {
             id,
             connection,
             incoming,
-            window_bytes: request.window_bytes as usize,
-            owed_bytes: 0,
-            largest_bytes: 0,
-            pace: Pace::default(),
+            credit: Credit::new(request.window_bytes),
             decoder: BlockDecoder::new(schema),
             decoded: VecDeque::new(),
         })
@@ -193,12 +188,7 @@ pub struct RemoteChannel {
     id: ChannelId,
     connection: Arc<Connection>,
     incoming: mpsc::UnboundedReceiver<Incoming>,
-    window_bytes: usize,
-    /// Consumed and not yet given back as credit.
-    owed_bytes: usize,
-    /// The largest block so far.
-    largest_bytes: usize,
-    pace: Pace,
+    credit: Credit,
     decoder: BlockDecoder,
     decoded: VecDeque<RecordBatch>,
 }
@@ -211,12 +201,12 @@ impl RemoteChannel {
             if let Some(batch) = self.decoded.pop_front() {
                 return Ok(Some((Event::Rows(batch), bytes)));
             }
-            self.pace.asked(Instant::now());
+            self.credit.asked(Instant::now());
             match self.received().await {
                 Some(Incoming::Block(block, held)) => {
                     bytes += block.len();
-                    self.pace.handed_out(block.len(), Instant::now());
-                    self.give_credit(block.len());
+                    let credit = self.credit.taken(block.len(), self.incoming.is_empty(), Instant::now());
+                    self.send_credit(credit);
                     self.decoded = self.decoder.decode(block).map_err(|error| chain(&error))?.into();
                     drop(held);
                 }
@@ -229,33 +219,20 @@ impl RemoteChannel {
     }
 
     async fn received(&mut self) -> Option<Incoming> {
-        if self.owed_bytes > 0 && self.incoming.is_empty() {
+        if self.credit.is_held_back() && self.incoming.is_empty() {
             if let Ok(incoming) = timeout(HOLD_BACK_MAX, self.incoming.recv()).await {
                 return incoming;
             }
-            self.send_credit(self.owed_bytes);
+            let bytes = self.credit.all();
+            self.send_credit(bytes);
         }
         self.incoming.recv().await
     }
 
-    /// Gives credit back in larger parts, as far as what is under way then is not too much for the consumer's speed.
-    fn give_credit(&mut self, block_bytes: usize) {
-        let block_bytes = block_bytes.min(self.window_bytes);
-        self.owed_bytes += block_bytes;
-        self.largest_bytes = self.largest_bytes.max(block_bytes);
-        // One block is on its way while the consumer works on another.
-        let least = WINDOW_BYTES_MIN.max(2 * self.largest_bytes).min(self.window_bytes);
-        let window_bytes = self.pace.limit(least..=self.window_bytes);
-        let due_bytes = self.owed_bytes.saturating_sub(self.window_bytes - window_bytes);
-        if due_bytes >= window_bytes / 4 || (due_bytes > 0 && self.incoming.is_empty()) {
-            self.send_credit(due_bytes);
+    fn send_credit(&self, bytes: u32) {
+        if bytes > 0 {
+            self.connection.send(Frame::Credit(self.id, bytes));
         }
-    }
-
-    fn send_credit(&mut self, bytes: usize) {
-        // No more than the window, which came as 32 bits.
-        self.connection.send(Frame::Credit(self.id, bytes as u32));
-        self.owed_bytes -= bytes;
     }
 }
 

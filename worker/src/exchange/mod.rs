@@ -10,6 +10,7 @@ pub mod fetch_failed;
 pub mod frame;
 pub mod block;
 pub mod pace;
+pub mod credit;
 pub mod space;
 pub mod subpartition_queue;
 pub mod shuffle_file;

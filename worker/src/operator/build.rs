@@ -1,6 +1,6 @@
 //! Operators from their descriptions.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use arrow::{
     compute::SortOptions,
@@ -11,7 +11,7 @@ use datafusion::{
     error::{DataFusionError, Result},
     execution::{
         TaskContext,
-        memory_pool::{MemoryConsumer, MemoryReservation},
+        memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation},
     },
     physical_expr::PhysicalExpr,
 };
@@ -201,10 +201,7 @@ impl Building<'_> {
         if let Some(expiry) = Expiry::after(self.state_ttl) {
             operator.forget_after(expiry);
         }
-        if let Some(folder) = self.state_folder()? {
-            let kept = operator.keep_on_disk(&folder, self.context.memory_pool())?;
-            self.tell_where(pair.name, kept);
-        }
+        self.on_disk(pair.name, |folder, pool| operator.keep_on_disk(folder, pool))?;
         Ok((Box::new(operator), schema))
     }
 
@@ -339,10 +336,7 @@ impl Building<'_> {
                 if let Some(expiry) = Expiry::after(self.state_ttl) {
                     operator.forget_after(expiry);
                 }
-                if let Some(folder) = self.state_folder()? {
-                    let kept = operator.keep_on_disk(&folder, self.context.memory_pool())?;
-                    self.tell_where(&spec.name, kept);
-                }
+                self.on_disk(&spec.name, |folder, pool| operator.keep_on_disk(folder, pool))?;
                 (Box::new(operator), schema)
             }
             OperatorKind::TopN(top_n) => {
@@ -360,20 +354,14 @@ impl Building<'_> {
                 {
                     operator.forget_after(expiry);
                 }
-                if let Some(folder) = self.state_folder()? {
-                    let kept = operator.keep_on_disk(&folder, self.context.memory_pool())?;
-                    self.tell_where(&spec.name, kept);
-                }
+                self.on_disk(&spec.name, |folder, pool| operator.keep_on_disk(folder, pool))?;
                 (Box::new(operator), schema)
             }
             OperatorKind::ChangelogNormalize { keys, each } => {
                 let keys = keys.iter().map(|key| *key as usize).collect();
                 let memory = self.memory(&spec.name);
                 let mut operator = ChangelogNormalize::new(keys, *each, input, self.key_groups, memory)?;
-                if let Some(folder) = self.state_folder()? {
-                    let kept = operator.keep_on_disk(&folder, self.context.memory_pool())?;
-                    self.tell_where(&spec.name, kept);
-                }
+                self.on_disk(&spec.name, |folder, pool| operator.keep_on_disk(folder, pool))?;
                 (Box::new(operator), Arc::clone(input))
             }
             OperatorKind::Unnest { plan, columns } => {
@@ -494,23 +482,25 @@ impl Building<'_> {
         Ahead { max_ms, now_ms: Box::new(move || zone.local_ms(now_ms())) }
     }
 
-    /// Where state is kept that does not fit into memory; nowhere, where it is to be in memory.
-    fn state_folder(&self) -> Result<Option<PathBuf>> {
+    /// Has an operator keep on the disk what does not fit into memory, where that is wanted; `keep` says whether it can.
+    fn on_disk(
+        &self,
+        operator: &str,
+        keep: impl FnOnce(&Path, &Arc<dyn MemoryPool>) -> Result<bool>,
+    ) -> Result<()> {
         if self.state_backend == StateBackend::Memory {
-            return Ok(None);
+            return Ok(());
         }
         let folders = self.context.runtime_env().disk_manager.temp_dir_paths();
-        folders.into_iter().next().map(Some).ok_or_else(|| {
+        let folder = folders.first().ok_or_else(|| {
             DataFusionError::ResourcesExhausted(
                 "state is to be kept on a disk, and there is no folder".to_owned(),
             )
-        })
-    }
-
-    fn tell_where(&self, operator: &str, on_disk: bool) {
-        if !on_disk {
+        })?;
+        if !keep(folder, self.context.memory_pool())? {
             tracing::info!(operator, "its state is kept in memory, of which it needs all");
         }
+        Ok(())
     }
 
     fn over_partitions(

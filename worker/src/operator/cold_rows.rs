@@ -22,6 +22,9 @@ use arrow::{
 };
 use datafusion::error::{DataFusionError, Result};
 
+/// The bytes of a row, as long as there is none in memory.
+const ROW_BYTES_DEFAULT: usize = 128;
+
 /// Rows on the disk; of those that are in memory too, what they were.
 pub struct ColdRows {
     table: LsmTable,
@@ -94,6 +97,12 @@ pub struct Heads {
     pub rows: Vec<i64>,
     /// The sum of their weights.
     pub totals: Vec<i64>,
+}
+
+/// About how much memory so many rows take, where those in memory take so much.
+pub fn bytes_about(rows: i64, held_bytes: usize, held_rows: usize) -> usize {
+    let row_bytes = held_bytes.checked_div(held_rows).unwrap_or(ROW_BYTES_DEFAULT);
+    usize::try_from(rows).unwrap_or_default().saturating_mul(row_bytes)
 }
 
 impl ColdRows {

@@ -3,13 +3,18 @@
 use std::{path::Path, sync::Arc};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use datafusion::{error::Result, execution::memory_pool::MemoryPool};
+use datafusion::{
+    error::Result,
+    execution::memory_pool::{MemoryPool, MemoryReservation},
+};
 
 use super::state_log::StateLog;
 use crate::state::state_disk::{StateDisk, memory_bytes};
 
 /// What is in memory may take one part in so many of the worker's memory.
 const HOT_PARTS: usize = 8;
+/// What a batch brings into memory at once may take one part in so many of that.
+const LOAD_PARTS: usize = 4;
 /// Changes that wait for a snapshot may take one part in so many of what is in memory.
 const WAITING_PARTS: usize = 4;
 
@@ -18,7 +23,7 @@ pub struct HotKeys {
     /// Where the others are, and where changes may wait for a snapshot.
     pub disk: Arc<StateDisk>,
     /// What is in memory may take.
-    pub bytes_max: usize,
+    bytes_max: usize,
     /// The batch in which each key was asked for last.
     used: Vec<u32>,
     batch: u32,
@@ -58,6 +63,34 @@ impl HotKeys {
         self.used = keys.iter().map(|key| self.used[*key as usize]).collect();
     }
 
+    /// Takes so much memory, where that is no more than its share and there is as much; says whether it has.
+    pub fn takes(&self, memory: &MemoryReservation, bytes: usize) -> bool {
+        bytes <= self.bytes_max && memory.try_resize(bytes).is_ok()
+    }
+
+    /// Whether so many bytes leave enough of the share for more to come.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        bytes <= self.bytes_max / 4 * 3
+    }
+
+    /// How many bytes a batch may bring into memory at once; more are brought by parts of it.
+    pub fn load_bytes_max(&self) -> usize {
+        self.bytes_max / LOAD_PARTS
+    }
+
+    /// Leaves changes that wait for a snapshot to the disk where they take much of the memory.
+    pub fn spill_waiting(
+        &self,
+        log: &mut StateLog,
+        groups: u16,
+        keys: impl FnMut(&RecordBatch) -> Result<Vec<ArrayRef>>,
+    ) -> Result<()> {
+        if log.fresh_bytes() > self.bytes_max / WAITING_PARTS {
+            log.spill(self.disk.folder(), groups, keys)?;
+        }
+        Ok(())
+    }
+
     /// Leaves changes that wait for a snapshot to the disk where they take much of the memory. More than twice as many as the rows there
     /// are, `live`, are not worth it: they are dropped, which is said by `false`, and the next snapshot is to store everything.
     pub fn spill(
@@ -71,9 +104,7 @@ impl HotKeys {
             log.clear();
             return Ok(false);
         }
-        if log.fresh_bytes() > self.bytes_max / WAITING_PARTS {
-            log.spill(self.disk.folder(), groups, keys)?;
-        }
+        self.spill_waiting(log, groups, keys)?;
         Ok(true)
     }
 

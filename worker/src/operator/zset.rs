@@ -71,11 +71,6 @@ pub fn memory_of(pool: &Arc<dyn MemoryPool>) -> MemoryReservation {
     MemoryConsumer::new("test").register(pool)
 }
 
-/// What two subtasks may hold of so much memory, where the rest of their state is on the disk: a share each, and a cache.
-pub fn shares_of_two(memory_bytes: usize) -> usize {
-    2 * (memory_bytes / 8 + memory_bytes / 16)
-}
-
 /// Numbers that are the same in each run.
 pub fn random() -> TestRng {
     TestRng::deterministic_rng(RngAlgorithm::ChaCha)
@@ -216,6 +211,35 @@ fn snapshot(operator: &mut Any) -> crate::state::Snapshot {
         Any::One(operator) => operator.snapshot().unwrap(),
         Any::Pair(operator) => operator.snapshot().unwrap(),
     }
+}
+
+/// An operator with all of its state in memory, and the same with most of it on the disk: they give the same.
+pub struct Both<F, G> {
+    in_memory: Run<F>,
+    on_disk: Run<G>,
+}
+
+impl<F: Fn() -> Any, G: Fn() -> Any> Both<F, G> {
+    /// One subtask of each, whose rows are divided by these columns.
+    pub fn new(keys: [Option<usize>; 2], in_memory: F, on_disk: G) -> Self {
+        Self { in_memory: Run::new(keys, in_memory), on_disk: Run::new(keys, on_disk) }
+    }
+
+    /// Takes rows, and lets something happen then. `what` says which rows those are.
+    pub fn rows(&mut self, side: Side, batch: &RecordBatch, event: Event, what: &str) {
+        self.in_memory.rows(side, batch);
+        self.on_disk.rows(side, batch);
+        self.in_memory.happen(event);
+        self.on_disk.happen(event);
+        assert!(self.in_memory.total == self.on_disk.total, "{what}");
+    }
+}
+
+/// Two subtasks whose state is on the disk have held to their shares of `small`, and to one cache for both; in memory it is far more.
+pub fn assert_shares_of_two(small: &Arc<dyn MemoryPool>, memory_bytes: usize, large: &Arc<dyn MemoryPool>) {
+    let shares = 2 * memory_bytes / 8 + memory_bytes / 8;
+    assert!(small.reserved() <= shares, "{} bytes", small.reserved());
+    assert!(large.reserved() > 8 * shares, "{} bytes", large.reserved());
 }
 
 /// What happens to a run between its batches.

@@ -58,24 +58,25 @@ impl ChangelogNormalize {
     pub(super) fn fit(&mut self) -> Result<()> {
         let bytes = self.bytes();
         let Some(cold) = &self.cold else { return self.memory.try_resize(bytes) };
-        if bytes <= cold.share.bytes_max && self.memory.try_resize(bytes).is_ok() {
-            return Ok(());
+        if !cold.share.takes(&self.memory, bytes) {
+            self.make_room()?;
+            self.memory.try_resize(self.bytes())?;
         }
-        self.make_room()?;
-        self.memory.try_resize(self.bytes())
+        Ok(())
     }
 
     /// Leaves the rows of keys that did not come lately to the disk.
     fn make_room(&mut self) -> Result<()> {
         self.save()?;
         let Some(cold) = &mut self.cold else { return Ok(()) };
-        let (keys, bytes_max) = (&self.keys, cold.share.bytes_max);
+        let keys = &self.keys;
         let keys = |batch: &RecordBatch| Ok(keys.iter().map(|key| Arc::clone(batch.column(*key))).collect());
         let is_kept = cold.share.spill(&mut self.log, cold.live, self.key_groups, keys)?;
         cold.all_wanted |= !is_kept;
         let mut kept = self.live();
         self.keep_last(kept.split_off(kept.len().div_ceil(2)))?;
-        if self.bytes() > bytes_max / 4 * 3 {
+        let bytes = self.bytes();
+        if self.cold.as_ref().is_some_and(|cold| !cold.share.has_room(bytes)) {
             self.keep_last(Vec::new())?;
         }
         Ok(())

@@ -9,7 +9,8 @@ use super::{ChangelogNormalize, operator::DEAD_MAX};
 use crate::operator::{
     link::{Next, Operator as _, Side},
     zset::{
-        Any, Event, KEY_GROUPS, Row, Run, ZSet, batch, memory, memory_of, pool, random, schema, shares_of_two,
+        Any, Both, Event, KEY_GROUPS, Row, Run, ZSet, assert_shares_of_two, batch, memory, memory_of, pool,
+        random, schema,
     },
 };
 
@@ -80,8 +81,8 @@ fn many_more_rows_than_fit_give_what_they_give_in_memory() {
     let (mut random, folder) = (random(), tempfile::tempdir().unwrap());
     let mut below = |end: i64| i64::from(random.next_u32()) % end;
     let (small, large) = (pool(MEMORY_BYTES), pool(usize::MAX));
-    let mut in_memory = Run::new([Some(0), None], || Any::One(Box::new(normalize(false, memory_of(&large)))));
-    let mut on_disk = Run::new([Some(0), None], || on_disk(false, folder.path(), &small));
+    let in_memory = || Any::One(Box::new(normalize(false, memory_of(&large))));
+    let mut both = Both::new([Some(0), None], in_memory, || on_disk(false, folder.path(), &small));
     for part in 0..20 {
         let mut wishes = Vec::new();
         for _ in 0..4000 {
@@ -89,20 +90,14 @@ fn many_more_rows_than_fit_give_what_they_give_in_memory() {
             wishes.push((key, (below(4) > 0).then(|| below(100))));
         }
         let rows = batch(&schema(&["k", "v"], true), &rows_of(&wishes));
-        in_memory.rows(Side::Left, &rows);
-        on_disk.rows(Side::Left, &rows);
         let event = match part {
             1 | 4 | 18 => Event::Checkpoint,
             10 | 19 => Event::Restart,
             _ => Event::Nothing,
         };
-        in_memory.happen(event);
-        on_disk.happen(event);
-        assert!(in_memory.total == on_disk.total, "after batch {part}");
+        both.rows(Side::Left, &rows, event, &format!("after batch {part}"));
     }
-    let shares = shares_of_two(MEMORY_BYTES);
-    assert!(small.reserved() <= shares, "{} bytes", small.reserved());
-    assert!(large.reserved() > 8 * shares, "{} bytes", large.reserved());
+    assert_shares_of_two(&small, MEMORY_BYTES, &large);
 }
 
 #[test]

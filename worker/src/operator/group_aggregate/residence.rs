@@ -18,10 +18,7 @@ use crate::{
     state::{StateChunk, lsm::Known},
 };
 
-/// Changes that wait for a snapshot may take one part in so many of what groups in memory may take.
-const SPILLED_PARTS: usize = 4;
-
-/// After so many of them it is looked whether that is too much.
+/// After so many changes that wait for a snapshot it is looked whether they are too many for memory.
 const SPILLED_ROWS: usize = 256 << 10;
 
 impl GroupAggregate {
@@ -129,11 +126,11 @@ impl GroupAggregate {
     pub(super) fn fit(&mut self) -> Result<()> {
         let bytes = self.bytes();
         let Some(cold) = &self.cold else { return self.memory.try_resize(bytes) };
-        if bytes <= cold.hot.bytes_max && self.memory.try_resize(bytes).is_ok() {
-            return Ok(());
+        if !cold.hot.takes(&self.memory, bytes) {
+            self.make_room()?;
+            self.memory.try_resize(self.bytes())?;
         }
-        self.make_room()?;
-        self.memory.try_resize(self.bytes())
+        Ok(())
     }
 
     /// Leaves groups that were not asked for lately to the disk.
@@ -160,10 +157,11 @@ impl GroupAggregate {
         }
         self.save()?;
         let Some(cold) = &self.cold else { return Ok(()) };
-        let (bytes_max, mut hot) = (cold.hot.bytes_max, cold.hot.hot());
+        let mut hot = cold.hot.hot();
         hot.retain(|group| self.weights[*group as usize] > 0);
         self.keep_in_memory(&hot)?;
-        if self.bytes() > bytes_max / 4 * 3 {
+        let bytes = self.bytes();
+        if self.cold.as_ref().is_some_and(|cold| !cold.hot.has_room(bytes)) {
             self.keep_in_memory(&[])?;
         }
         Ok(())
@@ -183,11 +181,8 @@ impl GroupAggregate {
     /// Leaves changes that wait for a snapshot to the disk when they take much of the memory.
     fn spill_changes(&mut self) -> Result<()> {
         let Some(cold) = &self.cold else { return Ok(()) };
-        if self.log.fresh_bytes() <= cold.hot.bytes_max / SPILLED_PARTS {
-            return Ok(());
-        }
         let keys = self.kernel.key_schema().fields().len();
-        self.log.spill(cold.hot.disk.folder(), self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))
+        cold.hot.spill_waiting(&mut self.log, self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))
     }
 
     /// Writes the groups that have changed to the disk.

@@ -33,8 +33,8 @@ use crate::{
         link::{Element, Next, Operator, Side},
         window_aggregate::Kernel,
         zset::{
-            Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, memory_of, pool, random, schema,
-            shares_of_two,
+            Any, Both, Event, KEY_GROUPS, Row, Run, Table, ZSet, assert_shares_of_two, batch, memory,
+            memory_of, pool, random, schema,
         },
     },
     state::Snapshot,
@@ -279,8 +279,7 @@ fn many_more_values_than_fit_give_what_they_give_in_memory() {
     let mut below = |end: i64| i64::from(random.next_u32()) % end;
     let (folder, small, large) = (tempfile::tempdir().unwrap(), pool(MEMORY_BYTES), pool(usize::MAX));
     let in_memory = || Any::One(Box::new(all_functions(true, memory_of(&large))));
-    let mut in_memory = Run::new([Some(0), None], in_memory);
-    let mut on_disk = Run::new([Some(0), None], || all_on_disk(folder.path(), true, &small));
+    let mut both = Both::new([Some(0), None], in_memory, || all_on_disk(folder.path(), true, &small));
     let mut table = Table::default();
     for part in 0..14 {
         let mut changes = Vec::new();
@@ -289,20 +288,14 @@ fn many_more_values_than_fit_give_what_they_give_in_memory() {
             changes.push(table.change(vec![Some(key), Some(below(10))], below(3) == 0));
         }
         let rows = batch(&input, &changes);
-        in_memory.rows(Side::Left, &rows);
-        on_disk.rows(Side::Left, &rows);
         let event = match part {
             1 | 4 | 12 => Event::Checkpoint,
             7 | 13 => Event::Restart,
             _ => Event::Nothing,
         };
-        in_memory.happen(event);
-        on_disk.happen(event);
-        assert!(in_memory.total == on_disk.total, "after batch {part}");
+        both.rows(Side::Left, &rows, event, &format!("after batch {part}"));
     }
-    let shares = shares_of_two(MEMORY_BYTES);
-    assert!(small.reserved() <= shares, "{} bytes", small.reserved());
-    assert!(large.reserved() > 8 * shares, "{} bytes", large.reserved());
+    assert_shares_of_two(&small, MEMORY_BYTES, &large);
 }
 
 #[test]

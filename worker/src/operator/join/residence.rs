@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     operator::{
-        cold_rows::{ChunkColumns, ColdRows, Found, Heads, Kept},
+        cold_rows::{ChunkColumns, ColdRows, Found, Heads, Kept, bytes_about},
         expiry::Expiry,
         hot_keys::HotKeys,
         key_table::KeyTable,
@@ -24,11 +24,6 @@ use crate::{
     },
     state::Snapshot,
 };
-
-/// Rows that a batch brings into memory at once may take one part in so many of what rows there may take; more are brought by parts of it.
-const LOAD_PARTS: usize = 4;
-/// The bytes of a row, as long as there is none.
-const ROW_BYTES_DEFAULT: usize = 128;
 
 impl Join {
     /// Keeps in memory only as many rows as there is room for, the others in this folder. Not without keys, and not where the disk cannot
@@ -62,7 +57,7 @@ impl Join {
         with_others: bool,
     ) -> Result<bool> {
         let Some(hot) = &mut self.hot else { return Ok(true) };
-        let bytes_max = hot.bytes_max / LOAD_PARTS;
+        let bytes_max = hot.load_bytes_max();
         hot.begin(self.keys.count());
         keys.iter().for_each(|key| hot.asked(*key));
         if known < self.keys.count() {
@@ -94,17 +89,17 @@ impl Join {
     pub(super) fn fit(&mut self) -> Result<()> {
         let bytes = self.bytes();
         let Some(hot) = &self.hot else { return self.memory.try_resize(bytes) };
-        if bytes <= hot.bytes_max && self.memory.try_resize(bytes).is_ok() {
-            return Ok(());
+        if !hot.takes(&self.memory, bytes) {
+            self.make_room()?;
+            self.memory.try_resize(self.bytes())?;
         }
-        self.make_room()?;
-        self.memory.try_resize(self.bytes())
+        Ok(())
     }
 
     /// Leaves rows of keys that were not asked for lately to the disk; all rows, where that is not enough.
     fn make_room(&mut self) -> Result<()> {
         let Some(hot) = &self.hot else { return Ok(()) };
-        let (bytes_max, kept) = (hot.bytes_max, hot.hot());
+        let kept = hot.hot();
         for side in &mut self.sides {
             side.save(&self.keys)?;
             let keys = &side.keys;
@@ -115,7 +110,8 @@ impl Join {
             }
         }
         self.keep_keys(&kept)?;
-        if self.bytes() > bytes_max / 4 * 3 {
+        let bytes = self.bytes();
+        if self.hot.as_ref().is_some_and(|hot| !hot.has_room(bytes)) {
             self.keep_keys(&[])?;
         }
         Ok(())
@@ -180,8 +176,7 @@ impl SideRows {
     fn bytes_of(&self, keys: &[u32]) -> usize {
         let Some(cold) = &self.cold else { return 0 };
         let rows: i64 = keys.iter().map(|key| cold.counts[*key as usize]).sum();
-        let row_bytes = self.rows.bytes().checked_div(self.rows.count()).unwrap_or(ROW_BYTES_DEFAULT);
-        usize::try_from(rows).unwrap_or_default().saturating_mul(row_bytes)
+        bytes_about(rows, self.rows.bytes(), self.rows.count())
     }
 
     /// Brings all rows of these keys into memory; those that are there are newer.

@@ -18,8 +18,8 @@ use crate::operator::{
     expiry::Expiry,
     link::Side,
     zset::{
-        Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, memory_of, pool, random, schema,
-        shares_of_two,
+        Any, Both, Event, KEY_GROUPS, Row, Run, Table, ZSet, assert_shares_of_two, batch, memory, memory_of,
+        pool, random, schema,
     },
 };
 
@@ -139,23 +139,32 @@ fn batches() -> impl Strategy<Value = Vec<(Wishes, Event)>> {
     prop::collection::vec(((any::<bool>(), prop::collection::vec(wish, 1..8)), event), 1..12)
 }
 
+impl Case {
+    /// Lets batches come to an operator, which gives the join of the rows that are there.
+    fn check(&self, batches: Vec<(Wishes, Event)>, make: impl Fn() -> Any) -> Result<(), TestCaseError> {
+        let inputs = self.inputs();
+        let mut run = Run::new([Some(0), Some(0)], make);
+        let mut tables = [Table::default(), Table::default()];
+        for ((is_right, wishes), event) in batches {
+            let at = usize::from(is_right);
+            let mut change =
+                |(key, value, remove)| tables[at].change(vec![key, value], remove && self.updating[at]);
+            let changes: Vec<(Row, i64)> = wishes.into_iter().map(&mut change).collect();
+            let side = if is_right { Side::Right } else { Side::Left };
+            run.rows(side, &batch(&inputs[at], &changes));
+            prop_assert_eq!(&run.total, &self.expected(&tables[0].rows, &tables[1].rows));
+            run.happen(event);
+        }
+        Ok(())
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn it_is_the_join_of_the_rows_that_are_there(case in case(), batches in batches()) {
-        let inputs = case.inputs();
-        let mut run = Run::new([Some(0), Some(0)], || case.join());
-        let mut tables = [Table::default(), Table::default()];
-        for ((is_right, wishes), event) in batches {
-            let at = usize::from(is_right);
-            let mut change = |(key, value, remove)| tables[at].change(vec![key, value], remove && case.updating[at]);
-            let changes: Vec<(Row, i64)> = wishes.into_iter().map(&mut change).collect();
-            let side = if is_right { Side::Right } else { Side::Left };
-            run.rows(side, &batch(&inputs[at], &changes));
-            prop_assert_eq!(&run.total, &case.expected(&tables[0].rows, &tables[1].rows));
-            run.happen(event);
-        }
+        case.check(batches, || case.join())?;
     }
 }
 
@@ -164,19 +173,8 @@ proptest! {
 
     #[test]
     fn rows_on_the_disk_are_as_good_as_in_memory(case in case(), batches in batches(), memory_bytes in 16usize..80) {
-        let (inputs, folder) = (case.inputs(), tempfile::tempdir().unwrap());
-        let join = || Any::Pair(Box::new(case.on_disk(folder.path(), &pool(memory_bytes << 10))));
-        let mut run = Run::new([Some(0), Some(0)], join);
-        let mut tables = [Table::default(), Table::default()];
-        for ((is_right, wishes), event) in batches {
-            let at = usize::from(is_right);
-            let mut change = |(key, value, remove)| tables[at].change(vec![key, value], remove && case.updating[at]);
-            let changes: Vec<(Row, i64)> = wishes.into_iter().map(&mut change).collect();
-            let side = if is_right { Side::Right } else { Side::Left };
-            run.rows(side, &batch(&inputs[at], &changes));
-            prop_assert_eq!(&run.total, &case.expected(&tables[0].rows, &tables[1].rows));
-            run.happen(event);
-        }
+        let folder = tempfile::tempdir().unwrap();
+        case.check(batches, || Any::Pair(Box::new(case.on_disk(folder.path(), &pool(memory_bytes << 10)))))?;
     }
 }
 
@@ -197,9 +195,8 @@ fn many_more_rows_than_fit_give_what_they_give_in_memory() {
         let (inputs, folder) = (case.inputs(), tempfile::tempdir().unwrap());
         let (small, large) = (pool(MEMORY_BYTES), pool(usize::MAX));
         let in_memory = || Any::Pair(Box::new(case.with_memory(memory_of(&large))));
-        let mut in_memory = Run::new([Some(0), Some(0)], in_memory);
         let on_disk = || Any::Pair(Box::new(case.on_disk(folder.path(), &small)));
-        let mut on_disk = Run::new([Some(0), Some(0)], on_disk);
+        let mut both = Both::new([Some(0), Some(0)], in_memory, on_disk);
         let mut tables = [Table::default(), Table::default()];
         for part in 0..12 {
             let at = usize::from(part % 3 == 0);
@@ -210,20 +207,14 @@ fn many_more_rows_than_fit_give_what_they_give_in_memory() {
                 changes.push(tables[at].change(vec![Some(key), Some(below(10))], remove));
             }
             let (side, rows) = ([Side::Left, Side::Right][at], batch(&inputs[at], &changes));
-            in_memory.rows(side, &rows);
-            on_disk.rows(side, &rows);
             let event = match part {
                 1 | 4 | 10 => Event::Checkpoint,
                 6 | 11 => Event::Restart,
                 _ => Event::Nothing,
             };
-            in_memory.happen(event);
-            on_disk.happen(event);
-            assert!(in_memory.total == on_disk.total, "{case:?} after batch {part}");
+            both.rows(side, &rows, event, &format!("{case:?} after batch {part}"));
         }
-        let shares = shares_of_two(MEMORY_BYTES);
-        assert!(small.reserved() <= shares, "{} bytes", small.reserved());
-        assert!(large.reserved() > 8 * shares, "{} bytes", large.reserved());
+        assert_shares_of_two(&small, MEMORY_BYTES, &large);
     }
 }
 

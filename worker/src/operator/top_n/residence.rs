@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     operator::{
-        cold_rows::{ChunkColumns, ColdRows, Found, Heads, Kept},
+        cold_rows::{ChunkColumns, ColdRows, Found, Heads, Kept, bytes_about},
         expiry::Expiry,
         hot_keys::HotKeys,
         key_table::KeyTable,
@@ -21,11 +21,6 @@ use crate::{
     },
     state::{Snapshot, key_group::hashes},
 };
-
-/// Rows that a batch brings into memory at once may take one part in so many of what rows there may take; more are brought by parts of it.
-const LOAD_PARTS: usize = 4;
-/// The bytes of a row, as long as there is none.
-const ROW_BYTES_DEFAULT: usize = 128;
 
 impl TopN {
     /// Keeps in memory only as many rows as there is room for, the others in this folder. Not without partitions, and not where the disk
@@ -65,9 +60,8 @@ impl TopN {
         missing.sort_unstable();
         missing.dedup();
         let rows: i64 = missing.iter().map(|partition| cold.missing[*partition as usize]).sum();
-        let row_bytes = self.rows.bytes().checked_div(self.rows.len()).unwrap_or(ROW_BYTES_DEFAULT);
-        let bytes = usize::try_from(rows).unwrap_or_default().saturating_mul(row_bytes);
-        if missing.len() > 1 && bytes > cold.hot.bytes_max / LOAD_PARTS {
+        let bytes = bytes_about(rows, self.rows.bytes(), self.rows.len());
+        if missing.len() > 1 && bytes > cold.hot.load_bytes_max() {
             missing.truncate(missing.len() / 2);
             return Ok(Some(missing));
         }
@@ -146,25 +140,25 @@ impl TopN {
     pub(super) fn fit(&mut self) -> Result<()> {
         let bytes = self.bytes();
         let Some(cold) = &self.cold else { return self.memory.try_resize(bytes) };
-        if bytes <= cold.hot.bytes_max && self.memory.try_resize(bytes).is_ok() {
-            return Ok(());
+        if !cold.hot.takes(&self.memory, bytes) {
+            self.make_room()?;
+            self.memory.try_resize(self.bytes())?;
         }
-        self.make_room()?;
-        self.memory.try_resize(self.bytes())
+        Ok(())
     }
 
     /// Leaves partitions that were not asked for lately to the disk; all of them, where that is not enough.
     fn make_room(&mut self) -> Result<()> {
         self.save()?;
         let Some(cold) = &mut self.cold else { return Ok(()) };
-        let bytes_max = cold.hot.bytes_max;
         let (live, partition_by) = (self.live + cold.away, &self.plan.partition_by);
         let keys = |batch: &RecordBatch| partition_keys(partition_by, batch);
         let is_kept = cold.hot.spill(&mut self.log, live, self.key_groups, keys)?;
         cold.rows.all_wanted |= !is_kept;
         let hot = cold.hot.hot();
         self.keep_partitions(&hot)?;
-        if self.bytes() > bytes_max / 4 * 3 {
+        let bytes = self.bytes();
+        if self.cold.as_ref().is_some_and(|cold| !cold.hot.has_room(bytes)) {
             self.keep_partitions(&[])?;
         }
         Ok(())

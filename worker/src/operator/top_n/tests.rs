@@ -15,8 +15,8 @@ use crate::operator::{
     link::{Next, Operator as _, Side},
     sort_order::SortOrder,
     zset::{
-        Any, Event, KEY_GROUPS, Row, Run, Table, ZSet, batch, memory, memory_of, pool, random, schema,
-        shares_of_two,
+        Any, Both, Event, KEY_GROUPS, Row, Run, Table, ZSet, assert_shares_of_two, batch, memory, memory_of,
+        pool, random, schema,
     },
 };
 
@@ -94,43 +94,49 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-proptest! {
-    #[test]
-    fn they_are_the_first_of_the_rows_that_are_there(
-        case in case(),
-        batches in prop::collection::vec((prop::collection::vec((0i64..3, prop::option::of(0i64..9), any::<bool>()), 1..10), 0..6u8), 1..12)
-    ) {
-        let input = schema(&["k", "v"], case.updating);
-        let mut run = Run::new([Some(0), None], || case.top_n());
+/// Rows of a key and a value, or wishes that such a row goes, and what happens behind each batch of them.
+type Batches = Vec<(Vec<(i64, Option<i64>, bool)>, u8)>;
+
+fn batches() -> impl Strategy<Value = Batches> {
+    let wish = (0i64..3, prop::option::of(0i64..9), any::<bool>());
+    prop::collection::vec((prop::collection::vec(wish, 1..10), 0..6u8), 1..12)
+}
+
+impl Case {
+    /// Lets batches come to an operator, which gives what is the first of the rows that are there.
+    fn check(&self, batches: Batches, make: impl Fn() -> Any) -> Result<(), TestCaseError> {
+        let input = schema(&["k", "v"], self.updating);
+        let mut run = Run::new([Some(0), None], make);
         let mut table = Table::default();
         for (wishes, event) in batches {
-            let mut change = |(key, value, remove)| table.change(vec![Some(key), value], remove && case.updating);
+            let mut change =
+                |(key, value, remove)| table.change(vec![Some(key), value], remove && self.updating);
             let changes: Vec<(Row, i64)> = wishes.into_iter().map(&mut change).collect();
             run.rows(Side::Left, &batch(&input, &changes));
-            prop_assert_eq!(&run.total, &case.expected(&table.rows));
-            run.happen(match event { 0 => Event::Checkpoint, 1 => Event::Restart, _ => Event::Nothing });
+            prop_assert_eq!(&run.total, &self.expected(&table.rows));
+            run.happen(match event {
+                0 => Event::Checkpoint,
+                1 => Event::Restart,
+                _ => Event::Nothing,
+            });
         }
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn they_are_the_first_of_the_rows_that_are_there(case in case(), batches in batches()) {
+        case.check(batches, || case.top_n())?;
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
     #[test]
-    fn rows_on_the_disk_are_as_good_as_in_memory(
-        case in case(),
-        batches in prop::collection::vec((prop::collection::vec((0i64..3, prop::option::of(0i64..9), any::<bool>()), 1..10), 0..6u8), 1..12),
-        memory_bytes in 16usize..80
-    ) {
-        let (input, folder) = (schema(&["k", "v"], case.updating), tempfile::tempdir().unwrap());
-        let mut run = Run::new([Some(0), None], || case.on_disk(folder.path(), &pool(memory_bytes << 10)));
-        let mut table = Table::default();
-        for (wishes, event) in batches {
-            let mut change = |(key, value, remove)| table.change(vec![Some(key), value], remove && case.updating);
-            let changes: Vec<(Row, i64)> = wishes.into_iter().map(&mut change).collect();
-            run.rows(Side::Left, &batch(&input, &changes));
-            prop_assert_eq!(&run.total, &case.expected(&table.rows));
-            run.happen(match event { 0 => Event::Checkpoint, 1 => Event::Restart, _ => Event::Nothing });
-        }
+    fn rows_on_the_disk_are_as_good_as_in_memory(case in case(), batches in batches(), memory_bytes in 16usize..80) {
+        let folder = tempfile::tempdir().unwrap();
+        case.check(batches, || case.on_disk(folder.path(), &pool(memory_bytes << 10)))?;
     }
 }
 
@@ -145,8 +151,7 @@ fn many_more_rows_than_fit_give_what_they_give_in_memory() {
         let (input, folder) = (schema(&["k", "v"], updating), tempfile::tempdir().unwrap());
         let (small, large) = (pool(MEMORY_BYTES), pool(usize::MAX));
         let in_memory = || Any::One(Box::new(case.with_memory(memory_of(&large))));
-        let mut in_memory = Run::new([Some(0), None], in_memory);
-        let mut on_disk = Run::new([Some(0), None], || case.on_disk(folder.path(), &small));
+        let mut both = Both::new([Some(0), None], in_memory, || case.on_disk(folder.path(), &small));
         let mut table = Table::default();
         for part in 0..14 {
             let mut changes = Vec::new();
@@ -156,20 +161,14 @@ fn many_more_rows_than_fit_give_what_they_give_in_memory() {
                 changes.push(table.change(vec![Some(key), Some(below(10))], remove));
             }
             let rows = batch(&input, &changes);
-            in_memory.rows(Side::Left, &rows);
-            on_disk.rows(Side::Left, &rows);
             let event = match part {
                 1 | 4 | 12 => Event::Checkpoint,
                 7 | 13 => Event::Restart,
                 _ => Event::Nothing,
             };
-            in_memory.happen(event);
-            on_disk.happen(event);
-            assert!(in_memory.total == on_disk.total, "{case:?} after batch {part}");
+            both.rows(Side::Left, &rows, event, &format!("{case:?} after batch {part}"));
         }
-        let shares = shares_of_two(MEMORY_BYTES);
-        assert!(small.reserved() <= shares, "{} bytes", small.reserved());
-        assert!(large.reserved() > 8 * shares, "{} bytes", large.reserved());
+        assert_shares_of_two(&small, MEMORY_BYTES, &large);
     }
 }
 
