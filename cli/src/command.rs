@@ -17,6 +17,7 @@ mod cancel;
 mod info;
 mod jobmanager;
 mod list;
+mod quorum;
 mod run;
 mod savepoint;
 mod sql;
@@ -41,6 +42,7 @@ enum Command {
     Info(info::Args),
     Cancel(cancel::Args),
     Jobmanager(jobmanager::Args),
+    Quorum(quorum::Args),
     #[command(alias = "taskmanager")]
     Worker(worker::Args),
     Stop(savepoint::StopArgs),
@@ -77,6 +79,7 @@ impl Cli {
             Command::Info(args) => runtime.block_on(info::run(args)),
             Command::Cancel(args) => runtime.block_on(cancel::run(args)),
             Command::Jobmanager(args) => runtime.block_on(jobmanager::run(args)),
+            Command::Quorum(args) => runtime.block_on(quorum::run(args)),
             Command::Worker(args) => runtime.block_on(worker::run(args)),
             Command::Stop(args) => runtime.block_on(savepoint::stop(args)),
             Command::Savepoint(args) => runtime.block_on(savepoint::savepoint(args)),

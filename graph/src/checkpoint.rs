@@ -111,6 +111,10 @@ pub struct SubtaskSnapshot {
     pub operators: Vec<OperatorState>,
     /// What its sink has prepared: to be committed when the checkpoint is complete.
     pub committables: Vec<Committable>,
+    /// What its sink had prepared for older checkpoints that it has not been told are complete: so that no answer that was lost, and no
+    /// checkpoint that was given up, takes output with it.
+    #[serde(default)]
+    pub earlier: Vec<(CheckpointId, Vec<Committable>)>,
     /// The names of its operators, where it has finished and all that they had to say is out.
     #[serde(default)]
     pub finished: BTreeSet<String>,
@@ -249,6 +253,7 @@ mod tests {
             source: Some(SourceState { uid: "t".to_owned(), positions: vec![position] }),
             operators: vec![operator],
             committables: vec![Committable(Bytes::from_static(b"c"))],
+            earlier: vec![(CheckpointId(2), vec![Committable(Bytes::from_static(b"before"))])],
             finished: BTreeSet::new(),
             sink: Some(SinkState {
                 uid: "s".to_owned(),

@@ -136,7 +136,7 @@ impl fmt::Display for WorkerId {
 }
 
 /// The leadership term of the JobManager that gave an order. Orders of a lower term than one already seen are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Term(pub u64);
 
 /// Counts the whole-job restarts of one job. Tasks of an older epoch are strays.

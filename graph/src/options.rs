@@ -351,6 +351,14 @@ keys! {
     REST_PORT: u32 = "rest.port", "8081";
     /// The address that the control port binds.
     REST_BIND_ADDRESS: String = "rest.bind-address", "127.0.0.1";
+    /// `raft` for a JobManager of a quorum, or one that is to go on where it stood after its own end; `none` keeps nothing.
+    HA_TYPE: String = "high-availability.type", "none";
+    /// Of a quorum: the JobManager's own number, from 1, which it keeps for life.
+    HA_MEMBER: u32 = "high-availability.raft.member", "1";
+    /// Of a quorum: its first members, `number@host:port` of their control ports, separated by commas; also where workers and clients look for the leader. One that is to be added to a quorum has none.
+    HA_MEMBERS: String = "high-availability.raft.members", "";
+    /// Of a quorum: the JobManager's own folder on a local disk, where its log and snapshots are.
+    HA_DIR: String = "high-availability.raft.dir", "";
     /// Time between heartbeats.
     HEARTBEAT_INTERVAL: Duration = "heartbeat.interval", "2 s";
     /// Silence after which the other side counts as lost.

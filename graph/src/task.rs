@@ -17,6 +17,8 @@ pub struct TaskDescriptor {
     pub attempt: Attempt,
     /// The job's epoch, for fencing.
     pub epoch: JobEpoch,
+    /// The slot that it was given, as its leader numbers them.
+    pub slot: u64,
     /// The vertex's name, for logs and panics.
     pub name: String,
     /// The build that made the fragment.

@@ -14,6 +14,7 @@ pub mod kafka;
 pub mod processes;
 pub mod drill;
 pub mod stream_drill;
+pub mod quorum_drill;
 pub mod folder_drill;
 pub mod exactly_once;
 pub mod bench;

@@ -1,8 +1,8 @@
-//! A cluster of real processes on this machine: one JobManager, any number of workers. Gone with this process, however it ends.
+//! A cluster of real processes on this machine: one JobManager or a quorum of them, any number of workers. Gone with this process, however it ends.
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader},
     net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
@@ -18,6 +18,8 @@ use thalweg_graph::Options;
 
 /// Time for a process to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for one of several JobManagers to answer before the next is asked.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two looks at a condition.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Lines of a log that an error shows.
@@ -128,6 +130,8 @@ pub struct ClusterConfig {
     pub binary: Binary,
     /// How it is run as a worker, where another user runs those.
     pub worker_binary: Option<Binary>,
+    /// JobManagers of a quorum; 0 for one alone, which keeps nothing.
+    pub members: usize,
     /// Slots of each worker.
     pub slots: u32,
     /// Host names of the workers, one worker each.
@@ -145,6 +149,7 @@ impl ClusterConfig {
         Self {
             binary,
             worker_binary: None,
+            members: 0,
             slots,
             hosts,
             options: Options::default(),
@@ -156,9 +161,10 @@ impl ClusterConfig {
 /// A running cluster.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The control port, `host:port`.
+    /// The control ports, `host:port`, separated by commas.
     pub address: String,
-    job_manager: Mutex<Node>,
+    ports: Vec<u16>,
+    job_managers: Mutex<Vec<Node>>,
     config: ClusterConfig,
     workers: Mutex<Vec<Node>>,
     started: Mutex<usize>,
@@ -170,10 +176,17 @@ impl Cluster {
     /// Starts a cluster and waits until all its workers have registered.
     pub async fn start(config: ClusterConfig) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("thalweg-cluster-").tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let address = format!("127.0.0.1:{port}");
+        let ports = free_ports(config.members.max(1))?;
+        let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let address = addresses.join(",");
         let mut options = config.options.clone();
-        options.0.insert("rest.port".to_owned(), port.to_string());
+        if config.members > 0 {
+            let members = addresses.iter().enumerate();
+            let members: Vec<String> =
+                members.map(|(index, address)| format!("{}@{address}", index + 1)).collect();
+            options.0.insert("high-availability.type".to_owned(), "raft".to_owned());
+            options.0.insert("high-availability.raft.members".to_owned(), members.join(","));
+        }
         let tmp_dirs = || folder.path().join("tmp").display().to_string();
         options.0.entry("io.tmp.dirs".to_owned()).or_insert_with(tmp_dirs);
         fs::create_dir(folder.path().join("tmp"))?;
@@ -182,11 +195,14 @@ impl Cluster {
             fs::set_permissions(folder.path().join("tmp"), fs::Permissions::from_mode(0o777))?;
         }
         fs::write(folder.path().join("config.yaml"), config_text(&options))?;
-        let job_manager = Mutex::new(start_job_manager(&config, folder.path())?);
+        let job_managers = ports.iter().enumerate();
+        let job_managers = job_managers
+            .map(|(index, port)| start_job_manager(&config, folder.path(), index, *port))
+            .collect::<Result<_>>()?;
         let http = reqwest::Client::builder().timeout(READY_TIMEOUT).build()?;
         let hosts = config.hosts.clone();
-        let workers = Mutex::default();
-        let cluster = Self { address, job_manager, config, workers, started: Mutex::new(0), http, folder };
+        let (job_managers, workers, started) = (Mutex::new(job_managers), Mutex::default(), Mutex::new(0));
+        let cluster = Self { address, ports, job_managers, config, workers, started, http, folder };
         cluster.wait_for_workers(0).await?;
         for host in &hosts {
             cluster.add_worker(host)?;
@@ -195,23 +211,56 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Looks at the JobManager's process.
+    /// Looks at the first JobManager's process.
     pub fn with_job_manager<T>(&self, look: impl FnOnce(&Node) -> T) -> T {
-        look(&self.job_manager.lock())
+        look(&self.job_managers.lock()[0])
+    }
+
+    /// Looks at all JobManagers' processes.
+    pub fn with_job_managers<T>(&self, look: impl FnOnce(&[Node]) -> T) -> T {
+        look(&self.job_managers.lock())
     }
 
     /// Kills the JobManager with SIGKILL, starts another one on its address, and waits until all workers have found it.
     pub async fn restart_job_manager(&self) -> Result<()> {
         self.with_job_manager(Node::kill);
+        self.replace_job_manager(0).await?;
+        let count = self.workers.lock().len() as u64;
+        self.wait_for_workers(count).await
+    }
+
+    /// Starts a JobManager in the place of one that was killed.
+    pub async fn replace_job_manager(&self, index: usize) -> Result<()> {
         let deadline = Instant::now() + READY_TIMEOUT;
+        let port = self.ports[index];
         // Its port is free when nobody answers there.
-        while TcpStream::connect(&self.address).is_ok() {
+        while TcpStream::connect(("127.0.0.1", port)).is_ok() {
             ensure!(Instant::now() < deadline, "the JobManager does not die");
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        *self.job_manager.lock() = start_job_manager(&self.config, self.folder.path())?;
-        let count = self.workers.lock().len() as u64;
-        self.wait_for_workers(count).await
+        let node = start_job_manager(&self.config, self.folder.path(), index, port)?;
+        self.job_managers.lock()[index] = node;
+        Ok(())
+    }
+
+    /// The JobManager that leads, by its position, once a majority confirms it; not one of those in `except`.
+    pub async fn leader(&self, except: &[usize]) -> Result<usize> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            for (index, port) in self.ports.iter().enumerate().filter(|(index, _)| !except.contains(index)) {
+                let url = format!("http://127.0.0.1:{port}/v1/overview");
+                let asking = self.no_redirect()?.get(url).timeout(LEADER_TIMEOUT).send().await;
+                if asking.is_ok_and(|answer| answer.status().is_success()) {
+                    return Ok(index);
+                }
+            }
+            ensure!(Instant::now() < deadline, "no JobManager leads\n{}", self.logs());
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    fn no_redirect(&self) -> Result<reqwest::Client> {
+        Ok(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?)
     }
 
     /// Starts one more worker that calls itself `host`; returns its position. See [`Self::wait_for_workers`].
@@ -271,30 +320,56 @@ impl Cluster {
         }
     }
 
-    /// Asks the REST API.
+    /// Asks the REST API: of several JobManagers the first that answers or sends to the one that leads.
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let response = self.http.get(format!("http://{}{path}", self.address)).send().await?;
-        Ok(response.error_for_status()?.json().await?)
+        let mut problem = None;
+        for address in self.address.split(',') {
+            let asking = self.http.get(format!("http://{address}{path}"));
+            let asking = if self.ports.len() > 1 { asking.timeout(LEADER_TIMEOUT) } else { asking };
+            match asking.send().await.and_then(reqwest::Response::error_for_status) {
+                Ok(answer) => return Ok(answer.json().await?),
+                Err(error) => problem = Some(error),
+            }
+        }
+        Err(problem.context("there is a JobManager")?.into())
     }
 
     /// The URL of a REST path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://127.0.0.1:{}{path}", self.ports[0])
     }
 
     /// The ends of all logs, for the message of a failed test.
     pub fn logs(&self) -> String {
-        let (job_manager, workers) = (self.job_manager.lock(), self.workers.lock());
-        let nodes = std::iter::once(&*job_manager).chain(workers.iter());
+        let (job_managers, workers) = (self.job_managers.lock(), self.workers.lock());
+        let nodes = job_managers.iter().chain(workers.iter());
         nodes.map(|node| format!("--- {}\n{}\n", node.log.display(), node.log_tail())).collect()
     }
 }
 
-fn start_job_manager(config: &ClusterConfig, folder: &Path) -> Result<Node> {
+fn start_job_manager(config: &ClusterConfig, folder: &Path, index: usize, port: u16) -> Result<Node> {
     let mut command = config.binary.command();
     command.arg("jobmanager").arg("--config").arg(folder.join("config.yaml"));
+    command.arg("-D").arg(format!("rest.port={port}"));
+    let number = index + 1;
+    if config.members > 0 {
+        let own = folder.join(format!("member{number}"));
+        command.arg("-D").arg(format!("high-availability.raft.member={number}"));
+        command.arg("-D").arg(format!("high-availability.raft.dir={}", own.display()));
+    }
     command.envs(config.environment.iter().map(|(name, value)| (name, value)));
-    Node::start(&command, folder.join("jobmanager.log"))
+    let log =
+        if config.members > 0 { format!("jobmanager{number}.log") } else { "jobmanager.log".to_owned() };
+    Node::start(&command, folder.join(log))
+}
+
+/// Ports that nobody listens on. All are looked for before the first is given back, so that they differ.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
+    Ok(listeners
+        .iter()
+        .map(|listener| listener.local_addr().map(|address| address.port()))
+        .collect::<io::Result<_>>()?)
 }
 
 fn config_text(options: &Options) -> String {

@@ -67,15 +67,9 @@ pub async fn run(
     let local = folder.path().join("checkpoints");
     std::fs::create_dir(&local)?;
     let checkpoints = drill.checkpoints.clone().unwrap_or_else(|| format!("file://{}", local.display()));
-    for (name, value) in [
-        ("execution.checkpointing.interval", "100 ms"),
-        ("execution.checkpointing.dir", checkpoints.as_str()),
-        ("restart-strategy.exponential-delay.initial-backoff", "50 ms"),
-    ] {
-        config.options.0.insert(name.to_owned(), value.to_owned());
-    }
+    configure(&mut config, &checkpoints);
     let cluster = Cluster::start(config).await?;
-    let mut target = Target { client: client(&cluster, drill.rows).await?, folder: folder.path().to_owned() };
+    let mut target = Target::new(&cluster, drill.rows, folder.path()).await?;
     let expected = target.batch().await.context("as a batch")?;
     let (undisturbed, _) = target.stream("undisturbed", &expected, async |_| Ok(())).await?;
     let mut random = StdRng::seed_from_u64(drill.seed);
@@ -112,6 +106,17 @@ pub async fn run(
     Ok(outcomes)
 }
 
+/// Frequent checkpoints into a folder, and quick restarts.
+pub(crate) fn configure(config: &mut ClusterConfig, checkpoints: &str) {
+    for (name, value) in [
+        ("execution.checkpointing.interval", "100 ms"),
+        ("execution.checkpointing.dir", checkpoints),
+        ("restart-strategy.exponential-delay.initial-backoff", "50 ms"),
+    ] {
+        config.options.0.insert(name.to_owned(), value.to_owned());
+    }
+}
+
 async fn client(cluster: &Cluster, rows: u64) -> Result<Client> {
     let options: Options = [("parallelism.default", PARALLELISM.to_string())].into_iter().collect();
     let mut client = Client::remote(&cluster.address, options).await?;
@@ -140,19 +145,26 @@ const QUERY: &str = "SELECT window_end, k, COUNT(*) AS n, SUM(v) AS s \
 /// Each row with how often it is there.
 pub type Counted = BTreeMap<String, usize>;
 
-struct Target {
+/// The stream and its answer.
+pub(crate) struct Target {
     client: Client,
     folder: PathBuf,
 }
 
 impl Target {
-    async fn batch(&mut self) -> Result<Counted> {
+    /// A session whose tables lie in a folder.
+    pub(crate) async fn new(cluster: &Cluster, rows: u64, folder: &Path) -> Result<Self> {
+        Ok(Self { client: client(cluster, rows).await?, folder: folder.to_owned() })
+    }
+
+    /// The answer as a batch.
+    pub(crate) async fn batch(&mut self) -> Result<Counted> {
         self.client.sql("SET 'execution.runtime-mode' = 'BATCH'").await?;
         counted(&self.client.sql(QUERY).await?)
     }
 
     /// Runs the stream into a table and does something meanwhile; checks the table.
-    async fn stream(
+    pub(crate) async fn stream(
         &mut self,
         table: &str,
         expected: &Counted,

@@ -17,6 +17,7 @@ mod live;
 mod memory;
 mod metrics;
 mod nexmark;
+mod quorum;
 mod rest;
 mod savepoints;
 mod sql;

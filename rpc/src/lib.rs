@@ -14,3 +14,5 @@ pub use session::Session;
 pub const WORKER_SESSION_PATH: &str = "/internal/v1/workers/session";
 /// The protocol named in the HTTP upgrade.
 pub const WORKER_SESSION_PROTOCOL: &str = "thalweg-worker/1";
+/// The path at which a JobManager of a quorum says who leads.
+pub const LEADER_PATH: &str = "/internal/v1/leader";

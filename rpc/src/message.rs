@@ -32,6 +32,8 @@ pub struct Registration {
     pub pid: u32,
     /// Tasks that it runs.
     pub running: Vec<RunningTask>,
+    /// Tasks that have ended here, of jobs that are not forgotten, with how.
+    pub ended: Vec<(Attempt, TaskUpdate)>,
     /// Finished blocking partitions that it holds.
     pub partitions: Vec<ResultPartitionId>,
 }
@@ -45,6 +47,10 @@ pub struct RunningTask {
     pub epoch: JobEpoch,
     /// Its state.
     pub state: TaskState,
+    /// The slot it was given.
+    pub slot: u64,
+    /// The newest checkpoint whose barrier it has met.
+    pub barrier: Option<CheckpointId>,
 }
 
 /// From a worker to the leading JobManager.
@@ -185,11 +191,11 @@ pub enum ToWorker {
         /// How many.
         chunks: u32,
     },
-    /// A checkpoint is complete: what comes before it will never be asked for again.
+    /// A checkpoint is complete: what comes before it will never be asked for again, and what sinks had prepared is visible.
     CheckpointCompleted {
         /// The leader's term.
         term: Term,
-        /// The sources' tasks.
+        /// The tasks that are to know: those of sinks, and of sources unless it is a savepoint.
         attempts: Vec<Attempt>,
         /// Which.
         checkpoint: CheckpointId,
@@ -235,6 +241,7 @@ mod tests {
         Arc::new(TaskDescriptor {
             attempt: attempt(),
             epoch: JobEpoch(1),
+            slot: 5,
             name: "Filter".to_owned(),
             build_id: "build".to_owned(),
             parallelism: 4,

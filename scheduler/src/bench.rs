@@ -93,6 +93,7 @@ fn registration(number: u32, slots: u32) -> Registration {
         build_id: BUILD_ID.to_owned(),
         pid: 0,
         running: Vec::new(),
+        ended: Vec::new(),
         partitions: Vec::new(),
     }
 }

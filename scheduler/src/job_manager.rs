@@ -27,6 +27,7 @@ use crate::{
         input::Input,
     },
     planner::Planner,
+    quorum::{self, MemberConfig, MemberId, Proposals, Proposer, Quorum, QuorumMember},
     rest,
     result_store::ResultStore,
     worker_gateway::WorkerGateway,
@@ -43,6 +44,8 @@ const SESSION_GRACE: Duration = Duration::from_millis(50);
 pub struct JobManagerConfig {
     /// Its options; jobs override those that concern them.
     pub options: Options,
+    /// Its place in a quorum; one without others keeps nothing beyond its end.
+    pub quorum: Option<MemberConfig>,
 }
 
 /// A JobManager that cannot start.
@@ -51,11 +54,15 @@ pub enum Error {
     /// An option has a value that it cannot take.
     #[error(transparent)]
     InvalidOption(#[from] InvalidValue),
+    /// The quorum.
+    #[error(transparent)]
+    Quorum(#[from] quorum::member::Error),
 }
 
 /// A running JobManager. It stops when it and all handles to its dispatcher are dropped, or when it is told to.
 pub struct JobManager {
     dispatcher: DispatcherHandle,
+    quorum: Option<QuorumMember>,
     gateway: WorkerGateway,
     options: Arc<Options>,
     deployments: Mutex<Vec<Arc<dyn Deployment>>>,
@@ -69,18 +76,26 @@ impl JobManager {
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
     ) -> Result<JobManager, Error> {
-        let JobManagerConfig { options } = config;
+        let JobManagerConfig { options, quorum } = config;
         let workers = WorkerSettings {
             heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
             heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
             session_grace: SESSION_GRACE,
         };
-        let ended_max = options.get(&options::JOB_STORE_MAX)? as usize;
+        let ended_max = options.get(&options::JOB_STORE_MAX)?;
         let clock = Clock::start();
         let results =
             Arc::new(ResultStore::new(clock, options.get(&options::RESULT_TTL)?, tmp_dir(&options)?));
         let (inputs, inbox) = mpsc::channel(INBOX);
-        let cluster = Cluster::new(workers, ended_max);
+        let member = quorum.as_ref().map_or(MemberId::default(), |quorum| quorum.member);
+        let cluster = Cluster::new(workers, member, ended_max);
+        let (decides, proposals) = match &quorum {
+            None => (Quorum::Alone, None),
+            Some(_) => {
+                let (proposer, proposals) = Proposer::pair();
+                (Quorum::Member(proposer), Some(proposals))
+            }
+        };
         let to_itself = inputs.downgrade();
         let driver = Driver::new(
             cluster,
@@ -91,11 +106,22 @@ impl JobManager {
             storage,
             results.clone(),
             to_itself,
+            decides,
         );
         tokio::spawn(driver.run(inbox));
+        let quorum = match quorum.zip(proposals) {
+            None => None,
+            Some((config, proposals)) => Some(join(config, proposals, inputs.clone()).await?),
+        };
         let gateway = WorkerGateway::new(inputs.clone(), results.clone());
         let dispatcher = DispatcherHandle { inputs, results };
-        Ok(JobManager { dispatcher, gateway, options: Arc::new(options), deployments: Mutex::default() })
+        Ok(JobManager {
+            dispatcher,
+            quorum,
+            gateway,
+            options: Arc::new(options),
+            deployments: Mutex::default(),
+        })
     }
 
     /// The way to its dispatcher.
@@ -110,14 +136,26 @@ impl JobManager {
 
     /// Serves the control port (REST and worker sessions) until the listener fails.
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
-        let routes = rest::routes(self.dispatcher(), self.gateway.clone(), self.options.clone());
+        let (dispatcher, quorum) = (self.dispatcher(), self.quorum.clone());
+        let routes = rest::routes(dispatcher, quorum, self.gateway.clone(), self.options.clone());
         // Orders to workers are small and must not wait for an acknowledgement of those before.
         let listener = listener.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot turn off the delay of small packets");
             }
         });
-        axum::serve(listener, routes).await
+        match &self.quorum {
+            None => axum::serve(listener, routes).await,
+            Some(quorum) => tokio::select! {
+                served = axum::serve(listener, routes) => served,
+                why = quorum.failed() => Err(io::Error::other(format!("the quorum's member has failed: {why}"))),
+            },
+        }
+    }
+
+    /// Its place in the quorum, if it has one.
+    pub fn quorum(&self) -> Option<&QuorumMember> {
+        self.quorum.as_ref()
     }
 
     /// Has workers started that register at `leader` (`host:port`); they end when the JobManager stops.
@@ -140,12 +178,43 @@ impl JobManager {
                 tracing::warn!(%error, deployment = deployment.name(), "a worker may be left behind");
             }
         }
+        if let Some(quorum) = &self.quorum {
+            quorum.stop().await;
+        }
         let (stopped, done) = oneshot::channel();
         if self.dispatcher.inputs.send(Input::Stop(stopped)).await.is_ok() {
             // A dispatcher that is gone already has stopped.
             let _ = done.await;
         }
     }
+}
+
+/// Starts this JobManager's member of the quorum, and brings to the dispatcher what that says.
+async fn join(
+    config: MemberConfig,
+    proposals: Proposals,
+    inputs: mpsc::Sender<Input>,
+) -> Result<QuorumMember, quorum::member::Error> {
+    let (to_state, mut of_quorum) = mpsc::channel(1);
+    let to_dispatcher = inputs.clone();
+    tokio::spawn(async move {
+        while let Some(question) = of_quorum.recv().await {
+            if to_dispatcher.send(Input::Quorum(question)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let member = QuorumMember::start(config, to_state, proposals).await?;
+    let mut leadership = member.leadership();
+    tokio::spawn(async move {
+        loop {
+            let seen = leadership.borrow_and_update().clone();
+            if inputs.send(Input::Leadership(seen)).await.is_err() || leadership.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(member)
 }
 
 /// The first of the configured temporary folders; the system's where there is none.

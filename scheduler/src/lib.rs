@@ -27,4 +27,5 @@ pub use dispatcher::{DispatcherHandle, ResultStream, ScriptAccepted, ScriptJob, 
 pub use job_manager::{JobManager, JobManagerConfig};
 pub use job_master::{SavepointOrder, savepoint_folder};
 pub use planner::{Planner, Script, ScriptStatement, StatementOutcome};
+pub use quorum::{MemberAddress, MemberConfig, QuorumMember, QuorumStatus};
 pub use view::{JobDetails, JobEnd, JobProgress, JobSummary, SavepointStatus};

@@ -103,6 +103,7 @@ pub(crate) fn registration(name: &str, slots: u32) -> Registration {
         build_id: BUILD_ID.to_owned(),
         pid: 1,
         running: Vec::new(),
+        ended: Vec::new(),
         partitions: Vec::new(),
     }
 }

@@ -266,7 +266,7 @@ pub struct VertexProgress {
 }
 
 /// How a job ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobEnd {
     /// `Finished`, `Failed` or `Canceled`.
     pub status: JobStatus,

@@ -103,6 +103,8 @@ pub struct TaskCounters {
     pub alive: Stopwatch,
     /// Rows that came too late for their windows.
     pub records_late: Counter,
+    /// The newest checkpoint whose barrier it has met.
+    pub barrier: Counter,
     /// How far event time has come.
     pub event_time: EventTime,
 }

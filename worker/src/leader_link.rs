@@ -3,9 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use thalweg_graph::WorkerId;
+use thalweg_graph::{Term, WorkerId};
 use thalweg_rpc::{Registration, Session, ToLeader, ToWorker, upgrade};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::task_table::TaskTable;
@@ -16,15 +16,25 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(3);
+/// The same soon after a leader was lost, and how long that is.
+const BACKOFF_EAGER_MAX: Duration = Duration::from_millis(200);
+const SEARCH_EAGERLY: Duration = Duration::from_secs(15);
+/// Time for a JobManager to take the connection and open the session.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Silence of the leader, beyond its heartbeat interval, after which other JobManagers are asked; how often, and for how long.
+const ASK_AFTER: Duration = Duration::from_millis(500);
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
+const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How a worker reaches its leader.
 pub enum LeaderLink {
     /// In the same process. The worker stops when the session ends.
     InProcess(Session<ToLeader, ToWorker>),
-    /// At its control port, `host:port`. The worker connects again whenever the session breaks.
+    /// At the control port of one of these JobManagers, `host:port` each. The worker looks for the leader again whenever the session
+    /// breaks.
     Remote {
-        /// Where.
-        address: String,
+        /// Where; at least one.
+        addresses: Vec<String>,
     },
 }
 
@@ -50,44 +60,89 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Stopped {
     match link {
-        LeaderLink::InProcess(session) => {
-            match converse(session, &registration, &tasks, &stop, false).await {
-                SessionEnd::Stopped(stopped) => stopped,
-                SessionEnd::Broken(why) => Stopped::InOrder(why),
-            }
+        LeaderLink::InProcess(session) => match converse(session, &registration, &tasks, &stop, None).await {
+            SessionEnd::Stopped(stopped) => stopped,
+            SessionEnd::Broken(why) => Stopped::InOrder(why),
+        },
+        LeaderLink::Remote { addresses } => {
+            stay_connected(Members::new(addresses), registration, &tasks, &stop).await
         }
-        LeaderLink::Remote { address } => stay_connected(&address, registration, &tasks, &stop).await,
     }
 }
 
 async fn stay_connected(
-    address: &str,
+    mut members: Members,
     registration: Registration,
     tasks: &Arc<TaskTable>,
     stop: &CancellationToken,
 ) -> Stopped {
     let mut backoff = BACKOFF_MIN;
+    let mut lost = Instant::now();
     loop {
+        let address = members.next();
         let connecting = tokio::select! {
-            connecting = upgrade::connect(address) => connecting,
+            connecting = timeout(OPEN_TIMEOUT, upgrade::connect(&address)) => connecting,
             () = stop.cancelled() => return stopped_here(),
         };
         let why = match connecting {
-            Err(error) => crate::exchange::partition_store::chain(&error),
-            Ok(session) => match converse(session, &registration, tasks, stop, true).await {
-                SessionEnd::Stopped(stopped) => return stopped,
-                SessionEnd::Broken(why) => {
-                    backoff = BACKOFF_MIN;
-                    why
+            Err(_) => format!("`{address}` did not answer within {} ms", OPEN_TIMEOUT.as_millis()),
+            Ok(Err(upgrade::Error::Elsewhere { leader, .. })) if members.follow(&leader) => continue,
+            Ok(Err(error)) => crate::exchange::partition_store::chain(&error),
+            Ok(Ok(session)) => {
+                let peers = members.others(&address);
+                match converse(session, &registration, tasks, stop, Some(&peers)).await {
+                    SessionEnd::Stopped(stopped) => return stopped,
+                    SessionEnd::Broken(why) => {
+                        (backoff, lost) = (BACKOFF_MIN, Instant::now());
+                        why
+                    }
                 }
-            },
+            }
         };
         tracing::warn!(%why, retry_ms = backoff.as_millis() as u64, "no session with the JobManager");
         tokio::select! {
             () = sleep(backoff) => {}
             () = stop.cancelled() => return stopped_here(),
         }
-        backoff = (backoff * 2).min(BACKOFF_MAX);
+        // A quorum has another leader within a second or two.
+        let max = if lost.elapsed() < SEARCH_EAGERLY { BACKOFF_EAGER_MAX } else { BACKOFF_MAX };
+        backoff = (backoff * 2).min(max);
+    }
+}
+
+/// The JobManagers that a worker knows, and which of them it asks next.
+struct Members {
+    known: Vec<String>,
+    turn: usize,
+    /// Whom one of them has named as the leader.
+    named: Option<String>,
+    /// How often in a row it was sent elsewhere.
+    hops: usize,
+}
+
+impl Members {
+    fn new(known: Vec<String>) -> Self {
+        Self { known, turn: 0, named: None, hops: 0 }
+    }
+
+    fn next(&mut self) -> String {
+        if let Some(named) = self.named.take() {
+            return named;
+        }
+        self.hops = 0;
+        self.turn += 1;
+        self.known.get((self.turn - 1) % self.known.len().max(1)).cloned().unwrap_or_default()
+    }
+
+    /// Asks the one next that was named; not for ever, where two name each other.
+    fn follow(&mut self, leader: &str) -> bool {
+        self.hops += 1;
+        self.named = Some(leader.to_owned());
+        self.hops <= self.known.len() + 1
+    }
+
+    fn others(&self, address: &str) -> Vec<String> {
+        self.known.iter().filter(|known| *known != address).cloned().collect()
     }
 }
 
@@ -101,10 +156,12 @@ async fn converse(
     registration: &Registration,
     tasks: &Arc<TaskTable>,
     stop: &CancellationToken,
-    watch_silence: bool,
+    peers: Option<&[String]>,
 ) -> SessionEnd {
+    let running = tasks.running_tasks();
     let registration = Registration {
-        running: tasks.running_tasks(),
+        running: running.clone(),
+        ended: tasks.ended_tasks(),
         partitions: tasks.exchange.store.files(),
         ..registration.clone()
     };
@@ -129,14 +186,17 @@ async fn converse(
     if !tasks.admits(term) {
         return SessionEnd::Broken("the leader was replaced by a later one".to_owned());
     }
-    for update in tasks.connect(session.sender.clone()) {
+    for update in tasks.connect(session.sender.clone(), &running) {
         if session.sender.send(update).await.is_err() {
             break;
         }
     }
     tracing::info!(term = term.0, "registered with the JobManager");
-    let silence_max = if watch_silence { silence_max } else { Duration::MAX };
-    let end = obey(&mut session, tasks, stop, every, silence_max).await;
+    let silence = match peers {
+        None => Silence { max: Duration::MAX, ask_after: Duration::MAX, peers: &[], term },
+        Some(peers) => Silence { max: silence_max, ask_after: every + ASK_AFTER, peers, term },
+    };
+    let end = obey(&mut session, tasks, stop, every, &silence).await;
     tasks.disconnect();
     if let SessionEnd::Stopped(Stopped::InOrder(reason)) = &end {
         let goodbye = ToLeader::Goodbye { reason: reason.clone() };
@@ -146,29 +206,57 @@ async fn converse(
     end
 }
 
+/// What a worker does about a leader that says nothing.
+struct Silence<'a> {
+    /// Silence after which it is given up.
+    max: Duration,
+    /// Silence after which others are asked whether one of them leads now.
+    ask_after: Duration,
+    /// The others.
+    peers: &'a [String],
+    /// The term of the leader.
+    term: Term,
+}
+
+impl Silence<'_> {
+    /// Whether another JobManager leads in a later term.
+    async fn is_replaced(&self) -> bool {
+        let asking = self.peers.iter().map(|peer| timeout(ASK_TIMEOUT, upgrade::leader(peer)));
+        let answers = futures::future::join_all(asking).await;
+        answers.into_iter().any(|answer| matches!(answer, Ok(Ok(Some((term, _)))) if Term(term) > self.term))
+    }
+}
+
 async fn obey(
     session: &mut Session<ToLeader, ToWorker>,
     tasks: &Arc<TaskTable>,
     stop: &CancellationToken,
     heartbeat_interval: Duration,
-    silence_max: Duration,
+    silence: &Silence<'_>,
 ) -> SessionEnd {
     let mut heartbeat = interval(heartbeat_interval.max(Duration::from_millis(1)));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = tokio::time::Instant::now();
+    let mut ask = interval(ASK_INTERVAL);
+    ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return SessionEnd::Stopped(stopped_here()),
             _ = heartbeat.tick() => {
-                if heard.elapsed() > silence_max {
-                    return SessionEnd::Broken(format!("silent for {} ms", silence_max.as_millis()));
+                if heard.elapsed() > silence.max {
+                    return SessionEnd::Broken(format!("silent for {} ms", silence.max.as_millis()));
                 }
                 let (sample, memory_used_bytes) = (tasks.reports(), tasks.memory_used_bytes());
                 // A full queue means that the leader is busy with what came before; the next one will do.
                 let _ = session.sender.try_send(ToLeader::Heartbeat { tasks: sample, memory_used_bytes });
             }
+            _ = ask.tick(), if !silence.peers.is_empty() && heard.elapsed() > silence.ask_after => {
+                if silence.is_replaced().await {
+                    return SessionEnd::Broken("it is silent, and another JobManager leads".to_owned());
+                }
+            }
             order = session.receiver.recv() => {
-                heard = tokio::time::Instant::now();
+                heard = Instant::now();
                 let Some(order) = order else { return SessionEnd::Broken("the session ended".to_owned()) };
                 if let Some(end) = carry_out(order, session, tasks).await {
                     return end;
@@ -243,6 +331,7 @@ pub fn introduction(
         build_id: thalweg_graph::BUILD_ID.to_owned(),
         pid: std::process::id(),
         running: Vec::new(),
+        ended: Vec::new(),
         partitions: Vec::new(),
     }
 }

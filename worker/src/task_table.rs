@@ -95,20 +95,22 @@ impl TaskTable {
         true
     }
 
-    /// Speaks to this leader from now on; returns what it must be told at once: how tasks ended that the last one may not know of.
-    pub fn connect(&self, leader: mpsc::Sender<ToLeader>) -> Vec<ToLeader> {
+    /// Speaks to this leader from now on; returns what it must be told at once: how tasks ended that its registration called running.
+    pub fn connect(&self, leader: mpsc::Sender<ToLeader>, registered: &[RunningTask]) -> Vec<ToLeader> {
         let state = self.state.lock();
         self.leader.connect(leader);
+        let ended = registered.iter().filter_map(|task| {
+            let known = state.jobs.get(&task.attempt.job)?.attempts.get(&task.attempt)?;
+            Some(ToLeader::Task { attempt: task.attempt, update: known.end()? })
+        });
+        ended.collect()
+    }
+
+    /// How tasks have ended that the last leader may not know of.
+    pub fn ended_tasks(&self) -> Vec<(Attempt, TaskUpdate)> {
+        let state = self.state.lock();
         let attempts = state.jobs.values().flat_map(|job| &job.attempts);
-        attempts
-            .filter_map(|(attempt, known)| match known {
-                Known::Running { .. } => None,
-                Known::Ended { update, sent_rows } => {
-                    let update = if *sent_rows { unsure(update) } else { update.clone() };
-                    Some(ToLeader::Task { attempt: *attempt, update })
-                }
-            })
-            .collect()
+        attempts.filter_map(|(attempt, known)| Some((*attempt, known.end()?))).collect()
     }
 
     /// The session is over.
@@ -296,8 +298,10 @@ impl TaskTable {
         let mut running = Vec::new();
         for job in state.jobs.values() {
             for (attempt, known) in &job.attempts {
-                if let Known::Running { state, .. } = known {
-                    running.push(RunningTask { attempt: *attempt, epoch: job.epoch, state: *state });
+                if let Known::Running { state, task } = known {
+                    let (slot, barrier) = (task.descriptor.slot, task.newest_barrier());
+                    let (attempt, epoch, state) = (*attempt, task.descriptor.epoch, *state);
+                    running.push(RunningTask { attempt, epoch, state, slot, barrier });
                 }
             }
         }
@@ -325,6 +329,16 @@ impl Known {
         match self {
             Known::Running { task, .. } => Some(task),
             Known::Ended { .. } => None,
+        }
+    }
+
+    /// How it has ended, as a new session is told.
+    fn end(&self) -> Option<TaskUpdate> {
+        match self {
+            Known::Running { .. } => None,
+            Known::Ended { update, sent_rows } => {
+                Some(if *sent_rows { unsure(update) } else { update.clone() })
+            }
         }
     }
 

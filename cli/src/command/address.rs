@@ -1,7 +1,9 @@
-//! Where the JobManager is: `-m host:port`, else `rest.address` and `rest.port`.
+//! Where the JobManagers are: `-m host:port`, several separated by commas; else the members of the quorum; else `rest.address` and
+//! `rest.port`.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use thalweg_graph::{Options, options};
+use thalweg_scheduler::MemberAddress;
 
 use super::warn;
 use crate::config::{self, ConfigArgs};
@@ -12,13 +14,13 @@ pub struct ClusterArgs {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// The JobManager [default: rest.address and rest.port]
-    #[arg(short = 'm', long, value_name = "HOST:PORT")]
+    /// The JobManager, or those of a quorum, separated by commas [default: high-availability.raft.members, or rest.address and rest.port]
+    #[arg(short = 'm', long, value_name = "HOST:PORT,...")]
     jobmanager: Option<String>,
 }
 
 impl ClusterArgs {
-    /// The configuration, with its warnings printed, and the JobManager's `host:port`.
+    /// The configuration, with its warnings printed, and the JobManagers' `host:port`, separated by commas.
     pub fn load(&self) -> Result<(Options, String)> {
         let config = config::load(&self.config)?;
         warn(&config.warnings);
@@ -27,16 +29,30 @@ impl ClusterArgs {
     }
 }
 
-/// The JobManager's `host:port`, as given or else as configured.
+/// The JobManagers' `host:port`, separated by commas, as given or else as configured.
 pub fn jobmanager(given: Option<&str>, configured: &Options) -> Result<String> {
-    match given {
-        Some(address) => parse(address),
-        None => Ok(format!(
-            "{}:{}",
-            configured.get(&options::REST_ADDRESS)?,
-            configured.get(&options::REST_PORT)?
-        )),
+    if let Some(addresses) = given {
+        let addresses: Result<Vec<_>> = addresses.split(',').map(|address| parse(address.trim())).collect();
+        return Ok(addresses?.join(","));
     }
+    let members = members(configured)?;
+    if !members.is_empty() {
+        return Ok(members.into_iter().map(|member| member.address).collect::<Vec<_>>().join(","));
+    }
+    Ok(format!("{}:{}", configured.get(&options::REST_ADDRESS)?, configured.get(&options::REST_PORT)?))
+}
+
+/// Each of several addresses.
+pub fn each(addresses: &str) -> Vec<String> {
+    addresses.split(',').map(str::to_owned).collect()
+}
+
+/// The members of the quorum, as configured.
+pub fn members(configured: &Options) -> Result<Vec<MemberAddress>> {
+    let text = configured.get(&options::HA_MEMBERS)?;
+    let members = text.split([',', ';']).map(str::trim).filter(|member| !member.is_empty());
+    let members = members.map(str::parse).collect::<Result<Vec<MemberAddress>, _>>();
+    members.with_context(|| format!("option `{}`", options::HA_MEMBERS.name))
 }
 
 /// Takes `host:port`, `host` and `http://host:port/`.
@@ -74,5 +90,11 @@ mod tests {
     fn the_configuration_holds_where_nothing_is_said() {
         let options = [("rest.address", "jm"), ("rest.port", "1")].into_iter().collect();
         assert_eq!(jobmanager(None, &options).unwrap(), "jm:1");
+        let quorum = [("high-availability.raft.members", "1@a:1, 2@b:2")].into_iter().collect();
+        assert_eq!(jobmanager(None, &quorum).unwrap(), "a:1,b:2");
+        assert_eq!(jobmanager(Some("c, d:4"), &quorum).unwrap(), "c:8081,d:4");
+        let wrong = [("high-availability.raft.members", "a:1")].into_iter().collect();
+        let error = format!("{:#}", jobmanager(None, &wrong).unwrap_err());
+        assert!(error.contains("high-availability.raft.members") && error.contains("`a:1`"), "{error}");
     }
 }

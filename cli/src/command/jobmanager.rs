@@ -9,10 +9,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use thalweg_deploy::{Process, ProcessConfig};
 use thalweg_graph::{Options, options};
-use thalweg_scheduler::{JobManager, JobManagerConfig};
+use thalweg_scheduler::{JobManager, JobManagerConfig, MemberConfig};
 use tokio::net::TcpListener;
 
-use super::warn;
+use super::{address, warn};
 use crate::{
     checkpoint_files::CheckpointFiles,
     config::{self, ConfigArgs},
@@ -52,7 +52,8 @@ pub async fn run(args: Args) -> Result<()> {
     let storage = Arc::new(CheckpointFiles::new(connectors));
     let worker_options: Vec<String> =
         config.options.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let manager_config = JobManagerConfig { options: config.options };
+    let quorum = quorum(&config.options)?;
+    let manager_config = JobManagerConfig { options: config.options, quorum };
     let job_manager = JobManager::start(manager_config, planner, committer, storage).await?;
     let bound = listener.local_addr()?;
     if args.workers > 0 {
@@ -67,6 +68,40 @@ pub async fn run(args: Args) -> Result<()> {
     }
     job_manager.stop().await;
     Ok(())
+}
+
+/// This JobManager's place in a quorum, if it is to have one.
+fn quorum(options: &Options) -> Result<Option<MemberConfig>> {
+    let kind = options.get(&options::HA_TYPE)?;
+    match kind.to_ascii_lowercase().as_str() {
+        "none" | "" => return Ok(None),
+        "raft" => {}
+        "zookeeper" | "kubernetes" => bail!(
+            "`{}` cannot be `{kind}`: JobManagers agree among themselves, set it to `raft`",
+            options::HA_TYPE.name
+        ),
+        _ => bail!("`{}` cannot be `{kind}`: expected `raft` or `none`", options::HA_TYPE.name),
+    }
+    let member = u64::from(options.get(&options::HA_MEMBER)?);
+    if member == 0 {
+        bail!("`{}` cannot be 0: members are counted from 1", options::HA_MEMBER.name);
+    }
+    let folder = options.get(&options::HA_DIR)?;
+    if folder.is_empty() {
+        bail!(
+            "a JobManager of a quorum needs a folder of its own on a local disk: set `{}`",
+            options::HA_DIR.name
+        );
+    }
+    let members = address::members(options)?;
+    if !members.is_empty() && !members.iter().any(|known| known.member == member) {
+        bail!(
+            "`{}` has no member {member}, which `{}` says this JobManager is",
+            options::HA_MEMBERS.name,
+            options::HA_MEMBER.name
+        );
+    }
+    Ok(Some(MemberConfig { member, members, folder: folder.into() }))
 }
 
 /// The address by which a process on this host reaches a port that may be bound to all addresses.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use thalweg_graph::options;
 use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
 
-use super::address::ClusterArgs;
+use super::address::{self, ClusterArgs};
 use crate::{connectors, interrupt::Shutdown};
 
 /// Starts a worker: registers with a JobManager and runs the tasks that it is given
@@ -34,7 +34,7 @@ pub async fn run(args: Args) -> Result<()> {
     let slots = config.slots;
     let connectors = connectors::open_for(&options, &config)?;
     let mut worker =
-        Worker::start(config, connectors, LeaderLink::Remote { address: address.clone() }).await?;
+        Worker::start(config, connectors, LeaderLink::Remote { addresses: address::each(&address) }).await?;
     // One line that whoever started this process can wait for.
     writeln!(
         io::stdout(),

@@ -1,6 +1,13 @@
 //! The JobManager's REST API, as far as the command line uses it.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use async_trait::async_trait;
@@ -13,7 +20,7 @@ use thalweg_graph::{
     sql_error::{Position, SqlErrorCode},
 };
 
-use thalweg_scheduler::view::VertexEventTime;
+use thalweg_scheduler::{MemberAddress, QuorumStatus, view::VertexEventTime};
 
 use super::events;
 use crate::{
@@ -29,10 +36,16 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause between two questions about a savepoint.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A JobManager.
+/// How long a JobManager that leads is looked for, and the pause between two tries.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
+const SEARCH_PAUSE: Duration = Duration::from_millis(100);
+
+/// A JobManager, or those of a quorum: whichever is asked sends the client to the one that leads.
 #[derive(Clone)]
 pub struct Rest {
-    address: String,
+    addresses: Arc<[String]>,
+    /// The one that answered last.
+    newest: Arc<AtomicUsize>,
     http: reqwest::Client,
     /// The same without a limit on silence: rows come when there are some, and the job's news tell whether the JobManager lives.
     patient: reqwest::Client,
@@ -76,10 +89,28 @@ struct ErrorBody {
 }
 
 impl Rest {
-    /// The JobManager at `address` (`host:port`); nothing is sent yet.
-    pub fn new(address: &str) -> Result<Rest> {
+    /// The JobManager at `addresses` (`host:port`, several separated by commas); nothing is sent yet.
+    pub fn new(addresses: &str) -> Result<Rest> {
         let http = client(Some(READ_TIMEOUT))?;
-        Ok(Rest { address: address.to_owned(), http, patient: client(None)? })
+        let addresses = addresses.split(',').map(str::to_owned).collect();
+        Ok(Rest { addresses, newest: Arc::default(), http, patient: client(None)? })
+    }
+
+    /// How the quorum stands, as the first JobManager sees it that answers.
+    pub async fn quorum(&self) -> Result<QuorumStatus> {
+        self.get("/quorum").await
+    }
+
+    /// Adds a member to the quorum.
+    pub async fn add_member(&self, member: &MemberAddress) -> Result<QuorumStatus> {
+        let response = self.send(Method::POST, "/quorum/members", Some(&json!(member))).await?;
+        self.body(response).await
+    }
+
+    /// Removes a member from the quorum.
+    pub async fn remove_member(&self, member: u64) -> Result<QuorumStatus> {
+        let response = self.send(Method::DELETE, &format!("/quorum/members/{member}"), None).await?;
+        self.body(response).await
     }
 
     /// The slots of the cluster.
@@ -102,7 +133,9 @@ impl Rest {
         struct Accepted {
             jobs: Vec<ScriptJob>,
         }
-        let mut body = json!({ "script": script, "configuration": options });
+        // With a key it runs once, however often it has to be sent.
+        let key = crate::job_id::random().to_string();
+        let mut body = json!({ "script": script, "configuration": options, "idempotencyKey": key });
         if let Some(name) = name {
             body["name"] = json!(name);
         }
@@ -146,7 +179,7 @@ impl Rest {
         let path = response.url().path().to_owned();
         let bytes = response.bytes().await.with_context(|| self.broken())?;
         serde_json::from_slice(&bytes)
-            .with_context(|| format!("`{}{path}` gave an answer of another version", self.address))
+            .with_context(|| format!("`{}{path}` gave an answer of another version", self.address()))
     }
 
     /// The rows of a query.
@@ -167,17 +200,43 @@ impl Rest {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Response> {
-        let mut request = http.request(method, format!("http://{}/v1{path}", self.address));
-        if let Some(body) = body {
-            request = request.json(body);
+        // What may be said twice is said again where the answer is lost.
+        let may_repeat = method != Method::POST || path == "/sql/jobs";
+        let until = Instant::now() + SEARCH_TIMEOUT;
+        loop {
+            let mut request = http.request(method.clone(), format!("http://{}/v1{path}", self.address()));
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            let problem = match request.send().await {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) => {
+                    let status = response.status();
+                    let body: ErrorBody = serde_json::from_slice(&response.bytes().await.unwrap_or_default())
+                        .unwrap_or_default();
+                    let leads =
+                        !matches!(body.code.as_deref(), Some("no-leader" | "not-leader" | "stopping"));
+                    let problem = refusal(status.as_u16(), body);
+                    if leads {
+                        return Err(problem);
+                    }
+                    problem
+                }
+                Err(error) if error.is_connect() || may_repeat => self.unreachable(&error),
+                Err(error) => return Err(self.unreachable(&error)),
+            };
+            // One JobManager alone has no other that could lead.
+            if self.addresses.len() == 1 || Instant::now() >= until {
+                return Err(problem);
+            }
+            self.newest.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(SEARCH_PAUSE).await;
         }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let body = response.bytes().await.unwrap_or_default();
-        Err(refusal(status.as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// The JobManager to ask.
+    fn address(&self) -> &str {
+        &self.addresses[self.newest.load(Ordering::Relaxed) % self.addresses.len()]
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
@@ -185,11 +244,11 @@ impl Rest {
         let cause =
             std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).last();
         let cause = cause.map(ToString::to_string).unwrap_or_default();
-        anyhow!("cannot reach the JobManager at `{}`: {cause}", self.address)
+        anyhow!("cannot reach the JobManager at `{}`: {cause}", self.address())
     }
 
     fn broken(&self) -> String {
-        format!("the connection to the JobManager at `{}` broke", self.address)
+        format!("the connection to the JobManager at `{}` broke", self.address())
     }
 }
 

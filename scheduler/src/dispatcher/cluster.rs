@@ -1,5 +1,11 @@
 //! The control plane as one pure machine: the replicated state, the resource manager and the job masters, each fed with what the
-//! others decide. What is left to do outside comes out as effects, in order.
+//! others decide. What the quorum is to decide comes out as proposals, and back by [`Cluster::apply`]; what is left to do outside comes out
+//! as effects, in order.
+//!
+//! A member that does not lead has the replicated state only. See `leading.rs` for how one begins to lead.
+
+mod leading;
+mod workers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,16 +13,17 @@ use std::{
 };
 
 use thalweg_graph::{
-    Attempt, BUILD_ID, CheckpointId, Failure, JobEpoch, JobGraph, JobId, JobStatus, TaskDescriptor,
-    TaskReport, WorkerId, checkpoint::Manifest, options, table::SinkOutput,
+    Attempt, BUILD_ID, CheckpointId, Failure, FailureKind, JobEpoch, JobGraph, JobId, JobStatus,
+    TaskDescriptor, Term, WorkerId, checkpoint::Manifest, options, table::SinkOutput,
 };
-use thalweg_rpc::{Registration, ToLeader, ToWorker};
+use thalweg_rpc::ToWorker;
 
+use self::leading::Leading;
 use super::Error;
 use crate::{
     clock::Timestamp,
     job_master::{self, Event, ExecutionGraph, JobMaster, SavepointOrder},
-    quorum::{self, Command, JobRecord, KeyRecord, PlannedLater, Refusal},
+    quorum::{self, AcceptedScript, Command, KeyRecord, MemberId, Refusal},
     resource_manager::{self, ResourceManager},
     view::{JobDetails, JobEnd, SavepointStatus, SubtaskDetails},
 };
@@ -64,6 +71,10 @@ pub enum Effect {
     Ended(JobId, JobEnd),
     /// A job is dropped from memory.
     Forgotten(JobId),
+    /// This member leads now.
+    Leads,
+    /// Go on with a script whose leader is gone.
+    ResumeScript(Box<AcceptedScript>),
 }
 
 /// What is kept for readers of a job that has ended.
@@ -81,6 +92,13 @@ pub type WorkerSettings = resource_manager::Settings;
 /// The machine.
 pub struct Cluster {
     settings: WorkerSettings,
+    member: MemberId,
+    ended_max: u32,
+    leading: Leading,
+    /// The term in which this member was elected, if it was in the newest.
+    elected: Option<Term>,
+    /// What the quorum is to decide.
+    proposals: Vec<Command>,
     pub(super) state: quorum::State,
     pub(super) resources: ResourceManager,
     pub(super) masters: BTreeMap<JobId, JobMaster>,
@@ -95,12 +113,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Without jobs and workers.
-    pub fn new(settings: WorkerSettings, ended_max: usize) -> Self {
+    /// A member that does not lead, without jobs and workers. Of the jobs that end the newest `ended_max` are remembered.
+    pub fn new(settings: WorkerSettings, member: MemberId, ended_max: u32) -> Self {
         Self {
             settings,
-            state: quorum::State::new(ended_max),
-            resources: ResourceManager::new(settings),
+            member,
+            ended_max,
+            leading: Leading::No,
+            elected: None,
+            proposals: Vec::new(),
+            state: quorum::State::default(),
+            resources: ResourceManager::new(settings, Term::default()),
             masters: BTreeMap::new(),
             archive: BTreeMap::new(),
             plans: BTreeMap::new(),
@@ -108,6 +131,11 @@ impl Cluster {
             orders: BTreeMap::new(),
             effects: Vec::new(),
         }
+    }
+
+    /// What the quorum is to decide, in order.
+    pub fn take_proposals(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.proposals)
     }
 
     /// What is now to be done, in order.
@@ -120,7 +148,7 @@ impl Cluster {
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Timestamp> {
         let masters = self.masters.values().filter_map(JobMaster::deadline);
-        masters.chain(self.resources.deadline()).min()
+        masters.chain(self.resources.deadline()).chain(self.reconcile_deadline()).min()
     }
 
     /// Does what the time asks for.
@@ -132,41 +160,19 @@ impl Cluster {
         for job in due.map(|(job, _)| *job).collect::<Vec<_>>() {
             self.tell(job, Event::Tick, now);
         }
+        self.end_reconciliation_if_due(now);
         self.settle(now);
     }
 
-    /// Takes a planned job.
-    pub fn submit(&mut self, mut graph: JobGraph, now: Timestamp) -> Result<JobId, Error> {
+    /// Looks at a planned job; returns what the quorum is to decide.
+    pub fn submission(&self, mut graph: JobGraph, now: Timestamp) -> Result<Command, Error> {
         graph.validate()?;
         if graph.build_id != BUILD_ID {
             return Err(Error::OtherBuild { planned: graph.build_id, ours: BUILD_ID.to_owned() });
         }
         job_master::Settings::read(&graph.options)?;
-        let job = graph.job;
         job_master::break_cycles(&mut graph);
-        self.propose(Command::SubmitJob { graph: Arc::new(graph), at: now }, now).map_err(refused)?;
-        self.settle(now);
-        Ok(job)
-    }
-
-    /// Takes a script's jobs, to be planned one by one.
-    pub fn accept_script(
-        &mut self,
-        key: Option<(String, u64)>,
-        jobs: Vec<PlannedLater>,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let queries: Vec<_> = jobs.iter().filter(|job| job.is_query).map(|job| job.job).collect();
-        self.propose(Command::AcceptScript { key, jobs, at: now }, now).map_err(refused)?;
-        self.effects.extend(queries.into_iter().map(Effect::ExpectResult));
-        Ok(())
-    }
-
-    /// Asks a job to end.
-    pub fn cancel(&mut self, job: JobId, now: Timestamp) -> Result<(), Error> {
-        self.propose(Command::CancelJob { job }, now).map_err(refused)?;
-        self.settle(now);
-        Ok(())
+        Ok(Command::SubmitJob { graph: Arc::new(graph), at: now })
     }
 
     /// Ends a job of a script that has not come to run: it could not be planned, its turn does not come, or it has nothing to do.
@@ -209,8 +215,7 @@ impl Cluster {
         now: Timestamp,
     ) {
         if outcome.is_ok() {
-            // A job that has ended meanwhile keeps nothing open.
-            let _ = self.propose(Command::CheckpointVisible { job, checkpoint }, now);
+            self.propose(Command::CheckpointVisible { job, checkpoint });
         }
         self.tell(job, Event::CheckpointCommitted { checkpoint, outcome }, now);
         self.settle(now);
@@ -248,161 +253,84 @@ impl Cluster {
         })
     }
 
-    /// A worker has opened a session.
-    pub fn worker_registered(&mut self, session: SessionId, registration: Registration, now: Timestamp) {
-        let worker = registration.worker.clone();
-        if let Some(old) = self.sessions.insert(worker.clone(), session) {
-            self.effects.push(Effect::Close(old));
-        }
-        self.orders.remove(&worker);
-        self.effects.push(Effect::Send(
-            session,
-            ToWorker::Welcome {
-                term: self.state.term(),
-                heartbeat_interval: self.settings.heartbeat_interval,
-                heartbeat_timeout: self.settings.heartbeat_timeout,
-            },
-        ));
-        let mut actions = Vec::new();
-        let known = self.resources.register(&registration, now, &mut actions);
-        if known {
-            self.worker_returned(&worker, registration, now);
-        } else {
-            self.refuse_strays(&worker, &registration);
-        }
-        self.manage(actions, now);
-        self.settle(now);
+    fn propose(&mut self, command: Command) {
+        self.proposals.push(command);
     }
 
-    /// Lets each job look at what the worker still has of it.
-    fn worker_returned(&mut self, worker: &WorkerId, registration: Registration, now: Timestamp) {
-        let Registration { mut running, mut partitions, .. } = registration;
-        let jobs: Vec<_> = self.masters.keys().copied().collect();
-        for job in jobs {
-            let mine = running.extract_if(.., |task| task.attempt.job == job).collect();
-            let held = partitions.extract_if(.., |partition| partition.producer.job == job).collect();
-            let event = Event::WorkerReturned { worker: worker.clone(), running: mine, partitions: held };
-            self.tell(job, event, now);
-        }
-        let running = running.iter().map(|task| task.attempt.job);
-        self.forget_jobs(worker, running.chain(partitions.iter().map(|held| held.producer.job)).collect());
-    }
-
-    /// A worker that was given up is back: what it still runs was started elsewhere since.
-    fn refuse_strays(&mut self, worker: &WorkerId, registration: &Registration) {
-        let running = registration.running.iter().map(|task| task.attempt);
-        let (live, over): (Vec<_>, Vec<_>) = running.partition(|id| self.masters.contains_key(&id.job));
-        let term = self.state.term();
-        for attempt in live {
-            self.send(worker, ToWorker::Cancel { term, attempt });
-        }
-        let held = registration.partitions.iter().map(|partition| partition.producer.job);
-        let over = over.iter().map(|attempt| attempt.job).chain(held);
-        let over = over.filter(|job| !self.masters.contains_key(job)).collect();
-        self.forget_jobs(worker, over);
-    }
-
-    fn forget_jobs(&mut self, worker: &WorkerId, jobs: BTreeSet<JobId>) {
-        let term = self.state.term();
-        for job in jobs {
-            self.send(worker, ToWorker::ForgetJob { term, job });
-        }
-    }
-
-    /// A worker said something. Words of a session that was replaced are void.
-    pub fn worker_said(&mut self, session: SessionId, worker: &WorkerId, message: ToLeader, now: Timestamp) {
-        if self.sessions.get(worker) != Some(&session) {
-            return;
-        }
-        let memory = match &message {
-            ToLeader::Heartbeat { memory_used_bytes, .. } => Some(*memory_used_bytes),
-            _ => None,
-        };
-        self.resources.heard(worker, memory, now);
-        match message {
-            ToLeader::Task { attempt, update } if self.masters.contains_key(&attempt.job) => {
-                let event = Event::Task { worker: worker.clone(), attempt, update };
-                self.tell(attempt.job, event, now);
-            }
-            ToLeader::Task { attempt, update: thalweg_rpc::TaskUpdate::Running } => {
-                self.forget_jobs(worker, [attempt.job].into());
-            }
-            ToLeader::Heartbeat { tasks, .. } => self.note_reports(tasks, now),
-            ToLeader::Goodbye { reason } => {
-                tracing::info!(%worker, reason, "a worker says goodbye");
-                let mut actions = Vec::new();
-                self.resources.worker_left(worker, &reason, &mut actions, now);
-                self.manage(actions, now);
-            }
-            // Rows go to the result store before they come here; a session registers once.
-            ToLeader::Snapshot { attempt, checkpoint, snapshot } => {
-                self.tell(attempt.job, Event::Snapshot { attempt, checkpoint, snapshot }, now);
-            }
-            ToLeader::SourceTime { attempt, group, watermark_ms, max_drift_ms } => {
-                let event = Event::SourceTime { attempt, group, watermark_ms, max_drift_ms };
-                self.tell(attempt.job, event, now);
-            }
-            ToLeader::Task { .. } | ToLeader::ResultChunk { .. } | ToLeader::Register(_) => {}
-        }
-        self.settle(now);
-    }
-
-    fn note_reports(&mut self, tasks: Vec<TaskReport>, now: Timestamp) {
-        let mut by_job = BTreeMap::<JobId, Vec<_>>::new();
-        for report in tasks {
-            by_job.entry(report.attempt.job).or_default().push(report);
-        }
-        for (job, tasks) in by_job {
-            self.tell(job, Event::Reports(tasks), now);
-        }
-    }
-
-    /// A session is over.
-    pub fn session_ended(&mut self, session: SessionId, worker: &WorkerId, now: Timestamp) {
-        if self.sessions.get(worker) == Some(&session) {
-            self.sessions.remove(worker);
-            self.resources.session_ended(worker, now);
-        }
-    }
-
-    fn propose(&mut self, command: Command, now: Timestamp) -> Result<(), Refusal> {
-        for effect in self.state.apply(command)? {
+    /// Takes what the quorum has decided in a term.
+    pub fn apply(&mut self, command: Command, term: Term, now: Timestamp) -> Result<(), Refusal> {
+        for effect in self.state.apply(command, term)? {
             match effect {
-                quorum::Effect::Run(graph) => self.run(graph, now),
-                quorum::Effect::Cancel(job) if self.masters.contains_key(&job) => {
-                    self.tell(job, Event::Cancel, now);
+                // Not one of an earlier time, which is applied again when a member starts.
+                quorum::Effect::Led(member) if member == self.member && self.elected == Some(term) => {
+                    self.lead(now);
                 }
-                quorum::Effect::Cancel(job) => {
-                    self.end(job, JobEnd { status: JobStatus::Canceled, failure: None }, now);
-                }
-                quorum::Effect::Commit(job, sinks) => self.effects.push(Effect::Commit(job, sinks)),
-                quorum::Effect::CommitCheckpoint(job, checkpoint, sinks) => {
-                    self.effects.push(Effect::CommitCheckpoint(job, checkpoint, sinks));
-                }
-                quorum::Effect::Ended(job) => {
-                    let record = self.state.job(job).and_then(|record| record.end.clone());
-                    self.effects.extend(record.map(|(end, _)| Effect::Ended(job, end)));
-                }
+                quorum::Effect::Led(_) => self.step_down(),
                 quorum::Effect::Forgotten(job) => {
                     self.archive.remove(&job);
                     self.plans.remove(&job);
                     self.effects.push(Effect::Forgotten(job));
                 }
+                effect if self.leads() => self.carry_out(effect, now),
+                // For the leader.
+                _ => {}
             }
         }
+        self.settle(now);
         Ok(())
+    }
+
+    fn carry_out(&mut self, effect: quorum::Effect, now: Timestamp) {
+        match effect {
+            quorum::Effect::Expect(queries) => {
+                self.effects.extend(queries.into_iter().map(Effect::ExpectResult));
+            }
+            quorum::Effect::Run(graph) => self.run(graph, now),
+            quorum::Effect::Cancel(job) if self.masters.contains_key(&job) => {
+                self.tell(job, Event::Cancel, now);
+            }
+            quorum::Effect::Cancel(job) => {
+                self.end(job, JobEnd { status: JobStatus::Canceled, failure: None }, now);
+            }
+            quorum::Effect::Restarted(job, generation) => {
+                self.tell(job, Event::RestartNoted(generation), now);
+            }
+            quorum::Effect::EndDecided(job) => self.tell(job, Event::EndDecided, now),
+            quorum::Effect::Commit(job, sinks) => self.effects.push(Effect::Commit(job, sinks)),
+            quorum::Effect::CommitCheckpoint(job, checkpoint, sinks) => {
+                self.effects.push(Effect::CommitCheckpoint(job, checkpoint, sinks));
+            }
+            quorum::Effect::Ended(job) => self.ended(job),
+            quorum::Effect::Led(_) | quorum::Effect::Forgotten(_) => {}
+        }
     }
 
     fn run(&mut self, graph: Arc<JobGraph>, now: Timestamp) {
         let job = graph.job;
-        let settings = job_master::Settings::read(&graph.options).expect("checked before it was proposed");
-        if graph.has_live_result() {
-            self.effects.push(Effect::ExpectLiveResult(job));
-        } else if graph.result_columns.is_some() {
-            self.effects.push(Effect::ExpectResult(job));
-        }
+        let Some(settings) = self.settings_of(&graph, now) else { return };
+        self.expect_rows(&graph);
         self.masters.insert(job, JobMaster::new(graph, JobEpoch::default(), settings, now));
         self.tell(job, Event::Start, now);
+    }
+
+    /// What a job's options say. They were read before the job was proposed; a leader of another build may read them in another way.
+    fn settings_of(&mut self, graph: &JobGraph, now: Timestamp) -> Option<job_master::Settings> {
+        match job_master::Settings::read(&graph.options) {
+            Ok(settings) => Some(settings),
+            Err(error) => {
+                let failure = Some(Failure::new(FailureKind::PlanRejected, error.to_string()));
+                self.end(graph.job, JobEnd { status: JobStatus::Failed, failure }, now);
+                None
+            }
+        }
+    }
+
+    fn expect_rows(&mut self, graph: &JobGraph) {
+        if graph.has_live_result() {
+            self.effects.push(Effect::ExpectLiveResult(graph.job));
+        } else if graph.result_columns.is_some() {
+            self.effects.push(Effect::ExpectResult(graph.job));
+        }
     }
 
     /// Gives an event to a job's master and does what it says.
@@ -433,10 +361,12 @@ impl Cluster {
             }
             Action::PublishResult(attempt) => self.effects.push(Effect::PublishResult(attempt)),
             Action::DropResult(attempt) => self.effects.push(Effect::DropResult(attempt)),
-            Action::Commit(sinks) => {
-                let decided = self.propose(Command::DecideCommit { job, sinks }, now);
-                decided.expect("a job with a master has not ended");
+            Action::AdoptSlot { worker, allocation } => self.resources.adopt(job, &worker, allocation),
+            Action::NoteRestart(generation) => self.propose(Command::RestartJob { job, generation }),
+            Action::DecideEnd { status, failure } => {
+                self.propose(Command::DecideEnd { job, status, failure });
             }
+            Action::Commit(sinks) => self.propose(Command::DecideCommit { job, sinks }),
             Action::Abort(sinks) => self.effects.push(Effect::Abort(job, sinks)),
             Action::TriggerCheckpoint { worker, attempts, barrier } => {
                 self.send(&worker, ToWorker::Checkpoint { term, attempts, barrier });
@@ -451,8 +381,10 @@ impl Cluster {
                 self.effects.push(Effect::StoreCheckpoint(job, url, manifest));
             }
             Action::CompleteCheckpoint { completed, sinks } => {
-                let decided = self.propose(Command::CompleteCheckpoint { job, completed, sinks }, now);
-                decided.expect("a job with a master has not ended");
+                self.propose(Command::CompleteCheckpoint { job, completed, sinks });
+            }
+            Action::CommitCheckpoint { checkpoint, sinks } => {
+                self.effects.push(Effect::CommitCheckpoint(job, checkpoint, sinks));
             }
             Action::RecoverOutput { manifest, sinks } => {
                 let running = self.masters.keys().copied().collect();
@@ -469,11 +401,15 @@ impl Cluster {
         }
     }
 
+    /// Has the quorum end a job; see [`ended`](Self::ended).
     fn end(&mut self, job: JobId, end: JobEnd, now: Timestamp) {
         self.resources.forget_job(job);
+        self.propose(Command::EndJob { job, end, at: now, ended_max: self.ended_max });
+    }
+
+    /// A job is over, and everybody knows.
+    fn ended(&mut self, job: JobId) {
         let plan = self.plan(job);
-        let ended = self.propose(Command::EndJob { job, end, at: now }, now);
-        ended.expect("a job ends once");
         if let Some(mut details) = self.details(job) {
             details.plan = plan.unwrap_or_default();
             let execution = self.masters.get(&job).map(JobMaster::execution);
@@ -483,6 +419,8 @@ impl Cluster {
         }
         self.plans.remove(&job);
         self.masters.remove(&job);
+        let record = self.state.job(job).and_then(|record| record.end.clone());
+        self.effects.extend(record.map(|(end, _)| Effect::Ended(job, end)));
     }
 
     fn manage(&mut self, actions: Vec<resource_manager::Action>, now: Timestamp) {
@@ -502,23 +440,12 @@ impl Cluster {
         }
     }
 
-    fn worker_lost(&mut self, worker: WorkerId, reason: String, now: Timestamp) {
-        tracing::info!(%worker, reason, "a worker is gone");
-        self.orders.remove(&worker);
-        // A worker that registers anew at this moment has its session already.
-        if self.resources.worker(&worker).is_none()
-            && let Some(session) = self.sessions.remove(&worker)
-        {
-            self.effects.push(Effect::Close(session));
-        }
-        let jobs: Vec<_> = self.masters.keys().copied().collect();
-        for job in jobs {
-            self.tell(job, Event::WorkerLost { worker: worker.clone(), reason: reason.clone() }, now);
-        }
-    }
-
     /// Grants free slots until nothing more can be granted.
     fn settle(&mut self, now: Timestamp) {
+        if self.is_reconciling() {
+            // What others hold is not known yet.
+            return;
+        }
         loop {
             let mut actions = Vec::new();
             self.resources.grant(&mut actions);
@@ -529,23 +456,6 @@ impl Cluster {
         }
     }
 
-    fn send(&mut self, worker: &WorkerId, message: ToWorker) {
-        self.send_orders(worker);
-        if let Some(session) = self.sessions.get(worker) {
-            self.effects.push(Effect::Send(*session, message));
-        }
-    }
-
-    /// Orders wait for company, but never behind a later message to the same worker.
-    fn send_orders(&mut self, worker: &WorkerId) {
-        let Some(tasks) = self.orders.remove(worker) else { return };
-        let Some(session) = self.sessions.get(worker).copied() else { return };
-        let term = self.state.term();
-        for tasks in tasks.chunks(TASKS_PER_MESSAGE) {
-            self.effects.push(Effect::Send(session, ToWorker::Deploy { term, tasks: tasks.to_vec() }));
-        }
-    }
-
     /// What an idempotency key was used for.
     pub fn used_key(&self, key: &str) -> Option<&KeyRecord> {
         self.state.key(key)
@@ -553,16 +463,9 @@ impl Cluster {
 
     /// Where a job stands.
     pub fn job_status(&self, job: JobId) -> Option<JobStatus> {
-        let master = self.masters.get(&job).map(|master| master.status().0);
-        master.or_else(|| self.state.job(job).map(JobRecord::status))
-    }
-}
-
-fn refused(refusal: Refusal) -> Error {
-    match refusal {
-        Refusal::UnknownJob(job) => Error::UnknownJob(job),
-        Refusal::JobExists(job) => Error::JobExists(job),
-        Refusal::JobEnded(job) => Error::JobCanceled(job),
+        let record = self.state.job(job)?;
+        let master = self.masters.get(&job).filter(|_| record.end.is_none());
+        Some(master.map_or(record.status(), |master| master.status().0))
     }
 }
 

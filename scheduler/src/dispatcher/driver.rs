@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use thalweg_graph::{JobId, Options};
+use thalweg_graph::{JobId, Options, Term};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -24,10 +24,13 @@ use crate::{
     clock::{Clock, Timestamp},
     committer::Committer,
     planner::Planner,
+    quorum::{Command, Decided, Leadership, MemberId, Quorum, ToState, Undecided},
     result_store::ResultStore,
     view::JobProgress,
 };
 
+/// The term of a JobManager that has no others beside it.
+const ALONE: Term = Term(1);
 /// Inputs that are taken at once.
 const BATCH: usize = 512;
 /// Least time between two pictures of a job's progress while its status stays the same.
@@ -42,6 +45,8 @@ pub(crate) struct Driver {
     pub(super) results: Arc<ResultStore>,
     /// To itself, for tasks that come back with input.
     pub(super) inbox: mpsc::WeakSender<Input>,
+    quorum: Quorum,
+    leadership: Leadership,
     committer: Arc<dyn Committer>,
     storage: Arc<dyn CheckpointStorage>,
     outboxes: BTreeMap<SessionId, Outbox>,
@@ -64,8 +69,11 @@ impl Driver {
         storage: Arc<dyn CheckpointStorage>,
         results: Arc<ResultStore>,
         inbox: mpsc::WeakSender<Input>,
+        quorum: Quorum,
     ) -> Self {
         Self {
+            quorum,
+            leadership: Leadership::default(),
             cluster,
             clock,
             options,
@@ -83,6 +91,10 @@ impl Driver {
     /// Runs until it is told to stop or nobody can tell it anything any more.
     pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         let mut batch = Vec::with_capacity(BATCH);
+        if let Quorum::Alone = self.quorum {
+            self.cluster.elected(Some(ALONE));
+            self.propose(Command::Lead { member: MemberId::default() }, Box::new(|_| {}), self.clock.now());
+        }
         loop {
             let deadline = self.deadline().map(|time| self.clock.instant_of(time));
             tokio::select! {
@@ -105,8 +117,34 @@ impl Driver {
                 let unread = self.results.expire(now);
                 unread.into_iter().for_each(|job| self.end_unread(job, now));
             }
+            self.decide(now);
             self.carry_out();
             self.publish_progress(now);
+        }
+    }
+
+    /// Hands on what the quorum is to decide.
+    fn decide(&mut self, now: Timestamp) {
+        loop {
+            let proposals = self.cluster.take_proposals();
+            if proposals.is_empty() {
+                return;
+            }
+            for command in proposals {
+                // A refusal means that what it was about is over; a leader that is one no more has been told.
+                self.propose(command, Box::new(|_| {}), now);
+            }
+        }
+    }
+
+    /// Has the quorum decide something; `decided` is called once it is done.
+    pub(super) fn propose(&mut self, command: Command, decided: Decided, now: Timestamp) {
+        match &self.quorum {
+            Quorum::Alone => {
+                let outcome = self.cluster.apply(command, ALONE, now);
+                decided(outcome.map_err(Undecided::Refused));
+            }
+            Quorum::Member(proposer) => proposer.propose(command, decided),
         }
     }
 
@@ -118,11 +156,31 @@ impl Driver {
 
     fn take(&mut self, input: Input, now: Timestamp) {
         match input {
+            Input::Request(request) if !self.cluster.leads() => {
+                request.refuse(Error::NotLeader { leader: self.leadership.address() });
+            }
             Input::Request(request) => self.answer(request, now),
+            Input::Quorum(ToState::Apply(commands, applied)) => {
+                let outcomes =
+                    commands.into_iter().map(|(command, term)| self.cluster.apply(command, term, now));
+                // Nobody waits where the member stops.
+                let _ = applied.send(outcomes.collect());
+            }
+            Input::Quorum(ToState::Copy(reply)) => drop(reply.send(self.cluster.copy_state())),
+            Input::Quorum(ToState::Replace(state, reply)) => {
+                self.forget_all();
+                self.cluster.replace_state(*state);
+                let _ = reply.send(());
+            }
+            Input::Leadership(leadership) => self.led_by(leadership),
             Input::ScriptOpened { request, script, reply } => {
                 script::start(self, *request, script, reply, now);
             }
+            // The next leader goes on with its script.
+            Input::EndUnplanned(..) if !self.cluster.leads() => {}
             Input::EndUnplanned(job, end) => self.cluster.end_unplanned(job, end, now),
+            // Its session ends with its outbox; it looks for the leader again.
+            Input::Registered { .. } if !self.cluster.leads() => {}
             Input::Registered { session, registration, outbox } => {
                 self.outboxes.insert(session, outbox);
                 self.cluster.worker_registered(session, *registration, now);
@@ -152,15 +210,29 @@ impl Driver {
     fn end_unread(&mut self, job: JobId, now: Timestamp) {
         tracing::warn!(%job, "nobody reads the query's rows any more; it is cancelled");
         // One that has ended meanwhile needs no end.
-        let _ = self.cluster.cancel(job, now);
+        self.propose(Command::CancelJob { job }, Box::new(|_| {}), now);
     }
 
     /// Answers a question. Whoever asked may have gone: then the answer goes nowhere.
     fn answer(&mut self, request: Request, now: Timestamp) {
         match request {
-            Request::Submit(graph, reply) => drop(reply.send(self.cluster.submit(*graph, now))),
+            Request::Submit(graph, reply) => {
+                let job = graph.job;
+                match self.cluster.submission(*graph, now) {
+                    Ok(command) => {
+                        let decided = move |outcome: Result<(), Undecided>| {
+                            drop(reply.send(outcome.map(|()| job).map_err(Error::from)));
+                        };
+                        self.propose(command, Box::new(decided), now);
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
             Request::Script(request, reply) => script::open(self, request, reply),
-            Request::Cancel(job, reply) => drop(reply.send(self.cluster.cancel(job, now))),
+            Request::Cancel(job, reply) => {
+                let decided = |outcome: Result<(), Undecided>| drop(reply.send(outcome.map_err(Error::from)));
+                self.propose(Command::CancelJob { job }, Box::new(decided), now);
+            }
             Request::Savepoint(job, order, reply) => {
                 drop(reply.send(self.cluster.savepoint(job, order, now)));
             }
@@ -175,6 +247,30 @@ impl Driver {
             Request::Overview(reply) => drop(reply.send(Ok(self.cluster.overview()))),
             Request::Workers(reply) => drop(reply.send(Ok(self.cluster.workers()))),
         }
+    }
+
+    /// Takes note of who leads. A member that is told to lead does so once it knows all that was decided before: when its own word that it
+    /// leads comes back to it.
+    fn led_by(&mut self, leadership: Leadership) {
+        let Quorum::Member(proposer) = &self.quorum else { return };
+        let began = leadership.leads && (!self.leadership.leads || self.leadership.term != leadership.term);
+        self.cluster.elected(leadership.leads.then_some(Term(leadership.term)));
+        if began {
+            proposer.propose(Command::Lead { member: leadership.member }, Box::new(|_| {}));
+        }
+        if self.cluster.leads() && (began || !leadership.leads) {
+            tracing::warn!(leader = leadership.address(), "this JobManager leads no more");
+            self.forget_all();
+        }
+        self.leadership = leadership;
+    }
+
+    /// Forgets what only a leader has: whoever waits for it asks the next one.
+    fn forget_all(&mut self) {
+        self.cluster.step_down();
+        self.results.forget_all();
+        self.watchers.clear();
+        self.changed.clear();
     }
 
     fn watch(&mut self, job: JobId, now: Timestamp) -> Result<watch::Receiver<Arc<JobProgress>>, Error> {
@@ -236,6 +332,8 @@ impl Driver {
                     }
                 }
                 Effect::Forgotten(job) => self.results.forget(job),
+                Effect::Leads => tracing::info!("this JobManager leads"),
+                Effect::ResumeScript(accepted) => script::resume(self, *accepted),
             }
         }
     }

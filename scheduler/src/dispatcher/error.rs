@@ -2,6 +2,8 @@
 
 use thalweg_graph::{Failure, JobId, SqlError, VertexId, job_graph};
 
+use crate::quorum::{Refusal, Undecided};
+
 /// A refusal.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -104,9 +106,43 @@ pub enum Error {
     /// The idempotency key belongs to another script.
     #[error("the idempotency key `{0}` was used for another script")]
     KeyReused(String),
+    /// Another JobManager leads, or none for the time being.
+    #[error("this JobManager does not lead{}", of_leader(.leader.as_deref()))]
+    NotLeader {
+        /// Where the one is that does.
+        leader: Option<String>,
+    },
     /// The JobManager is shutting down.
     #[error("the JobManager is stopping")]
     Stopped,
+}
+
+fn of_leader(leader: Option<&str>) -> String {
+    match leader {
+        Some(address) => format!("; the one at {address} does"),
+        None => ", and no other does yet; try again".to_owned(),
+    }
+}
+
+impl From<Undecided> for Error {
+    fn from(undecided: Undecided) -> Self {
+        match undecided {
+            Undecided::Refused(refusal) => refusal.into(),
+            Undecided::NotLeader { leader } => Error::NotLeader { leader },
+            Undecided::Stopped => Error::Stopped,
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownJob(job) => Error::UnknownJob(job),
+            Refusal::JobExists(job) => Error::JobExists(job),
+            Refusal::JobEnded(job) => Error::JobCanceled(job),
+            Refusal::KeyUsed(key) => Error::KeyReused(key),
+        }
+    }
 }
 
 impl Error {
@@ -133,6 +169,7 @@ impl Error {
             Error::UnknownTrigger { .. } => "unknown-trigger",
             Error::Sql(error) => error.code.as_str(),
             Error::KeyReused(_) => "idempotency-key-reused",
+            Error::NotLeader { .. } => "not-leader",
             Error::Stopped => "stopping",
         }
     }

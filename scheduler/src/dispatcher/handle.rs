@@ -95,6 +95,12 @@ impl DispatcherHandle {
         self.ask(|reply| Request::Watch(job, reply)).await
     }
 
+    /// Whether a job has its graph, or has ended.
+    pub(crate) async fn is_planned(&self, job: JobId) -> bool {
+        let details = self.job(job).await;
+        details.is_ok_and(|details| details.summary.status != JobStatus::Initializing)
+    }
+
     /// Waits for a job's end.
     pub async fn wait(&self, job: JobId) -> Result<JobEnd, Error> {
         let mut progress = self.watch(job).await?;

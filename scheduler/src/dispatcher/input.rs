@@ -8,7 +8,11 @@ use super::{
     cluster::SessionId,
     request::{Reply, Request, ScriptAccepted, ScriptRequest},
 };
-use crate::{planner::Script, view::JobEnd};
+use crate::{
+    planner::Script,
+    quorum::{Leadership, ToState},
+    view::JobEnd,
+};
 
 /// Something for the dispatcher.
 pub(crate) enum Input {
@@ -36,6 +40,10 @@ pub(crate) enum Input {
     Aborted(JobId),
     /// The reader of a live result has gone.
     ResultAbandoned(JobId),
+    /// The quorum has decided something, or asks for the state.
+    Quorum(ToState),
+    /// Who leads has changed.
+    Leadership(Leadership),
     /// The JobManager stops.
     Stop(oneshot::Sender<()>),
 }

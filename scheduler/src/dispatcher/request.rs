@@ -73,3 +73,22 @@ pub(crate) enum Request {
     Overview(Reply<Overview>),
     Workers(Reply<Vec<WorkerDetails>>),
 }
+
+impl Request {
+    /// Answers that it is not done here.
+    pub(crate) fn refuse(self, error: Error) {
+        match self {
+            Request::Submit(_, reply) => drop(reply.send(Err(error))),
+            Request::Script(_, reply) => drop(reply.send(Err(error))),
+            Request::Cancel(_, reply) | Request::Savepoint(_, _, reply) => drop(reply.send(Err(error))),
+            Request::SavepointStatus(_, _, reply) => drop(reply.send(Err(error))),
+            Request::Jobs(reply) => drop(reply.send(Err(error))),
+            Request::Job(_, reply) => drop(reply.send(Err(error))),
+            Request::Vertex(_, _, reply) => drop(reply.send(Err(error))),
+            Request::EventTime(_, reply) => drop(reply.send(Err(error))),
+            Request::Watch(_, reply) => drop(reply.send(Err(error))),
+            Request::Overview(reply) => drop(reply.send(Err(error))),
+            Request::Workers(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}

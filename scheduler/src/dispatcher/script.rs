@@ -1,9 +1,6 @@
 //! Scripts: opened beside the dispatcher, their jobs' ids given out at once, their statements run one after another.
 
-use std::{
-    collections::VecDeque,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::collections::VecDeque;
 
 use thalweg_graph::{
     Failure, FailureKind, JobGraph, JobId, JobStatus, Options, SqlError, options, sql_error::SqlErrorCode,
@@ -13,12 +10,12 @@ use super::{
     DispatcherHandle, Error,
     driver::Driver,
     input::Input,
-    request::{Reply, ScriptAccepted, ScriptJob, ScriptRequest},
+    request::{Reply, Request, ScriptAccepted, ScriptJob, ScriptRequest},
 };
 use crate::{
     clock::Timestamp,
     planner::{Script, StatementOutcome},
-    quorum::PlannedLater,
+    quorum::{AcceptedScript, Command, PlannedLater, Refusal, ScriptRecord, Undecided},
     view::JobEnd,
 };
 
@@ -73,12 +70,11 @@ fn answer_by_key(driver: &Driver, request: &ScriptRequest) -> Option<Result<Scri
     })
 }
 
-/// Tells scripts apart that were sent with the same key.
+/// Tells scripts apart that were sent with the same key; the same in every build.
 fn fingerprint(request: &ScriptRequest) -> u64 {
-    let mut hasher = DefaultHasher::new();
     let ScriptRequest { script, name, configuration, parallelism, idempotency_key: _ } = request;
-    (script, name, &configuration.0, parallelism).hash(&mut hasher);
-    hasher.finish()
+    let text = serde_json::to_vec(&(script, name, configuration, parallelism));
+    xxhash_rust::xxh3::xxh3_64(&text.unwrap_or_default())
 }
 
 fn accepted(jobs: &[PlannedLater]) -> ScriptAccepted {
@@ -116,23 +112,75 @@ pub(super) fn start(
         })
         .collect();
     let key = request.idempotency_key.clone().map(|key| (key, fingerprint(&request)));
-    let Some(inbox) = driver.inbox.upgrade() else { return drop(reply.send(Err(Error::Stopped))) };
-    let handle = DispatcherHandle { inputs: inbox, results: driver.results.clone() };
+    let Some(handle) = handle(driver) else { return drop(reply.send(Err(Error::Stopped))) };
     if jobs.is_empty() {
         tokio::spawn(async move { reply.send(run_without_jobs(script).await) });
         return;
     }
-    let answer = accepted(&jobs);
-    match driver.cluster.accept_script(key, jobs.clone(), now) {
-        Ok(()) => drop(reply.send(Ok(answer))),
-        Err(error) => return drop(reply.send(Err(error))),
-    }
+    let options = match session_options(&driver.options, &request) {
+        Ok(options) => options,
+        Err(error) => return drop(reply.send(Err(error.into()))),
+    };
+    let record = ScriptRecord { text: request.script.clone(), name: request.name.clone(), options };
+    let command = Command::AcceptScript { key, script: Box::new(record), jobs: jobs.clone(), at: now };
+    let decided = move |outcome| match outcome {
+        Ok(()) => {
+            let _ = reply.send(Ok(accepted(&jobs)));
+            spawn_run(script, jobs, request.name, handle);
+        }
+        // The same script came at the same time: it has its answer.
+        Err(Undecided::Refused(Refusal::KeyUsed(_))) => {
+            let again = Input::Request(Request::Script(Box::new(request), reply));
+            tokio::spawn(async move { drop(handle.inputs.send(again).await) });
+        }
+        Err(error) => drop(reply.send(Err(error.into()))),
+    };
+    driver.propose(command, Box::new(decided), now);
+}
+
+fn handle(driver: &Driver) -> Option<DispatcherHandle> {
+    let inputs = driver.inbox.upgrade()?;
+    Some(DispatcherHandle { inputs, results: driver.results.clone() })
+}
+
+fn spawn_run(
+    script: Box<dyn Script>,
+    jobs: Vec<PlannedLater>,
+    name: Option<String>,
+    handle: DispatcherHandle,
+) {
     let ids: Vec<_> = jobs.iter().map(|later| later.job).collect();
     tokio::spawn(async move {
-        let running = tokio::spawn(run(script, jobs.into(), request.name, handle.clone()));
-        if let Err(error) = running.await {
-            let message = format!("the script stopped: {error}");
-            fail_all(&handle, ids, Failure::new(FailureKind::Internal, message)).await;
+        let running = tokio::spawn(run(script, jobs.into(), name, handle.clone()));
+        match running.await {
+            Ok(Ok(())) => {}
+            Ok(Err(Abandoned)) => tracing::info!("a script is left to the JobManager that leads next"),
+            Err(error) => {
+                let message = format!("the script stopped: {error}");
+                fail_all(&handle, ids, Failure::new(FailureKind::Internal, message)).await;
+            }
+        }
+    });
+}
+
+/// Goes on with a script that another leader has accepted.
+pub(super) fn resume(driver: &Driver, accepted: AcceptedScript) {
+    let Some(handle) = handle(driver) else { return };
+    let planner = driver.planner.clone();
+    let slots = driver.cluster.overview().slots_total;
+    tokio::spawn(async move {
+        let AcceptedScript { script: record, jobs } = accepted;
+        let (text, options) = (record.text, record.options);
+        let opening = tokio::task::spawn_blocking(move || planner.open(&text, &options, slots));
+        let opened = opening.await.unwrap_or_else(|error| {
+            Err(SqlError::new(SqlErrorCode::Internal, format!("the script could not be parsed: {error}")))
+        });
+        match opened {
+            Ok(script) => spawn_run(script, jobs, record.name, handle),
+            Err(error) => {
+                let ids = jobs.into_iter().map(|later| later.job);
+                fail_all(&handle, ids, refusal(&error)).await;
+            }
         }
     });
 }
@@ -153,23 +201,37 @@ async fn run_without_jobs(mut script: Box<dyn Script>) -> Result<ScriptAccepted,
     Ok(ScriptAccepted { jobid: None, jobs: Vec::new() })
 }
 
+/// This JobManager leads no more, or stops: the next leader goes on with the script.
+struct Abandoned;
+
 async fn run(
     mut script: Box<dyn Script>,
     mut jobs: VecDeque<PlannedLater>,
     name: Option<String>,
     handle: DispatcherHandle,
-) {
+) -> Result<(), Abandoned> {
     for index in 0..script.statements().len() {
         if jobs.is_empty() {
-            return;
+            return Ok(());
         }
         let makes_job = script.statements()[index].makes_job;
         let line = script.statements()[index].line;
         let job = makes_job.then(|| jobs[0].job);
+        // A leader before this one may have come so far. What the statement leaves in the session is wanted all the same.
+        let planned = match job {
+            Some(job) => handle.is_planned(job).await,
+            None => false,
+        };
         let outcome = script.run(index, job.unwrap_or(JobId(0))).await;
         let failure = match (outcome, job) {
+            (outcome, Some(job)) if planned => {
+                if let Err(error) = outcome {
+                    tracing::warn!(%job, %error, "a statement whose job was planned before cannot be planned again");
+                }
+                end_of(handle.wait(job).await)?
+            }
             (Err(error), _) => Some(refusal(&error)),
-            (Ok(StatementOutcome::Job(graph)), Some(job)) => run_job(&handle, job, *graph, &name).await,
+            (Ok(StatementOutcome::Job(graph)), Some(job)) => run_job(&handle, job, *graph, &name).await?,
             (Ok(StatementOutcome::Done { .. }), Some(job)) => {
                 end(&handle, job, JobEnd { status: JobStatus::Finished, failure: None }).await;
                 None
@@ -177,12 +239,14 @@ async fn run(
             (Ok(_), None) => None,
         };
         if let Some(failure) = failure {
-            return fail_rest(&handle, job, jobs, line, failure).await;
+            fail_rest(&handle, job, jobs, line, failure).await;
+            return Ok(());
         }
         if makes_job {
             jobs.pop_front();
         }
     }
+    Ok(())
 }
 
 /// Submits a planned job and waits for its end; returns why the script does not go on.
@@ -191,22 +255,29 @@ async fn run_job(
     job: JobId,
     mut graph: JobGraph,
     name: &Option<String>,
-) -> Option<Failure> {
+) -> Result<Option<Failure>, Abandoned> {
     graph.name = name.clone().unwrap_or(graph.name);
     let ended = match handle.submit(graph).await {
-        Ok(_) => handle.wait(job).await,
+        // It exists where this member leads again, and what it began before was not noticed yet.
+        Ok(_) | Err(Error::JobExists(_)) => handle.wait(job).await,
         // Cancelled while it was planned: it has its end.
         Err(Error::JobCanceled(_)) => Ok(JobEnd { status: JobStatus::Canceled, failure: None }),
         Err(error) => Err(error),
     };
-    match ended {
+    end_of(ended)
+}
+
+/// Why a script does not go on behind a job that ended so.
+fn end_of(ended: Result<JobEnd, Error>) -> Result<Option<Failure>, Abandoned> {
+    Ok(match ended {
         Ok(JobEnd { status: JobStatus::Finished, .. }) => None,
+        Err(Error::Stopped | Error::NotLeader { .. }) => return Err(Abandoned),
         Ok(JobEnd { failure: Some(failure), .. }) => Some(failure),
         Ok(JobEnd { status, .. }) => {
             Some(Failure::new(FailureKind::Deterministic, format!("it ended as {status}")))
         }
         Err(error) => Some(Failure::new(FailureKind::PlanRejected, error.to_string())),
-    }
+    })
 }
 
 /// A statement failed: its own job with that, those after it because of it.

@@ -52,6 +52,7 @@ impl Stream {
     }
 
     fn tell(&mut self, event: Event) {
+        let mut decided = Vec::new();
         for action in self.master.handle(event, self.now) {
             match action {
                 Action::RequestSlots { region, wishes, .. } => self.grant(region, wishes.len()),
@@ -60,9 +61,12 @@ impl Stream {
                 }
                 Action::CancelTask { attempt, .. } => self.update(attempt, TaskUpdate::Canceled),
                 Action::ReleaseSlot(_) => {}
+                Action::NoteRestart(generation) => decided.push(Event::RestartNoted(generation)),
+                Action::DecideEnd { .. } => decided.push(Event::EndDecided),
                 other => self.actions.push(other),
             }
         }
+        decided.into_iter().for_each(|event| self.tell(event));
     }
 
     fn grant(&mut self, region: RegionId, slots: usize) {
@@ -115,6 +119,23 @@ impl Stream {
     fn snapshot(&mut self, vertex: u32, index: u32, checkpoint: u64, committable: Option<&str>) {
         let committables = committable.iter().map(|text| Committable(text.to_string().into())).collect();
         let snapshot = SubtaskSnapshot { committables, ..SubtaskSnapshot::default() };
+        let (attempt, checkpoint) = (self.attempt(vertex, index), CheckpointId(checkpoint));
+        self.tell(Event::Snapshot { attempt, checkpoint, snapshot: Ok(Box::new(snapshot)) });
+    }
+
+    /// A sink's answer, with what it had prepared for earlier checkpoints.
+    fn snapshot_with(
+        &mut self,
+        vertex: u32,
+        index: u32,
+        checkpoint: u64,
+        earlier: &[(u64, &str)],
+        own: &str,
+    ) {
+        let committable = |text: &str| vec![Committable(text.to_owned().into())];
+        let earlier = earlier.iter().map(|(id, text)| (CheckpointId(*id), committable(text))).collect();
+        let snapshot =
+            SubtaskSnapshot { committables: committable(own), earlier, ..SubtaskSnapshot::default() };
         let (attempt, checkpoint) = (self.attempt(vertex, index), CheckpointId(checkpoint));
         self.tell(Event::Snapshot { attempt, checkpoint, snapshot: Ok(Box::new(snapshot)) });
     }
@@ -215,7 +236,8 @@ fn a_checkpoint_is_complete_when_all_have_answered_and_commits_what_was_prepared
         Action::NotifyCheckpoint { attempts, checkpoint, .. } => Some((attempts.clone(), *checkpoint)),
         _ => None,
     });
-    assert_eq!(told, [(vec![stream.attempt(0, 0), stream.attempt(0, 1)], CheckpointId(1))]);
+    let all = vec![stream.attempt(0, 0), stream.attempt(0, 1), stream.attempt(1, 0)];
+    assert_eq!(told, [(all, CheckpointId(1))], "sources and sinks");
     assert_eq!(stream.master.checkpoint_records()[0].status, CheckpointStatus::Completed);
     // The next is due an interval after the last began.
     stream.pass(0);
@@ -291,23 +313,31 @@ fn what_was_prepared_for_a_checkpoint_that_was_given_up_comes_with_the_next() {
     stream.snapshot(0, 0, 1, None);
     stream.pass(5_000);
     stream.pass(0);
-    stream.all_snapshots(2, Some("b"));
+    // A sink tells with each answer what it has prepared and was not told is visible.
+    stream.snapshot_with(1, 0, 2, &[(1, "a")], "b");
+    stream.snapshot(0, 0, 2, None);
+    stream.snapshot(0, 1, 2, None);
     stream.store(2);
     assert_eq!(stream.completed(), [(2, vec!["a".to_owned(), "b".to_owned()])]);
     stream.commit(2);
-    // The sink's answer comes late: nothing is complete before it.
+    let told = stream.taken(|action| match action {
+        Action::NotifyCheckpoint { attempts, checkpoint, .. } => Some((attempts.len(), checkpoint.0)),
+        _ => None,
+    });
+    assert_eq!(told, [(3, 2)], "sources and sinks");
+    // The word that it is visible was lost.
     stream.pass(INTERVAL_MS);
+    stream.snapshot_with(1, 0, 3, &[(1, "a"), (2, "b")], "c");
     stream.snapshot(0, 0, 3, None);
+    stream.snapshot(0, 1, 3, None);
+    stream.store(3);
+    assert_eq!(stream.completed(), [(3, vec!["c".to_owned()])]);
+    stream.commit(3);
+    // An answer to a checkpoint that was given up comes late, and changes nothing.
+    stream.pass(INTERVAL_MS);
     stream.pass(5_000);
+    stream.snapshot(1, 0, 4, Some("d"));
     stream.pass(0);
-    stream.stored();
-    stream.all_snapshots(4, Some("d"));
-    assert!(stream.stored().is_empty(), "what was prepared for the third is not known yet");
-    stream.snapshot(1, 0, 3, Some("c"));
-    assert_eq!(stream.stored().len(), 1);
-    stream.store(4);
-    assert_eq!(stream.completed(), [(4, vec!["c".to_owned(), "d".to_owned()])]);
-    stream.commit(4);
     // A sink that cannot say what it has prepared has to write it again.
     stream.pass(INTERVAL_MS);
     let (attempt, checkpoint) = (stream.attempt(1, 0), CheckpointId(5));

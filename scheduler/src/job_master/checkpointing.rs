@@ -10,7 +10,7 @@ use thalweg_graph::{
     Attempt, CheckpointId, Failure, FailureKind, JobStatus, SubtaskId, TaskState, VertexOutput, WorkerId,
     checkpoint::{AfterBarrier, Barrier, CompletedCheckpoint, Manifest, SubtaskSnapshot},
     options,
-    table::{Committable, SinkOutput},
+    table::SinkOutput,
     task::CheckpointFolder,
 };
 
@@ -137,8 +137,8 @@ impl JobMaster {
     /// dead goes on from there, and writes nothing twice. Returns whether it has to be waited for.
     pub(super) fn begin_last_checkpoint(&mut self, now: Timestamp) -> bool {
         let Some(checkpoints) = &mut self.checkpoints else { return false };
-        let is_staged = !checkpoints.carried.is_empty()
-            || checkpoints.last.values().any(|snapshot| !snapshot.committables.is_empty());
+        let is_staged =
+            checkpoints.last.values().any(|snapshot| checkpoints.prepared(snapshot).next().is_some());
         if checkpoints.settings.interval.is_none() || checkpoints.last_taken || !is_staged {
             return false;
         }
@@ -171,7 +171,7 @@ impl JobMaster {
 
     /// Somebody wants a savepoint, or a checkpoint now.
     pub(super) fn order_savepoint(&mut self, order: SavepointOrder, now: Timestamp) {
-        let ended = self.stage != Stage::Executing;
+        let ended = !matches!(self.stage, Stage::Executing | Stage::Reconciling);
         let Some(checkpoints) = &mut self.checkpoints else { return };
         checkpoints.order(order);
         match ended {
@@ -199,43 +199,24 @@ impl JobMaster {
         }
         let subtask = attempt.subtask;
         let is_sink = self.is_sink(subtask);
-        let Some(pending) = self.collecting(checkpoint) else {
-            return self.late_snapshot(subtask, checkpoint, snapshot, now);
-        };
-        match snapshot {
-            Ok(snapshot) => {
+        let executing = self.stage == Stage::Executing;
+        match (self.collecting(checkpoint), snapshot) {
+            (Some(pending), Ok(snapshot)) => {
                 if pending.waiting.remove(&subtask) {
                     pending.snapshots.insert(subtask, snapshot);
                 }
                 self.store_if_collected();
             }
+            // The checkpoint was given up: what a sink has prepared for it, it tells again with the next.
+            (None, Ok(_)) => {}
             // What a sink has prepared is lost with its answer: only a restart writes it again.
-            Err(failure) => self.checkpoint_failed(failure.message, is_sink, now),
-        }
-    }
-
-    /// An answer to a checkpoint that was given up.
-    fn late_snapshot(
-        &mut self,
-        subtask: SubtaskId,
-        checkpoint: CheckpointId,
-        snapshot: Result<SubtaskSnapshot, Failure>,
-        now: Timestamp,
-    ) {
-        let Some(checkpoints) = &mut self.checkpoints else { return };
-        if !checkpoints.owed.remove(&(subtask, checkpoint)) {
-            return;
-        }
-        match snapshot {
-            Ok(snapshot) => {
-                checkpoints.carried.entry(subtask).or_default().extend(snapshot.committables);
-                self.store_if_collected();
-            }
-            Err(failure) => {
+            (Some(_), Err(failure)) => self.checkpoint_failed(failure.message, is_sink, now),
+            (None, Err(failure)) if is_sink && executing => {
                 self.record(&failure, now);
                 let regions = self.regions.ids().collect();
                 self.recover(regions, failure, false, now);
             }
+            (None, Err(_)) => {}
         }
     }
 
@@ -265,10 +246,11 @@ impl JobMaster {
         let graph = &self.execution.graph;
         let Some(checkpoints) = &mut self.checkpoints else { return };
         let Some(pending) = &mut checkpoints.pending else { return };
-        if pending.step != Step::Collecting || !pending.waiting.is_empty() || !checkpoints.owed.is_empty() {
+        if pending.step != Step::Collecting || !pending.waiting.is_empty() {
             return;
         }
         pending.step = Step::Storing;
+        let Some(pending) = &checkpoints.pending else { return };
         let manifest = Manifest {
             version: Manifest::VERSION,
             job: graph.job,
@@ -278,7 +260,8 @@ impl JobMaster {
             statement: graph.statement.clone(),
             savepoint: pending.barrier.savepoint.is_some(),
             subtasks: pending.snapshots.iter().map(|(id, snapshot)| (*id, snapshot.clone())).collect(),
-            sinks: outputs(&self.execution, &pending.snapshots, &checkpoints.carried)
+            sinks: outputs(&self.execution, &pending.snapshots, checkpoints)
+                .into_iter()
                 .map(SinkOutput::without_secrets)
                 .collect(),
         };
@@ -314,9 +297,9 @@ impl JobMaster {
         }
         // Also of a savepoint: its output becomes visible, and must not be written again.
         checkpoints.restored = Some(completed.manifest.clone());
-        let carried = std::mem::take(&mut checkpoints.carried);
-        let sinks = outputs(&self.execution, &snapshots, &carried);
-        let sinks = sinks.filter(|output| !output.committables.is_empty()).collect();
+        let mut sinks = outputs(&self.execution, &snapshots, checkpoints);
+        sinks.retain(|output| !output.committables.is_empty());
+        checkpoints.complete_upto = Some(checkpoint);
         self.forget_committed(&snapshots);
         self.actions.push(Action::CompleteCheckpoint { completed, sinks });
     }
@@ -369,10 +352,13 @@ impl JobMaster {
             let kept = checkpoints.completed.iter().map(|kept| kept.manifest.clone()).collect();
             self.actions.push(Action::RemoveCheckpoint { manifest: old.manifest, kept });
         }
-        if pending.barrier.savepoint.is_none() {
-            for (worker, attempts) in self.by_worker(&self.live_sources()) {
-                self.actions.push(Action::NotifyCheckpoint { worker, attempts, checkpoint });
-            }
+        let savepoint = pending.barrier.savepoint.is_some();
+        let mut told = if savepoint { Vec::new() } else { self.live_sources() };
+        let of_sinks = self.execution.subtask_ids().filter(|id| self.is_sink(*id) && !told.contains(id));
+        let of_sinks: Vec<_> = of_sinks.filter(|id| self.execution.subtask(*id).is_live()).collect();
+        told.extend(of_sinks);
+        for (worker, attempts) in self.by_worker(&told) {
+            self.actions.push(Action::NotifyCheckpoint { worker, attempts, checkpoint });
         }
         self.plan_next(pending.triggered, now);
         self.go_on_after_checkpoint(now);
@@ -401,13 +387,8 @@ impl JobMaster {
 
     /// Gives the checkpoint under way up. Too many in a row restart the job.
     fn checkpoint_failed(&mut self, why: String, restarts: bool, now: Timestamp) {
-        let owed = self.owed();
         let Some(checkpoints) = &mut self.checkpoints else { return };
         let Some(pending) = checkpoints.pending.take() else { return };
-        checkpoints.owed.extend(owed);
-        for (id, snapshot) in pending.snapshots.iter().filter(|(id, _)| !checkpoints.last.contains_key(id)) {
-            checkpoints.carried.entry(*id).or_default().extend(snapshot.committables.clone());
-        }
         let message = format!("checkpoint {} failed: {why}", pending.barrier.checkpoint);
         tracing::warn!(job = %self.execution.graph.job, "{message}");
         abandon(checkpoints, &pending, &message, now);
@@ -428,23 +409,11 @@ impl JobMaster {
         self.go_on_after_checkpoint(now);
     }
 
-    /// Who of the sinks has not answered to the checkpoint under way.
-    fn owed(&self) -> BTreeSet<(SubtaskId, CheckpointId)> {
-        let pending = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.pending.as_ref());
-        let waiting = pending
-            .iter()
-            .flat_map(|pending| pending.waiting.iter().map(|id| (*id, pending.barrier.checkpoint)));
-        waiting.filter(|(id, _)| self.is_sink(*id)).collect()
-    }
-
     /// Subtasks are about to start again: the checkpoint under way comes to nothing, unless it is complete.
     pub(super) fn interrupt_checkpoint(&mut self, now: Timestamp) {
         let Some(checkpoints) = &mut self.checkpoints else { return };
         checkpoints.next_at = None;
         checkpoints.last_taken = false;
-        // What was prepared is written again.
-        checkpoints.carried.clear();
-        checkpoints.owed.clear();
         let open = |pending: &mut Pending| pending.step != Step::Committing;
         if let Some(pending) = checkpoints.pending.take_if(open) {
             let message = format!("checkpoint {} was given up: a task failed", pending.barrier.checkpoint);
@@ -553,18 +522,16 @@ fn abandon(checkpoints: &mut Checkpoints, pending: &Pending, message: &str, now:
 }
 
 /// What each sink has prepared, for earlier checkpoints that were given up and for this one.
-fn outputs<'a>(
-    execution: &'a ExecutionGraph,
-    snapshots: &'a BTreeMap<SubtaskId, SubtaskSnapshot>,
-    carried: &'a BTreeMap<SubtaskId, Vec<Committable>>,
-) -> impl Iterator<Item = SinkOutput> + 'a {
-    execution.vertices.iter().filter_map(|vertex| {
+fn outputs(
+    execution: &ExecutionGraph,
+    snapshots: &BTreeMap<SubtaskId, SubtaskSnapshot>,
+    checkpoints: &Checkpoints,
+) -> Vec<SinkOutput> {
+    let outputs = execution.vertices.iter().filter_map(|vertex| {
         let VertexOutput::Sink(sink) = &*vertex.output else { return None };
-        let earlier = carried.iter().filter(|(id, _)| id.vertex == vertex.id);
         let own = snapshots.iter().filter(|(id, _)| id.vertex == vertex.id);
-        let earlier = earlier.flat_map(|(_, committables)| committables);
-        let own = own.flat_map(|(_, snapshot)| &snapshot.committables);
-        let committables = earlier.chain(own).cloned().collect();
+        let committables = own.flat_map(|(_, snapshot)| checkpoints.prepared(snapshot)).cloned().collect();
         Some(SinkOutput { sink: sink.clone(), committables })
-    })
+    });
+    outputs.collect()
 }

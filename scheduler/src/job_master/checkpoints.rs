@@ -143,11 +143,8 @@ pub struct Checkpoints {
     pub keeps_staged: bool,
     /// Whether the job's last one, behind which nothing comes, was taken.
     pub last_taken: bool,
-    /// What sinks have prepared for checkpoints that were given up, while the job went on: the next one makes it visible too.
-    pub carried: BTreeMap<SubtaskId, Vec<Committable>>,
-    /// Subtasks of sinks that have still to answer to a checkpoint that was given up. None is complete before they have: what they have
-    /// prepared for the one would be lost with it.
-    pub owed: BTreeSet<(SubtaskId, CheckpointId)>,
+    /// The newest that is complete, a savepoint too: what sinks had prepared up to it is visible, or will be.
+    pub complete_upto: Option<CheckpointId>,
     /// How many in a row have failed.
     pub failed_in_row: u32,
     records: VecDeque<CheckpointRecord>,
@@ -200,8 +197,7 @@ impl Checkpoints {
             orders: VecDeque::new(),
             keeps_staged: false,
             last_taken: false,
-            carried: BTreeMap::new(),
-            owed: BTreeSet::new(),
+            complete_upto: None,
             failed_in_row: 0,
             records: VecDeque::new(),
             ended: CheckpointCounts::default(),
@@ -226,6 +222,26 @@ impl Checkpoints {
     pub fn next_id(&mut self) -> CheckpointId {
         self.next += 1;
         CheckpointId(self.next - 1)
+    }
+
+    /// The next one comes behind this one.
+    pub fn go_on_behind(&mut self, newest: Option<CheckpointId>) {
+        self.next = self.next.max(newest.map_or(1, |newest| newest.0 + 1));
+    }
+
+    /// Leaves numbers out.
+    pub fn skip(&mut self, numbers: u64) {
+        self.next += numbers;
+    }
+
+    /// What the sink of a subtask has prepared and no complete checkpoint has taken: for earlier checkpoints that were given up, and for this.
+    pub fn prepared<'a>(
+        &self,
+        snapshot: &'a SubtaskSnapshot,
+    ) -> impl Iterator<Item = &'a Committable> + use<'a> {
+        let upto = self.complete_upto;
+        let earlier = snapshot.earlier.iter().filter(move |(checkpoint, _)| Some(*checkpoint) > upto);
+        earlier.flat_map(|(_, prepared)| prepared).chain(&snapshot.committables)
     }
 
     /// Where the manifest of the one under way goes.

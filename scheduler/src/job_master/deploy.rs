@@ -33,11 +33,13 @@ impl ExecutionGraph {
     ) -> Arc<TaskDescriptor> {
         let inputs = self.input_gates(id);
         let outputs = self.result_partitions(id);
+        let slot = self.subtask(id).slot.as_ref().map_or(0, |(allocation, _)| allocation.0);
         let vertex = &self.graph.vertices[id.vertex.index()];
         let execution = &self.vertices[id.vertex.index()];
         Arc::new(TaskDescriptor {
             attempt: self.attempt(id),
             epoch: deployment.epoch,
+            slot,
             name: vertex.name.clone(),
             build_id: self.graph.build_id.clone(),
             parallelism: vertex.parallelism,

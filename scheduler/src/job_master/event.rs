@@ -11,7 +11,7 @@ use thalweg_graph::{
 use thalweg_rpc::{RunningTask, TaskUpdate};
 
 use super::{RegionId, checkpoints::SavepointOrder};
-use crate::resource_manager::{AllocationId, GrantedSlot, SlotWish};
+use crate::resource_manager::{AllocationId, GrantedSlot, Location, SlotWish};
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -52,13 +52,21 @@ pub enum Event {
     },
     /// A worker registered again, after its connection broke, with what it still runs and holds of this job.
     WorkerReturned {
-        /// Which.
-        worker: WorkerId,
+        /// Which, and where it is found.
+        location: Arc<Location>,
         /// The tasks.
         running: Vec<RunningTask>,
+        /// Tasks that have ended there, with how.
+        ended: Vec<(Attempt, TaskUpdate)>,
         /// The partitions.
         partitions: BTreeSet<ResultPartitionId>,
     },
+    /// Every worker that was known has registered with this leader, or had its time to.
+    Reconciled,
+    /// The quorum knows of a restart.
+    RestartNoted(u32),
+    /// The quorum knows that the job ends without output.
+    EndDecided,
     /// The user wants it to end.
     Cancel,
     /// The output was made visible, or cannot be.
@@ -123,6 +131,29 @@ pub enum Action {
     CancelRequest(RegionId),
     /// Give a slot back.
     ReleaseSlot(AllocationId),
+    /// A slot that another leader gave to the job is still in use.
+    AdoptSlot {
+        /// Where it is.
+        worker: WorkerId,
+        /// Its number.
+        allocation: AllocationId,
+    },
+    /// Have the quorum know of a restart, before what is restarted is deployed; answered by `RestartNoted`.
+    NoteRestart(u32),
+    /// Have the quorum know that the job ends so, before its output is withdrawn; answered by `EndDecided`.
+    DecideEnd {
+        /// `Failed` or `Canceled`.
+        status: JobStatus,
+        /// Why, if it failed.
+        failure: Option<Failure>,
+    },
+    /// Make a checkpoint's output visible that is complete already; answered by `CheckpointCommitted`.
+    CommitCheckpoint {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// What was prepared.
+        sinks: Vec<SinkOutput>,
+    },
     /// Start tasks on a worker.
     Deploy {
         /// Which worker.

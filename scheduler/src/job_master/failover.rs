@@ -132,9 +132,16 @@ impl JobMaster {
         };
         self.interrupt_checkpoint(now);
         self.count_restore();
+        self.begin_generation();
         self.reset(regions, until);
         self.set_status(JobStatus::Restarting, now);
         self.restart_delayed(now);
+    }
+
+    /// What is deployed from now on has attempts of a new number, once the quorum knows of it.
+    pub(super) fn begin_generation(&mut self) {
+        self.generation += 1;
+        self.actions.push(Action::NoteRestart(self.generation));
     }
 
     fn give_up(&mut self, failure: Failure, now: Timestamp) {
@@ -199,7 +206,7 @@ impl JobMaster {
         self.execution.set_state(id, TaskState::Created);
         self.alignment.forget(id);
         let subtask = self.execution.subtask_mut(id);
-        subtask.attempt += u32::from(was_deployed);
+        subtask.attempt = self.generation;
         subtask.slot = None;
         subtask.started = None;
         subtask.ended = None;
@@ -294,7 +301,9 @@ impl JobMaster {
 
     /// Lets regions go whose delay is over.
     pub(super) fn restart_delayed(&mut self, now: Timestamp) {
-        if self.checkpoints.as_ref().is_some_and(Checkpoints::is_committing) {
+        if self.checkpoints.as_ref().is_some_and(Checkpoints::is_committing)
+            || self.generation_noted < self.generation
+        {
             return;
         }
         while let Some((until, id)) = self.delayed.first().copied() {
@@ -388,7 +397,7 @@ impl JobMaster {
     }
 
     /// Whether a finished subtask's output over every blocking edge is among these partitions.
-    fn holds(&self, id: SubtaskId, partitions: &BTreeSet<ResultPartitionId>) -> bool {
+    pub(super) fn holds(&self, id: SubtaskId, partitions: &BTreeSet<ResultPartitionId>) -> bool {
         let producer = self.execution.attempt(id);
         let mut edges = self.execution.vertices[id.vertex.index()].outputs.iter();
         self.execution.subtask(id).state() == TaskState::Finished
@@ -427,7 +436,7 @@ impl JobMaster {
     }
 
     /// Whether a consumer over a blocking edge has still to read a finished subtask's output.
-    fn output_needed(&self, id: SubtaskId) -> bool {
+    pub(super) fn output_needed(&self, id: SubtaskId) -> bool {
         let mut edges = self.execution.vertices[id.vertex.index()].outputs.iter();
         edges.any(|edge| {
             let target = self.execution.graph.edges[edge.index()].target;

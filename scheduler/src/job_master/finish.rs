@@ -38,11 +38,15 @@ impl JobMaster {
         });
         outputs
             .map(|(vertex, sink)| {
-                let carried = self.checkpoints.iter().flat_map(|checkpoints| &checkpoints.carried);
-                let carried = carried.filter(|(id, _)| id.vertex == vertex.id).flat_map(|(_, staged)| staged);
-                let staged = vertex.subtasks.iter().flat_map(|subtask| &subtask.committables);
-                let staged = carried.chain(staged);
-                let committables = if with_committables { staged.cloned().collect() } else { Vec::new() };
+                let staged: Vec<_> = match &self.checkpoints {
+                    None => vertex.subtasks.iter().flat_map(|subtask| &subtask.committables).collect(),
+                    Some(checkpoints) => {
+                        let last = checkpoints.last.iter().filter(|(id, _)| id.vertex == vertex.id);
+                        last.flat_map(|(_, last)| checkpoints.prepared(last)).collect()
+                    }
+                };
+                let committables =
+                    if with_committables { staged.into_iter().cloned().collect() } else { Vec::new() };
                 SinkOutput { sink: sink.clone(), committables }
             })
             .collect()
@@ -155,24 +159,35 @@ impl JobMaster {
             }
             Stage::Stopping { until } if self.strays.is_empty() || until <= now => {
                 let sinks = self.sinks(false);
-                // What was never deployed has staged nothing.
-                let deployed = self.execution.vertices.iter().flat_map(|vertex| &vertex.subtasks);
-                let never_ran = deployed.into_iter().all(|task| task.attempt == 0 && task.slot.is_none());
                 let stays = self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.keeps_staged);
-                self.stage = Stage::Aborting;
-                match never_ran || stays || sinks.is_empty() {
-                    true => self.aborted(now),
-                    false => self.actions.push(Action::Abort(sinks)),
+                // What was never deployed has staged nothing.
+                if !self.deployed || stays || sinks.is_empty() {
+                    self.stage = Stage::Aborting;
+                    return self.aborted(now);
                 }
+                self.stage = Stage::Deciding;
+                let (status, failure) = (self.status_without_output(), self.failure.clone());
+                self.actions.push(Action::DecideEnd { status, failure });
             }
             _ => {}
         }
     }
 
+    /// Whoever leads from now on, the job ends without output: that may be withdrawn.
+    pub(super) fn end_decided(&mut self) {
+        if self.stage == Stage::Deciding {
+            self.stage = Stage::Aborting;
+            self.actions.push(Action::Abort(self.sinks(false)));
+        }
+    }
+
+    pub(super) fn status_without_output(&self) -> JobStatus {
+        if self.failure.is_some() { JobStatus::Failed } else { JobStatus::Canceled }
+    }
+
     pub(super) fn aborted(&mut self, now: Timestamp) {
         if self.stage == Stage::Aborting {
-            let status = if self.failure.is_some() { JobStatus::Failed } else { JobStatus::Canceled };
-            self.end(status, now);
+            self.end(self.status_without_output(), now);
         }
     }
 

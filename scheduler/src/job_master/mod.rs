@@ -16,6 +16,7 @@ mod finish;
 mod rates;
 mod region;
 mod restart_strategy;
+mod take_over;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -35,12 +36,15 @@ pub use self::{
     event::{Action, Event},
     execution_graph::ExecutionGraph,
     region::break_cycles,
+    take_over::Remembered,
 };
 use self::{
     checkpoints::{CheckpointSettings, Checkpoints},
     deploy::Deployment,
+    execution_graph::Subtask,
     region::{Phase, Regions},
     restart_strategy::RestartStrategy,
+    take_over::TakeOver,
 };
 pub use crate::resource_manager::RegionId;
 use crate::{
@@ -85,6 +89,8 @@ struct HeldSlot {
 /// What the job is about.
 #[derive(Debug, Clone, PartialEq)]
 enum Stage {
+    /// Finding out what another leader has left.
+    Reconciling,
     /// Running tasks.
     Executing,
     /// Making its output visible.
@@ -93,6 +99,8 @@ enum Stage {
     Draining { until: Timestamp },
     /// Waiting for its tasks to stop before the output is withdrawn.
     Stopping { until: Timestamp },
+    /// Waiting for the quorum to know that it ends without output.
+    Deciding,
     /// Withdrawing its output.
     Aborting,
     /// Over.
@@ -106,6 +114,12 @@ pub struct JobMaster {
     regions: Regions,
     options: Arc<Options>,
     epoch: JobEpoch,
+    /// Counts restarts of any part of the job: the number of the attempts that they make, so that none is used twice.
+    generation: u32,
+    /// The generation that the quorum knows of: none is deployed before.
+    generation_noted: u32,
+    /// While the job is taken over from another leader.
+    take_over: Option<TakeOver>,
     settings: Settings,
     /// Of a stream.
     checkpoints: Option<Checkpoints>,
@@ -119,6 +133,8 @@ pub struct JobMaster {
     delayed: BTreeSet<(Timestamp, RegionId)>,
     /// Workers that had tasks of this job.
     workers: BTreeSet<WorkerId>,
+    /// Whether a task was deployed: it may have staged something.
+    deployed: bool,
     panics: BTreeSet<(VertexId, String)>,
     failures: VecDeque<FailureRecord>,
     failures_dropped: bool,
@@ -147,6 +163,9 @@ impl JobMaster {
             options: Arc::new(graph.options.clone()),
             execution: ExecutionGraph::new(graph),
             epoch,
+            generation: 0,
+            generation_noted: 0,
+            take_over: None,
             settings,
             stage: Stage::Executing,
             status: JobStatus::Created,
@@ -155,6 +174,7 @@ impl JobMaster {
             strays: BTreeMap::new(),
             delayed: BTreeSet::new(),
             workers: BTreeSet::new(),
+            deployed: false,
             panics: BTreeSet::new(),
             failures: VecDeque::new(),
             failures_dropped: false,
@@ -169,6 +189,7 @@ impl JobMaster {
     /// Takes an event in and says what must be done.
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         match event {
+            event if self.stage == Stage::Reconciling => self.reconcile(event, now),
             Event::Start => self.start(),
             Event::OutputRecovered(outcome) => self.output_recovered(outcome, now),
             Event::SlotsGranted { region, slots } => self.slots_granted(region, slots, now),
@@ -179,9 +200,21 @@ impl JobMaster {
                 self.worker_lost(&worker, &reason, now);
                 self.renew_requests();
             }
-            Event::WorkerReturned { worker, running, partitions } => {
-                self.worker_returned(&worker, &running, &partitions, now);
+            Event::WorkerReturned { location, running, ended, partitions } => {
+                for (attempt, update) in ended {
+                    if self.execution.current(attempt).is_some_and(Subtask::is_live) {
+                        self.task_changed(&location.worker, attempt, update, now);
+                    }
+                }
+                self.worker_returned(&location.worker, &running, &partitions, now);
             }
+            Event::RestartNoted(generation) => {
+                self.generation_noted = self.generation_noted.max(generation);
+                self.restart_delayed(now);
+                self.request_ready();
+            }
+            Event::EndDecided => self.end_decided(),
+            Event::Reconciled => {}
             Event::Cancel => self.cancel(now),
             Event::Committed(outcome) => self.committed(outcome, now),
             Event::Aborted => self.aborted(now),
@@ -209,12 +242,13 @@ impl JobMaster {
             Stage::Executing => {
                 let checkpoints = self.checkpoints.as_ref();
                 let restart = self.delayed.first().map(|(until, _)| *until);
-                // Whoever waits for a commit is told when it is through.
+                // Whoever waits for a commit, or for the quorum, is told when it is through.
                 let restart = restart.filter(|_| !checkpoints.is_some_and(Checkpoints::is_committing));
+                let restart = restart.filter(|_| self.generation_noted == self.generation);
                 restart.into_iter().chain(checkpoints.and_then(Checkpoints::deadline)).min()
             }
             Stage::Stopping { until } | Stage::Draining { until } => Some(until),
-            Stage::Committing | Stage::Aborting | Stage::Ended => None,
+            Stage::Reconciling | Stage::Committing | Stage::Deciding | Stage::Aborting | Stage::Ended => None,
         }
     }
 
@@ -238,7 +272,10 @@ impl JobMaster {
     /// Asks for a region's slots if all that it reads over blocking edges is there.
     fn request_if_ready(&mut self, id: RegionId) {
         let region = &self.regions[id];
-        if region.phase != Phase::Waiting || self.stage != Stage::Executing {
+        if region.phase != Phase::Waiting
+            || self.stage != Stage::Executing
+            || self.generation_noted < self.generation
+        {
             return;
         }
         let execution = &self.execution;
@@ -291,6 +328,7 @@ impl JobMaster {
             return;
         }
         self.regions[id].phase = Phase::Running;
+        self.deployed = true;
         self.set_status(JobStatus::Running, now);
         for GrantedSlot { allocation, location } in &slots {
             self.workers.insert(location.worker.clone());

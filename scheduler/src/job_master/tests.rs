@@ -13,6 +13,10 @@ use thalweg_rpc::RunningTask;
 use super::*;
 use crate::testing::{graph, with_splits};
 
+fn running_task(attempt: Attempt) -> RunningTask {
+    RunningTask { attempt, epoch: JobEpoch(0), state: TaskState::Running, slot: 0, barrier: None }
+}
+
 /// A job master with slots without end and workers that do what the test says.
 struct World {
     master: JobMaster,
@@ -67,10 +71,16 @@ impl World {
     }
 
     fn tell(&mut self, event: Event) {
+        let mut decided = Vec::new();
         for action in self.master.handle(event, self.now) {
             assert!(self.end.is_none(), "an action after the end: {action:?}");
-            self.act(action);
+            match action {
+                Action::NoteRestart(generation) => decided.push(Event::RestartNoted(generation)),
+                Action::DecideEnd { .. } => decided.push(Event::EndDecided),
+                action => self.act(action),
+            }
         }
+        decided.into_iter().for_each(|event| self.tell(event));
     }
 
     fn act(&mut self, action: Action) {
@@ -92,11 +102,14 @@ impl World {
             Action::CancelTask { attempt, .. } => drop(self.canceling.insert(attempt)),
             Action::ReleasePartitions { partitions, .. } => self.released.extend(partitions),
             Action::PublishResult(_) | Action::DropResult(_) => {}
+            Action::NoteRestart(_) | Action::DecideEnd { .. } => unreachable!("decided at once"),
+            Action::AdoptSlot { .. } => panic!("there is no other leader"),
             Action::AlignSource { .. } => panic!("a batch has no event time: {action:?}"),
             Action::TriggerCheckpoint { .. }
             | Action::NotifyCheckpoint { .. }
             | Action::StoreCheckpoint { .. }
             | Action::CompleteCheckpoint { .. }
+            | Action::CommitCheckpoint { .. }
             | Action::RecoverOutput { .. }
             | Action::RemoveCheckpoint { .. }
             | Action::RemoveCheckpoints { .. } => panic!("a batch has no checkpoints: {action:?}"),
@@ -427,21 +440,17 @@ fn a_worker_that_returns_keeps_its_tasks() {
     world.finish(world.attempt(0, 0));
     let (finished, kept) = (world.deployed[0], world.attempt(0, 1));
     let edge = thalweg_graph::EdgeId(0);
-    let running = vec![
-        RunningTask { attempt: kept, epoch: JobEpoch(0), state: TaskState::Running },
-        RunningTask { attempt: Attempt { number: 7, ..kept }, epoch: JobEpoch(0), state: TaskState::Running },
-    ];
+    let running = vec![running_task(kept), running_task(Attempt { number: 7, ..kept })];
     let partitions = [ResultPartitionId { producer: finished, edge }].into();
-    world.tell(Event::WorkerReturned { worker: WorkerId("w0".to_owned()), running, partitions });
+    let location = Arc::new(Location { worker: WorkerId("w0".to_owned()), data_address: "w0:1".to_owned() });
+    let ended = Vec::new();
+    world.tell(Event::WorkerReturned { location: location.clone(), running, ended, partitions });
     assert_eq!(world.canceling, [Attempt { number: 7, ..kept }].into());
     world.canceling.clear();
     assert_eq!(world.master.restarts(), 0);
     // Without them they run again.
-    world.tell(Event::WorkerReturned {
-        worker: WorkerId("w0".to_owned()),
-        running: Vec::new(),
-        partitions: BTreeSet::new(),
-    });
+    let (running, ended, partitions) = Default::default();
+    world.tell(Event::WorkerReturned { location, running, ended, partitions });
     world.running.clear();
     assert_eq!(world.run_to_end(), JobStatus::Finished);
     assert_eq!(world.deployed.len(), 2 + 2 + 1);

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use thalweg_graph::{JobId, WorkerId};
+use thalweg_graph::{JobId, Term, WorkerId};
 use thalweg_rpc::Registration;
 
 use self::queue::Queue;
@@ -137,15 +137,15 @@ pub struct ResourceManager {
 }
 
 impl ResourceManager {
-    /// Without workers.
-    pub fn new(settings: Settings) -> Self {
+    /// Without workers. What it gives out in one term has other numbers than in another.
+    pub fn new(settings: Settings, term: Term) -> Self {
         Self {
             settings,
             workers: BTreeMap::new(),
             by_free: BTreeSet::new(),
             by_host: BTreeMap::new(),
             allocations: BTreeMap::new(),
-            allocations_made: 0,
+            allocations_made: term.0 << 32,
             queue: Queue::default(),
             slots_total: 0,
             slots_free: 0,
@@ -153,7 +153,7 @@ impl ResourceManager {
         }
     }
 
-    /// Takes a worker in, or back in within its grace: then it keeps its allocations. Returns whether it was known.
+    /// Takes a worker in (its slots are given out by the next [`grant`](Self::grant)), or back in within its grace: then it keeps its allocations. Returns whether it was known.
     pub fn register(
         &mut self,
         registration: &Registration,
@@ -178,7 +178,6 @@ impl ResourceManager {
         self.workers.insert(id.clone(), worker);
         self.next_heartbeat.get_or_insert(now.after(self.settings.heartbeat_interval));
         self.queue.slots_changed(self.slots_total, now);
-        self.grant(actions);
         false
     }
 
@@ -226,6 +225,24 @@ impl ResourceManager {
     /// Takes a request back.
     pub fn cancel_request(&mut self, job: JobId, region: RegionId) {
         self.queue.remove(job, region);
+    }
+
+    /// Takes note of a slot that an earlier leader gave to a job and that is still in use. A worker that has no slot left keeps it beside
+    /// its own.
+    pub fn adopt(&mut self, job: JobId, worker: &WorkerId, allocation: AllocationId) {
+        let Some(held) = self.workers.get_mut(worker) else { return };
+        let free = held.free();
+        if free == 0 || self.allocations.contains_key(&allocation) {
+            return;
+        }
+        held.allocations.insert(allocation, job);
+        self.by_free.remove(&(free, worker.clone()));
+        if free > 1 {
+            self.by_free.insert((free - 1, worker.clone()));
+        }
+        self.slots_free -= 1;
+        self.queue.adopted(job);
+        self.allocations.insert(allocation, Allocation { job, worker: worker.clone() });
     }
 
     /// Gives a slot back. One that went with its worker is ignored.

@@ -122,6 +122,11 @@ impl Queue {
         }
     }
 
+    /// A job holds a slot that it did not ask for here.
+    pub(super) fn adopted(&mut self, job: JobId) {
+        self.change(job, |job| job.held += 1);
+    }
+
     pub(super) fn remove(&mut self, job: JobId, region: RegionId) {
         let ticket = self.jobs.get(&job).and_then(|job| job.tickets.get(&region));
         if let Some(ticket) = ticket.copied() {

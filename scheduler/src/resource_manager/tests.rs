@@ -8,11 +8,12 @@ use crate::testing::registration;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn manager() -> ResourceManager {
-    ResourceManager::new(Settings {
+    let settings = Settings {
         heartbeat_interval: Duration::from_secs(2),
         heartbeat_timeout: Duration::from_secs(10),
         session_grace: Duration::from_millis(50),
-    })
+    };
+    ResourceManager::new(settings, Term(1))
 }
 
 fn wishes(count: usize) -> Vec<SlotWish> {
@@ -22,6 +23,7 @@ fn wishes(count: usize) -> Vec<SlotWish> {
 fn register(manager: &mut ResourceManager, name: &str, slots: u32) -> Vec<Action> {
     let mut actions = Vec::new();
     manager.register(&registration(name, slots), Timestamp(0), &mut actions);
+    manager.grant(&mut actions);
     actions
 }
 
@@ -203,6 +205,7 @@ proptest! {
             match step {
                 Step::Register { worker, slots } => {
                     manager.register(&registration(&format!("w{worker}"), slots), Timestamp(0), &mut actions);
+                    manager.grant(&mut actions);
                 }
                 Step::Lose { worker } => {
                     manager.worker_left(&WorkerId(format!("w{worker}")), "test", &mut actions, Timestamp(0));

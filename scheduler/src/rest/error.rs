@@ -54,7 +54,7 @@ impl From<Error> for ApiError {
             Error::JobFailed { .. } | Error::JobCanceled(_) | Error::NotRunning(_) => StatusCode::CONFLICT,
             Error::NoStream(_) => StatusCode::BAD_REQUEST,
             Error::ResultUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Stopped | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut refusal = ApiError::new(status, error.code(), error.to_string());
         if let Error::Sql(sql) = &error {

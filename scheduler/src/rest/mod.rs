@@ -7,9 +7,11 @@ mod cluster;
 mod error;
 mod ids;
 mod jobs;
+mod leader;
 mod metrics;
 mod openapi;
 mod prometheus;
+mod quorum;
 mod savepoints;
 mod sql;
 mod vertices;
@@ -30,7 +32,7 @@ use thalweg_graph::Options;
 use thalweg_rpc::WORKER_SESSION_PATH;
 
 use self::error::ApiError;
-use crate::{dispatcher::DispatcherHandle, worker_gateway::WorkerGateway};
+use crate::{dispatcher::DispatcherHandle, quorum::QuorumMember, worker_gateway::WorkerGateway};
 
 /// Largest body: the longest script that is taken, with its escapes, and what goes with it.
 const BODY_BYTES_MAX: usize = 40 << 20;
@@ -41,6 +43,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct Api {
     dispatcher: DispatcherHandle,
+    quorum: Option<QuorumMember>,
     gateway: WorkerGateway,
     options: Arc<Options>,
 }
@@ -110,18 +113,26 @@ const ROUTES: &[Route] = &[
 ];
 
 /// Everything that the control port serves.
-pub fn routes(dispatcher: DispatcherHandle, gateway: WorkerGateway, options: Arc<Options>) -> Router {
+pub fn routes(
+    dispatcher: DispatcherHandle,
+    quorum: Option<QuorumMember>,
+    gateway: WorkerGateway,
+    options: Arc<Options>,
+) -> Router {
     let mut public = Router::new();
     for route in ROUTES {
         public = public.route(route.path, (route.handler)());
     }
-    let api = Api { dispatcher, gateway, options };
+    let api = Api { dispatcher, quorum, gateway, options };
+    let of_leader = middleware::from_fn_with_state(api.clone(), leader::only);
     Router::new()
         .merge(public.clone())
         .nest("/v1", public)
         .layer(middleware::from_fn(limit_time))
         .route("/metrics", get(prometheus::serve))
         .route(WORKER_SESSION_PATH, get(worker_session::open))
+        .layer(of_leader)
+        .merge(quorum::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use thalweg_graph::{Attempt, FailureKind, JobId, options};
+use thalweg_graph::{Attempt, FailureKind, JobId, JobStatus, options};
 use thalweg_rpc::ToWorker;
 use tokio::sync::{mpsc, watch};
 
@@ -209,6 +209,15 @@ impl ResultStore {
     /// The job is dropped from memory.
     pub fn forget(&self, job: JobId) {
         self.jobs.lock().remove(&job);
+    }
+
+    /// All jobs are another JobManager's now: whoever reads a result of theirs learns that it is gone.
+    pub fn forget_all(&self) {
+        for entry in std::mem::take(&mut *self.jobs.lock()).into_values() {
+            if let JobResult::Live(live) = &*entry.state.borrow() {
+                live.result.end(End::Broken(JobEnd { status: JobStatus::Suspended, failure: None }));
+            }
+        }
     }
 
     /// What there is of a job's result, now and when it changes; `None` if the job is no query.

@@ -2,7 +2,10 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -58,6 +61,8 @@ pub struct TaskAttempt {
     last: Arc<OnceLock<SubtaskSnapshot>>,
     /// Chunks of a live result that it may send.
     credit: Arc<Semaphore>,
+    /// The newest checkpoint whose barrier its source was told to let pass; 0 for none.
+    ordered: AtomicU64,
 }
 
 /// How many checkpoints a source may be behind.
@@ -166,7 +171,7 @@ impl TaskAttempt {
         let cancel = CancellationToken::new();
         let (counters, plan, orders, last) = Default::default();
         let credit = Arc::new(Semaphore::new(LIVE_CHUNKS_MAX));
-        Self { descriptor, cancel, counters, plan, orders, last, credit }
+        Self { descriptor, cancel, counters, plan, orders, last, credit, ordered: AtomicU64::new(0) }
     }
 
     /// The reader of its live result has taken chunks.
@@ -178,12 +183,19 @@ impl TaskAttempt {
 
     /// Lets a barrier pass from its source. One that is several behind misses it, and the leader gives the checkpoint up.
     pub fn checkpoint(&self, barrier: Barrier) {
+        self.ordered.fetch_max(barrier.checkpoint.0, Ordering::Relaxed);
         if let Some(orders) = self.orders.get() {
             let _ = orders.barriers.try_send(barrier);
         }
     }
 
-    /// Tells its source that a checkpoint is complete. One that is several behind hears of a later one.
+    /// The newest checkpoint whose barrier it was told to let pass, or has met.
+    pub fn newest_barrier(&self) -> Option<CheckpointId> {
+        let newest = self.ordered.load(Ordering::Relaxed).max(self.counters.barrier.get());
+        (newest > 0).then_some(CheckpointId(newest))
+    }
+
+    /// Tells it that a checkpoint is complete. One that is several behind hears of a later one.
     pub fn checkpoint_completed(&self, checkpoint: CheckpointId) {
         if let Some(orders) = self.orders.get() {
             let _ = orders.completed.try_send(checkpoint);

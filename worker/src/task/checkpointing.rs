@@ -10,6 +10,7 @@ use thalweg_connectors::sink::Prepared;
 use thalweg_graph::{
     Attempt, CheckpointId, Failure, FailureKind,
     checkpoint::{Barrier, SnapshotStatistics, SourceState, SubtaskSnapshot},
+    table::Committable,
 };
 use thalweg_rpc::ToLeader;
 use tokio::{
@@ -46,6 +47,8 @@ pub struct Checkpointing {
     storing: Option<JoinHandle<()>>,
     /// Where the source was at checkpoints that the leader has not called complete yet.
     sources: BTreeMap<CheckpointId, SourceState>,
+    /// What the sink has prepared for such checkpoints: told again with every later one.
+    prepared: BTreeMap<CheckpointId, Vec<Committable>>,
     /// Checkpoints that the leader calls complete.
     completed: mpsc::Receiver<CheckpointId>,
     /// What the task leaves when it is over.
@@ -61,8 +64,8 @@ impl Checkpointing {
         completed: mpsc::Receiver<CheckpointId>,
         last: Arc<OnceLock<SubtaskSnapshot>>,
     ) -> Self {
-        let (store, sources) = (Arc::new(Mutex::new(store)), BTreeMap::new());
-        Self { attempt, leader, store, storing: None, sources, completed, last }
+        let (store, sources, prepared) = (Arc::new(Mutex::new(store)), BTreeMap::new(), BTreeMap::new());
+        Self { attempt, leader, store, storing: None, sources, prepared, completed, last }
     }
 
     /// Whose part it is.
@@ -76,12 +79,20 @@ impl Checkpointing {
         if let Some(source) = &part.source {
             self.sources.insert(part.barrier.checkpoint, source.clone());
         }
+        let earlier = self.earlier();
+        if let Some(committable) = &part.prepared.committable {
+            self.prepared.entry(part.barrier.checkpoint).or_default().push(committable.clone());
+        }
         let (attempt, leader, store) = (self.attempt, Arc::clone(&self.leader), Arc::clone(&self.store));
         self.storing = Some(tokio::spawn(async move {
             let checkpoint = part.barrier.checkpoint;
-            let snapshot = stored(part, &mut *store.lock().await).await;
+            let snapshot = stored(part, earlier, &mut *store.lock().await).await;
             leader.tell(ToLeader::Snapshot { attempt, checkpoint, snapshot: snapshot.map(Box::new) }).await;
         }));
+    }
+
+    fn earlier(&self) -> Vec<(CheckpointId, Vec<Committable>)> {
+        self.prepared.iter().map(|(checkpoint, prepared)| (*checkpoint, prepared.clone())).collect()
     }
 
     /// Waits until what was kept last is stored.
@@ -92,10 +103,11 @@ impl Checkpointing {
         }
     }
 
-    /// The next checkpoint that is complete, as where the source was at it.
+    /// The next checkpoint that is complete, as where the source was at it. What the sink had prepared up to it is visible.
     pub async fn completed(&mut self) -> SourceState {
         loop {
             let Some(checkpoint) = self.completed.recv().await else { return std::future::pending().await };
+            self.prepared = self.prepared.split_off(&CheckpointId(checkpoint.0 + 1));
             let newer = self.sources.split_off(&CheckpointId(checkpoint.0 + 1));
             let mut upto = std::mem::replace(&mut self.sources, newer);
             if let Some(source) = upto.remove(&checkpoint) {
@@ -106,11 +118,16 @@ impl Checkpointing {
 
     /// The task is over: its source has come this far, and these of its operators have said all that they had to say.
     pub fn finish(&self, source: Option<SourceState>, finished: BTreeSet<String>) {
-        let _ = self.last.set(SubtaskSnapshot { source, finished, ..SubtaskSnapshot::default() });
+        let earlier = self.earlier();
+        let _ = self.last.set(SubtaskSnapshot { source, finished, earlier, ..SubtaskSnapshot::default() });
     }
 }
 
-async fn stored(part: SyncPart, store: &mut SnapshotStore) -> Result<SubtaskSnapshot, Failure> {
+async fn stored(
+    part: SyncPart,
+    earlier: Vec<(CheckpointId, Vec<Committable>)>,
+    store: &mut SnapshotStore,
+) -> Result<SubtaskSnapshot, Failure> {
     let start = Instant::now();
     let SyncPart { barrier, source, states, prepared, alignment, sync_time } = part;
     let storing = store.store(barrier.checkpoint, barrier.savepoint.as_deref(), states);
@@ -128,5 +145,6 @@ async fn stored(part: SyncPart, store: &mut SnapshotStore) -> Result<SubtaskSnap
     };
     let Prepared { committable, state: sink } = prepared;
     let committables = committable.into_iter().collect();
-    Ok(SubtaskSnapshot { source, operators, committables, sink, statistics, ..SubtaskSnapshot::default() })
+    let finished = BTreeSet::new();
+    Ok(SubtaskSnapshot { source, operators, committables, earlier, finished, sink, statistics })
 }

@@ -203,6 +203,7 @@ impl StreamingTask {
         counters: &TaskCounters,
     ) -> Result<Flow, Ended> {
         let start = Instant::now();
+        counters.barrier.raise_to(barrier.checkpoint.0);
         if barrier.then == AfterBarrier::Drain && matches!(self.input, TaskInput::Source(_)) {
             let ended = self.advance(Watermark::END, out);
             self.explain(ended).await?;

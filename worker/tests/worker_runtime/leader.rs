@@ -191,6 +191,7 @@ pub fn task(attempt: Attempt, fragment: &Fragment, parallelism: u32) -> TaskDesc
     TaskDescriptor {
         attempt,
         epoch: JobEpoch(0),
+        slot: 0,
         name: "test".to_owned(),
         build_id: BUILD_ID.to_owned(),
         parallelism,

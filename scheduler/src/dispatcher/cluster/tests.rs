@@ -8,7 +8,7 @@ use thalweg_graph::{
     Attempt, EdgeId, FailureKind, TaskMetrics, TaskState,
     exchange::{ExchangeKind, ResultPartitionId},
 };
-use thalweg_rpc::{RunningTask, TaskUpdate};
+use thalweg_rpc::{RunningTask, TaskUpdate, ToLeader};
 
 use super::*;
 use crate::testing::{graph, registration};
@@ -21,11 +21,16 @@ struct FakeWorker {
     session: Option<SessionId>,
     running: BTreeMap<Attempt, Arc<TaskDescriptor>>,
     canceling: BTreeSet<Attempt>,
+    ended: BTreeMap<Attempt, TaskUpdate>,
     partitions: BTreeSet<ResultPartitionId>,
 }
 
 struct World {
     cluster: Cluster,
+    term: u64,
+    /// Whether the quorum is slow: what is proposed waits.
+    holds: bool,
+    undecided: Vec<Command>,
     now: Timestamp,
     workers: BTreeMap<String, FakeWorker>,
     sessions: u64,
@@ -43,8 +48,11 @@ impl World {
             heartbeat_timeout: std::time::Duration::from_secs(10),
             session_grace: std::time::Duration::from_millis(50),
         };
-        World {
-            cluster: Cluster::new(settings, 100),
+        let mut world = World {
+            cluster: Cluster::new(settings, 0, 100),
+            term: 0,
+            holds: false,
+            undecided: Vec::new(),
             now: Timestamp(0),
             workers: BTreeMap::new(),
             sessions: 0,
@@ -53,10 +61,56 @@ impl World {
             aborts: Vec::new(),
             ended: BTreeMap::new(),
             committed: BTreeSet::new(),
+        };
+        world.elect();
+        world
+    }
+
+    /// Another member leads, which has all that was decided; what was not is lost, and every session breaks.
+    fn elect(&mut self) {
+        let mut next = Cluster::new(self.cluster.settings, self.term + 1, 100);
+        next.replace_state(self.cluster.copy_state());
+        self.cluster = next;
+        self.term += 1;
+        self.undecided.clear();
+        self.commits.clear();
+        self.aborts.clear();
+        self.workers.values_mut().for_each(|worker| worker.session = None);
+        self.cluster.elected(Some(Term(self.term)));
+        self.decide(Command::Lead { member: self.term }).unwrap();
+    }
+
+    fn decide(&mut self, command: Command) -> Result<(), Refusal> {
+        self.decide_all();
+        let decided = self.cluster.apply(command, Term(self.term), self.now);
+        self.settle();
+        decided
+    }
+
+    fn decide_all(&mut self) {
+        loop {
+            self.undecided.extend(self.cluster.take_proposals());
+            if self.undecided.is_empty() {
+                return;
+            }
+            for command in std::mem::take(&mut self.undecided) {
+                // One about a job that has ended is refused.
+                let _ = self.cluster.apply(command, Term(self.term), self.now);
+            }
         }
     }
 
+    fn submit(&mut self, graph: JobGraph) {
+        let command = self.cluster.submission(graph, self.now).unwrap();
+        self.decide(command).unwrap();
+    }
+
     fn settle(&mut self) {
+        if self.holds {
+            self.undecided.extend(self.cluster.take_proposals());
+        } else {
+            self.decide_all();
+        }
         for effect in self.cluster.take_effects() {
             match effect {
                 Effect::Send(session, message) => self.deliver(session, message),
@@ -87,7 +141,8 @@ impl World {
             return;
         };
         match message {
-            ToWorker::Deploy { tasks, .. } => {
+            ToWorker::Deploy { tasks, term } => {
+                assert_eq!(term, Term(self.term));
                 for task in tasks {
                     assert!(self.deployed.insert(task.attempt), "{} is ordered twice", task.attempt);
                     worker.running.insert(task.attempt, task);
@@ -97,6 +152,7 @@ impl World {
             ToWorker::ForgetJob { job, .. } => {
                 worker.running.retain(|attempt, _| attempt.job != job);
                 worker.canceling.retain(|attempt| attempt.job != job);
+                worker.ended.retain(|attempt, _| attempt.job != job);
                 worker.partitions.retain(|partition| partition.producer.job != job);
             }
             _ => {}
@@ -109,12 +165,15 @@ impl World {
         let worker = self.workers.entry(name.to_owned()).or_default();
         worker.session = Some(session);
         let mut registration = registration(name, SLOTS);
-        let task = |attempt: &Attempt| RunningTask {
-            attempt: *attempt,
-            epoch: JobEpoch(0),
+        let task = |task: &Arc<TaskDescriptor>| RunningTask {
+            attempt: task.attempt,
+            epoch: task.epoch,
             state: TaskState::Running,
+            slot: task.slot,
+            barrier: None,
         };
-        registration.running = worker.running.keys().map(task).collect();
+        registration.running = worker.running.values().map(task).collect();
+        registration.ended = worker.ended.iter().map(|(attempt, end)| (*attempt, end.clone())).collect();
         registration.partitions = worker.partitions.iter().copied().collect();
         worker.canceling.clear();
         self.cluster.worker_registered(session, registration, self.now);
@@ -152,6 +211,9 @@ impl World {
             worker.partitions.extend(kept.map(|output| output.id));
         }
         worker.canceling.remove(&attempt);
+        if update != TaskUpdate::Running {
+            worker.ended.insert(attempt, update.clone());
+        }
         self.say(name, ToLeader::Task { attempt, update });
     }
 
@@ -201,6 +263,8 @@ impl World {
 
     /// No faults any more: everything that runs finishes.
     fn heal(&mut self, jobs: usize) {
+        self.holds = false;
+        self.settle();
         for name in ["w0", "w1", "w2"] {
             if self.workers.get(name).is_none_or(|worker| worker.session.is_none()) {
                 self.register(name);
@@ -248,6 +312,9 @@ enum Step {
     AnswerCancels,
     AnswerSinks,
     Advance(u64),
+    /// The quorum is slow from here on, or is not any more.
+    Hold(bool),
+    Elect,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -264,6 +331,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::AnswerCancels),
         3 => Just(Step::AnswerSinks),
         4 => prop_oneof![Just(1_u64), Just(60), Just(1_000), Just(4_000)].prop_map(Step::Advance),
+        3 => any::<bool>().prop_map(Step::Hold),
+        2 => Just(Step::Elect),
     ];
     proptest::collection::vec(step, 0..100)
 }
@@ -276,13 +345,11 @@ fn take(world: &mut World, step: Step, jobs: &mut u128) {
                 (1..parallelisms.len() as u32).map(|n| (n - 1, n, kind(kinds[n as usize - 1]))).collect();
             let graph = graph(*jobs, &parallelisms, &edges, &[]);
             *jobs += 1;
-            world.cluster.submit(graph, world.now).unwrap();
-            world.settle();
+            world.submit(graph);
         }
         Step::Cancel(job) => {
             let known = job < *jobs;
-            assert_eq!(world.cluster.cancel(JobId(job), world.now).is_ok(), known);
-            world.settle();
+            assert_eq!(world.decide(Command::CancelJob { job: JobId(job) }).is_ok(), known);
         }
         Step::Register(worker) => world.register(&format!("w{worker}")),
         Step::Disconnect(worker, killed) => world.disconnect(&format!("w{worker}"), killed),
@@ -316,6 +383,11 @@ fn take(world: &mut World, step: Step, jobs: &mut u128) {
         Step::AnswerCancels => world.answer_cancels(),
         Step::AnswerSinks => world.answer_sinks(),
         Step::Advance(ms) => world.advance(ms),
+        Step::Hold(holds) => {
+            world.holds = holds;
+            world.settle();
+        }
+        Step::Elect => world.elect(),
     }
 }
 
@@ -337,8 +409,7 @@ proptest! {
 fn a_killed_workers_tasks_start_elsewhere_within_its_short_grace() {
     let mut world = World::new();
     world.register("w0");
-    world.cluster.submit(graph(0, &[1], &[], &[]), world.now).unwrap();
-    world.settle();
+    world.submit(graph(0, &[1], &[], &[]));
     world.register("w1");
     world.disconnect("w0", true);
     let lost = world.cluster.deadline().unwrap();
@@ -354,8 +425,7 @@ fn a_job_goes_on_with_fewer_slots_after_it_lost_a_worker() {
     let mut world = World::new();
     world.register("w0");
     world.register("w1");
-    world.cluster.submit(graph(0, &[4, 4], &[(0, 1, ExchangeKind::Pipelined)], &[]), world.now).unwrap();
-    world.settle();
+    world.submit(graph(0, &[4, 4], &[(0, 1, ExchangeKind::Pipelined)], &[]));
     world.disconnect("w1", true);
     world.advance(50);
     world.answer_cancels();
@@ -375,10 +445,115 @@ fn what_a_job_asked_for_before_it_began_shrinks_with_the_cluster() {
     world.register("w0");
     world.register("w1");
     let edges = [(0, 1, ExchangeKind::Pipelined), (2, 3, ExchangeKind::Pipelined)];
-    world.cluster.submit(graph(0, &[4, 4, 4, 4], &edges, &[]), world.now).unwrap();
-    world.settle();
+    world.submit(graph(0, &[4, 4, 4, 4], &edges, &[]));
     world.disconnect("w1", true);
     world.advance(50);
     world.finish_all(1);
     assert_eq!(world.ended[&JobId(0)], JobStatus::Finished);
+}
+
+/// What every worker runs.
+fn running(world: &World) -> BTreeSet<Attempt> {
+    world.workers.values().flat_map(|worker| worker.running.keys().copied()).collect()
+}
+
+#[test]
+fn a_leader_change_restarts_nothing() {
+    let mut world = World::new();
+    world.register("w0");
+    world.register("w1");
+    let edges = [(0, 1, ExchangeKind::Pipelined), (1, 2, ExchangeKind::Blocking)];
+    world.submit(graph(0, &[2, 2, 2], &edges, &[]));
+    let before = running(&world);
+    assert_eq!(before.len(), 4);
+    let (name, finished) = world.nth_running(0).unwrap();
+    world.finish(&name, finished);
+    world.elect();
+    assert_eq!(world.cluster.job_status(JobId(0)), Some(JobStatus::Reconciling));
+    world.submit(graph(1, &[1], &[], &[]));
+    world.register("w0");
+    assert_eq!(running(&world).len(), 3, "nothing is given out before everything is known");
+    // One ends while nobody leads it: it says so again.
+    let (name, second) = world.nth_running(0).unwrap();
+    world.finish(&name, second);
+    world.register("w1");
+    assert_eq!(world.cluster.job_status(JobId(0)), Some(JobStatus::Running));
+    assert!(running(&world).iter().all(|attempt| before.contains(attempt) || attempt.job == JobId(1)));
+    let (total, free) = world.cluster.resources.slots();
+    assert_eq!(
+        (total, free),
+        (4, 4 - world.cluster.resources.workers().map(|(_, w)| w.allocations.len() as u32).sum::<u32>())
+    );
+    world.finish_all(2);
+    assert_eq!(world.ended[&JobId(0)], JobStatus::Finished);
+    assert_eq!(world.deployed.iter().filter(|attempt| attempt.job == JobId(0)).count(), 6);
+    assert_eq!(world.cluster.resources.slots(), (4, 4));
+}
+
+#[test]
+fn what_runs_on_a_worker_that_does_not_find_the_next_leader_runs_again() {
+    let mut world = World::new();
+    world.register("w0");
+    world.register("w1");
+    world.submit(graph(0, &[3, 3], &[(0, 1, ExchangeKind::Pipelined)], &[]));
+    let before = running(&world);
+    world.elect();
+    world.register("w0");
+    world.advance(9_000);
+    assert_eq!(running(&world), before, "it has its time");
+    world.advance(1_000);
+    world.advance(1_000);
+    world.answer_cancels();
+    world.advance(1_000);
+    assert_eq!(world.workers["w0"].running.len(), 6, "all run again, on the slots that are left");
+    // It comes late: what it runs is told to stop.
+    world.register("w1");
+    assert_eq!(world.workers["w1"].canceling, world.workers["w1"].running.keys().copied().collect());
+    world.finish_all(1);
+    assert_eq!(world.ended[&JobId(0)], JobStatus::Finished);
+}
+
+#[test]
+fn what_was_decided_is_done_by_the_next_leader() {
+    for cancel in [false, true] {
+        let mut world = World::new();
+        world.register("w0");
+        world.submit(graph(0, &[1], &[], &[]));
+        if cancel {
+            world.decide(Command::CancelJob { job: JobId(0) }).unwrap();
+            world.answer_cancels();
+            assert_eq!(world.aborts, [JobId(0)]);
+        } else {
+            let (name, attempt) = world.nth_running(0).unwrap();
+            world.finish(&name, attempt);
+            assert_eq!(world.commits, [JobId(0)]);
+        }
+        world.elect();
+        world.register("w0");
+        let asked = (std::mem::take(&mut world.commits), std::mem::take(&mut world.aborts));
+        let job = vec![JobId(0)];
+        assert_eq!(asked, if cancel { (vec![], job) } else { (job, vec![]) });
+        (world.commits, world.aborts) = asked;
+        world.answer_sinks();
+        let expected = if cancel { JobStatus::Canceled } else { JobStatus::Finished };
+        assert_eq!(world.ended[&JobId(0)], expected);
+    }
+}
+
+#[test]
+fn nothing_is_deployed_again_before_the_quorum_knows_of_the_restart() {
+    let mut world = World::new();
+    world.register("w0");
+    world.submit(graph(0, &[1], &[], &[]));
+    world.holds = true;
+    let (name, attempt) = world.nth_running(0).unwrap();
+    let update =
+        TaskUpdate::Failed { failure: Failure::new(FailureKind::Io, "io"), metrics: TaskMetrics::default() };
+    world.update(&name, attempt, update);
+    world.advance(60_000);
+    assert!(running(&world).is_empty());
+    assert!(world.cluster.deadline().is_none_or(|at| at > world.now), "nobody waits by going round");
+    world.holds = false;
+    world.settle();
+    assert_eq!(running(&world), [Attempt { number: 1, ..attempt }].into());
 }

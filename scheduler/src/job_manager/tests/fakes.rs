@@ -166,7 +166,7 @@ pub(super) async fn manager(options: &[(&str, &str)]) -> (JobManager, Arc<Notes>
     let notes = Arc::new(Notes::default());
     let at_once = [("restart-strategy.exponential-delay.initial-backoff", "0 ms")];
     let options = at_once.iter().chain(options).copied().collect();
-    let config = JobManagerConfig { options };
+    let config = JobManagerConfig { options, quorum: None };
     let manager = JobManager::start(config, Arc::new(Words), notes.clone(), notes.clone()).await.unwrap();
     (manager, notes)
 }

@@ -68,6 +68,8 @@ async fn a_worker_that_registers_again_at_once_keeps_its_tasks() {
         attempt,
         epoch: Default::default(),
         state: thalweg_graph::TaskState::Running,
+        slot: 0,
+        barrier: None,
     }];
     after.say(ToLeader::Register(again)).await;
     after.finish(attempt).await;

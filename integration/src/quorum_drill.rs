@@ -1,0 +1,205 @@
+//! Disturbs a quorum of three JobManagers at random moments of a stream that takes checkpoints: kills and stops the leader, kills others,
+//! also together with a worker. Every row is to be there once, and where only JobManagers were disturbed no task is to start again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+use crate::{
+    processes::{Cluster, ClusterConfig, Node},
+    stream_drill::{self, Target},
+};
+
+/// JobManagers of the quorum.
+pub const MEMBERS: usize = 3;
+/// Workers of the cluster. Two of them have the slots that the job needs.
+pub const WORKERS: usize = 3;
+/// Slots of each worker.
+pub const SLOTS: u32 = 1;
+/// How long a leader is stopped: longer than another needs to be elected, and than workers wait before they look for that one.
+const STOPPED: Duration = Duration::from_secs(6);
+
+/// What is done to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub enum Fault {
+    /// SIGKILL of the leader; it comes back.
+    KillLeader,
+    /// SIGSTOP of the leader, SIGCONT after another leads: it must not act any more.
+    StopLeader,
+    /// SIGKILL of another member; it comes back.
+    KillFollower,
+    /// SIGKILL of the leader and of a worker at once.
+    KillLeaderAndWorker,
+    /// SIGKILL of two members at once: nobody leads until one is back.
+    KillMajority,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 5] = [
+        Fault::KillLeader,
+        Fault::StopLeader,
+        Fault::KillFollower,
+        Fault::KillLeaderAndWorker,
+        Fault::KillMajority,
+    ];
+
+    /// Whether tasks may start again.
+    fn takes_tasks(self) -> bool {
+        self == Fault::KillLeaderAndWorker
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct QuorumDrill {
+    /// Rows that the source gives.
+    pub rows: u64,
+    /// How many jobs, one after the other.
+    pub jobs: u32,
+    /// How many faults in each.
+    pub faults: u32,
+    /// Which.
+    pub kinds: Vec<Fault>,
+    /// Where the random moments come from.
+    pub seed: u64,
+}
+
+/// One fault and how the cluster took it.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Disturbance {
+    /// What was done.
+    pub fault: Fault,
+    /// When, after the job's submission.
+    pub after_ms: u64,
+    /// From the fault until a majority confirms a leader, where the one before was disturbed.
+    pub failover_ms: Option<u64>,
+}
+
+/// One job and what came of it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Disturbed {
+    /// What happened.
+    pub faults: Vec<Disturbance>,
+    /// How often parts of the job started again.
+    pub restarts: u64,
+    /// How long the job took in all.
+    pub total_ms: u64,
+    /// How long it takes undisturbed.
+    pub undisturbed_ms: u64,
+    /// Rows that it left, all of them right.
+    pub rows: usize,
+}
+
+/// Runs a drill; the error says which job it was.
+pub async fn run(
+    mut config: ClusterConfig,
+    drill: QuorumDrill,
+    mut report: impl FnMut(&Disturbed),
+) -> Result<Vec<Disturbed>> {
+    let folder = tempfile::Builder::new().prefix("thalweg-quorum-drill-").tempdir()?;
+    let checkpoints = folder.path().join("checkpoints");
+    std::fs::create_dir(&checkpoints)?;
+    stream_drill::configure(&mut config, &format!("file://{}", checkpoints.display()));
+    config.members = MEMBERS;
+    let cluster = Cluster::start(config).await?;
+    let mut target = Target::new(&cluster, drill.rows, folder.path()).await?;
+    let expected = target.batch().await.context("as a batch")?;
+    let (undisturbed, _) = target.stream("undisturbed", &expected, async |_| Ok(())).await?;
+    let mut random = StdRng::seed_from_u64(drill.seed);
+    let mut outcomes = Vec::new();
+    for number in 0..drill.jobs {
+        let kind = || drill.kinds.choose(&mut random).copied().unwrap_or(Fault::KillLeader);
+        let kinds: Vec<Fault> = std::iter::repeat_with(kind).take(drill.faults as usize).collect();
+        let mut moments: Vec<Duration> =
+            kinds.iter().map(|_| undisturbed.mul_f64(random.random_range(0.0..1.0))).collect();
+        moments.sort();
+        let worker = random.random_range(0..WORKERS);
+        let describe = || format!("seed {}, job {number}: {kinds:?} at {moments:?}", drill.seed);
+        let mut disturbances = Vec::new();
+        let disturb = async |start: Instant| {
+            for (moment, fault) in moments.iter().zip(&kinds) {
+                tokio::time::sleep_until((start + *moment).into()).await;
+                let after_ms = start.elapsed().as_millis() as u64;
+                let failover =
+                    strike(&cluster, *fault, worker).await.with_context(|| format!("{fault:?}"))?;
+                let failover_ms = failover.map(|time| time.as_millis() as u64);
+                disturbances.push(Disturbance { fault: *fault, after_ms, failover_ms });
+            }
+            Ok(())
+        };
+        let ran = target.stream(&format!("disturbed{number}"), &expected, disturb).await;
+        let (total, job) = ran.with_context(describe).with_context(|| cluster.logs())?;
+        let left: Vec<_> = std::fs::read_dir(&checkpoints)?.collect();
+        ensure!(left.is_empty(), "{} checkpoints were left behind: {left:?}", describe());
+        let details = cluster.get(&format!("/v1/jobs/{job}")).await?;
+        let outcome = Disturbed {
+            faults: disturbances,
+            restarts: details["restarts"].as_u64().unwrap_or_default(),
+            total_ms: total.as_millis() as u64,
+            undisturbed_ms: undisturbed.as_millis() as u64,
+            rows: expected.len(),
+        };
+        let may_restart = kinds.iter().any(|fault| fault.takes_tasks());
+        ensure!(
+            may_restart || outcome.restarts == 0,
+            "{}: {} restarts without a lost worker\n{}",
+            describe(),
+            outcome.restarts,
+            cluster.logs()
+        );
+        report(&outcome);
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// Does it, and heals the cluster; returns how long nobody led.
+async fn strike(cluster: &Cluster, fault: Fault, worker: usize) -> Result<Option<Duration>> {
+    let leader = cluster.leader(&[]).await?;
+    let other = (leader + 1) % MEMBERS;
+    let signal = |index: usize, signal: i32| cluster.with_job_managers(|nodes| nodes[index].signal(signal));
+    let kill = |index: usize| cluster.with_job_managers(|nodes: &[Node]| nodes[index].kill());
+    let start = Instant::now();
+    match fault {
+        Fault::KillFollower => {
+            kill(other);
+            cluster.replace_job_manager(other).await?;
+            Ok(None)
+        }
+        Fault::KillLeader => {
+            kill(leader);
+            cluster.leader(&[leader]).await?;
+            let failover = start.elapsed();
+            cluster.replace_job_manager(leader).await?;
+            Ok(Some(failover))
+        }
+        Fault::StopLeader => {
+            signal(leader, libc::SIGSTOP);
+            let led = cluster.leader(&[leader]).await;
+            let failover = start.elapsed();
+            tokio::time::sleep_until((start + STOPPED).into()).await;
+            signal(leader, libc::SIGCONT);
+            led.map(|_| Some(failover))
+        }
+        Fault::KillLeaderAndWorker => {
+            cluster.kill_worker(worker);
+            kill(leader);
+            cluster.leader(&[leader]).await?;
+            let failover = start.elapsed();
+            cluster.replace_job_manager(leader).await?;
+            cluster.replace_worker(worker).await?;
+            Ok(Some(failover))
+        }
+        Fault::KillMajority => {
+            kill(leader);
+            kill(other);
+            cluster.replace_job_manager(other).await?;
+            cluster.leader(&[leader]).await?;
+            let failover = start.elapsed();
+            cluster.replace_job_manager(leader).await?;
+            Ok(Some(failover))
+        }
+    }
+}

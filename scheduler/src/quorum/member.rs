@@ -1,0 +1,414 @@
+//! One member of the quorum: its log, its part in the consensus, and what others may ask of it.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use openraft::{
+    BasicNode, Config, Raft, ServerState, SnapshotPolicy,
+    error::{CheckIsLeaderError, ClientWriteError, Fatal, ForwardToLeader, InitializeError, RaftError},
+    raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    command::MemberId,
+    encoding,
+    log_store::{self, LogStore},
+    network::Calls,
+    proposer::{self, Proposals},
+    snapshot,
+    state_machine::{StateMachine, ToState},
+    types::TypeConfig,
+};
+
+/// Time between a leader's signs of life.
+const HEARTBEAT_MS: u64 = 100;
+/// Silence of the leader after which another member stands for election: a random time between these.
+const ELECTION_MS: (u64, u64) = (400, 800);
+/// A leader that has not heard of a majority for so long leads no more: another may have been elected.
+const LEASE_MS: u64 = ELECTION_MS.1;
+/// How often it is looked after.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// Entries of the log between two snapshots.
+const SNAPSHOT_EVERY: u64 = 4096;
+/// Entries that stay in the log behind a snapshot, for members that are a little late.
+const ENTRIES_KEPT: u64 = 1024;
+/// Time for a part of a snapshot to arrive and be written.
+const SNAPSHOT_TIMEOUT_MS: u64 = 10_000;
+/// Time for a change of the members.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A member and where its control port is found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MemberAddress {
+    /// Its number.
+    pub member: MemberId,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// The text is not `number@host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a member: expected `number@host:port`")]
+pub struct InvalidMember(String);
+
+impl FromStr for MemberAddress {
+    type Err = InvalidMember;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidMember(text.chars().take(100).collect());
+        let (member, address) = text.trim().split_once('@').ok_or_else(invalid)?;
+        let member = member.parse().ok().filter(|member| *member > 0).ok_or_else(invalid)?;
+        let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+        port.and_then(|port| port.parse::<u16>().ok()).ok_or_else(invalid)?;
+        Ok(Self { member, address: address.to_owned() })
+    }
+}
+
+impl fmt::Display for MemberAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.member, self.address)
+    }
+}
+
+/// What a member is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberConfig {
+    /// Its number, which it keeps for life.
+    pub member: MemberId,
+    /// All members of a quorum that begins; none for one that waits to be added to a quorum.
+    pub members: Vec<MemberAddress>,
+    /// Its own folder on a local disk.
+    pub folder: PathBuf,
+}
+
+/// A member that cannot start, or a change that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its log.
+    #[error(transparent)]
+    Log(#[from] log_store::Error),
+    /// Its snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// It could not start.
+    #[error("this member of the quorum cannot start: {0}")]
+    Start(String),
+    /// It has stopped.
+    #[error("this member of the quorum has stopped: {0}")]
+    Stopped(String),
+    /// Another member leads, or none for the time being.
+    #[error("this member does not lead")]
+    NotLeader {
+        /// Where the one is that does.
+        leader: Option<String>,
+    },
+    /// A change of the members was refused.
+    #[error("the members cannot be changed so: {0}")]
+    Change(String),
+    /// A change of the members takes too long.
+    #[error("the members were not changed within {} s: is a majority of them there, and the new one?", CHANGE_TIMEOUT.as_secs())]
+    Timeout,
+    /// What another member sent cannot be read.
+    #[error("a call of another member: {0}")]
+    Call(#[from] encoding::Error),
+}
+
+/// Who leads, as one member sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The member that sees it.
+    pub member: MemberId,
+    /// Whether that one leads.
+    pub leads: bool,
+    /// The newest term that it has seen.
+    pub term: u64,
+    /// Where the leader is, if one is known.
+    pub leader: Option<String>,
+}
+
+impl Leadership {
+    /// Where the leader is.
+    pub fn address(&self) -> Option<String> {
+        self.leader.clone()
+    }
+}
+
+/// A member for those who look after the quorum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemberStatus {
+    /// Its number.
+    pub member: MemberId,
+    /// Where its control port is found.
+    pub address: String,
+    /// Whether it votes; one that does not is learning the log.
+    pub votes: bool,
+    /// Whether it leads.
+    pub leads: bool,
+    /// How far its log is known to be like the leader's; only the leader knows.
+    pub matched: Option<u64>,
+}
+
+/// The quorum for those who look after it, as one member sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct QuorumStatus {
+    /// The member that answers.
+    pub member: MemberId,
+    /// The newest term that it has seen.
+    pub term: u64,
+    /// Who leads.
+    pub leader: Option<MemberId>,
+    /// How far its log reaches.
+    pub last_log_index: Option<u64>,
+    /// How far of it is applied.
+    pub applied_index: Option<u64>,
+    /// How far the newest snapshot reaches.
+    pub snapshot_index: Option<u64>,
+    /// All members.
+    pub members: Vec<MemberStatus>,
+}
+
+/// A running member.
+#[derive(Clone)]
+pub struct QuorumMember {
+    raft: Raft<TypeConfig>,
+    config: MemberConfig,
+    leadership: watch::Receiver<Leadership>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+impl QuorumMember {
+    /// Starts a member. The replicated state is held by whoever answers `to_state`; what it is to decide comes as `proposals`.
+    pub async fn start(
+        config: MemberConfig,
+        to_state: mpsc::Sender<ToState>,
+        proposals: Proposals,
+    ) -> Result<Self, Error> {
+        let log = LogStore::open(&config.folder)?;
+        let machine = StateMachine::open(&config.folder, to_state).await?;
+        let raft_config = Config {
+            cluster_name: "thalweg".to_owned(),
+            heartbeat_interval: HEARTBEAT_MS,
+            election_timeout_min: ELECTION_MS.0,
+            election_timeout_max: ELECTION_MS.1,
+            install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
+            max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+            replication_lag_threshold: SNAPSHOT_EVERY + ENTRIES_KEPT,
+            purge_batch_size: 256,
+            ..Config::default()
+        };
+        let raft_config = raft_config.validate().map_err(|error| Error::Start(error.to_string()))?;
+        let raft = Raft::new(config.member, Arc::new(raft_config), Calls::new(), log, machine).await;
+        let raft = raft.map_err(|error| Error::Start(error.to_string()))?;
+        begin(&raft, &config).await?;
+        let (leadership, seen) =
+            watch::channel(Leadership { member: config.member, ..Leadership::default() });
+        let (failure, failed) = watch::channel(None);
+        tokio::spawn(proposer::propose(raft.clone(), proposals));
+        tokio::spawn(look_after(raft.clone(), config.member, leadership, failure));
+        Ok(Self { raft, config, leadership: seen, failure: failed })
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &MemberConfig {
+        &self.config
+    }
+
+    /// Who leads, now and when it changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Waits until the member has failed; says why. Its process is to end then.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        let why = failure.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        why.unwrap_or_else(|| "it was stopped".to_owned())
+    }
+
+    /// Makes sure that this member leads and that its state has all that was decided when this was asked.
+    pub async fn ensure_leads(&self) -> Result<(), Error> {
+        match self.raft.ensure_linearizable().await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward))) => {
+                Err(not_leader(forward))
+            }
+            Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
+                Err(Error::NotLeader { leader: None })
+            }
+            Err(RaftError::Fatal(fatal)) => Err(stopped(&fatal)),
+        }
+    }
+
+    /// How the quorum stands.
+    pub fn status(&self) -> QuorumStatus {
+        let metrics = self.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<_> = membership.voter_ids().collect();
+        let matched = |member: &u64| {
+            let replication = metrics.replication.as_ref()?;
+            replication.get(member).copied().flatten().map(|log_id| log_id.index)
+        };
+        let members = membership.nodes().map(|(member, node)| MemberStatus {
+            member: *member,
+            address: node.addr.clone(),
+            votes: voters.contains(member),
+            leads: metrics.current_leader == Some(*member),
+            matched: matched(member),
+        });
+        QuorumStatus {
+            member: self.config.member,
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_log_index: metrics.last_log_index,
+            applied_index: metrics.last_applied.map(|log_id| log_id.index),
+            snapshot_index: metrics.snapshot.map(|log_id| log_id.index),
+            members: members.collect(),
+        }
+    }
+
+    /// Adds a member: it learns the log first, then it votes. One that is there already gets another address.
+    pub async fn add(&self, new: MemberAddress) -> Result<(), Error> {
+        let node = BasicNode { addr: new.address };
+        let adding = async {
+            self.raft.add_learner(new.member, node, true).await.map_err(change_failed)?;
+            let voters = openraft::ChangeMembers::AddVoterIds([new.member].into());
+            self.raft.change_membership(voters, false).await.map_err(change_failed)
+        };
+        within_time(adding).await
+    }
+
+    /// Removes a member.
+    pub async fn remove(&self, member: MemberId) -> Result<(), Error> {
+        let removing = async {
+            let known: Vec<_> = self.status().members.into_iter().map(|known| known.member).collect();
+            if !known.contains(&member) {
+                return Err(Error::Change(format!("there is no member {member}")));
+            }
+            let voters = openraft::ChangeMembers::RemoveVoters([member].into());
+            self.raft.change_membership(voters, false).await.map_err(change_failed)
+        };
+        within_time(removing).await
+    }
+
+    /// Answers the call of another member.
+    pub async fn answer(&self, call: &str, question: &[u8]) -> Option<Result<Vec<u8>, Error>> {
+        Some(match call {
+            "append" => self.append(question).await,
+            "vote" => self.vote(question).await,
+            "snapshot" => self.snapshot(question).await,
+            _ => return None,
+        })
+    }
+
+    async fn append(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
+        let request: AppendEntriesRequest<TypeConfig> = encoding::decode(question)?;
+        Ok(encoding::encode(&self.raft.append_entries(request).await)?)
+    }
+
+    async fn vote(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
+        let request: VoteRequest<u64> = encoding::decode(question)?;
+        Ok(encoding::encode(&self.raft.vote(request).await)?)
+    }
+
+    async fn snapshot(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
+        let request: InstallSnapshotRequest<TypeConfig> = encoding::decode(question)?;
+        Ok(encoding::encode(&self.raft.install_snapshot(request).await)?)
+    }
+
+    /// Stops it.
+    pub async fn stop(&self) {
+        // One that has failed has stopped.
+        let _ = self.raft.shutdown().await;
+    }
+}
+
+/// Begins the quorum, unless it has begun: every member of the first ones does so in the same way.
+async fn begin(raft: &Raft<TypeConfig>, config: &MemberConfig) -> Result<(), Error> {
+    if config.members.is_empty() {
+        return Ok(());
+    }
+    let members = config.members.iter();
+    let members: BTreeMap<_, _> =
+        members.map(|member| (member.member, BasicNode { addr: member.address.clone() })).collect();
+    match raft.initialize(members).await {
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(error) => Err(Error::Start(error.to_string())),
+    }
+}
+
+async fn look_after(
+    raft: Raft<TypeConfig>,
+    member: MemberId,
+    leadership: watch::Sender<Leadership>,
+    failure: watch::Sender<Option<String>>,
+) {
+    let mut metrics = raft.metrics();
+    loop {
+        let seen = metrics.borrow_and_update().clone();
+        if let Err(fatal) = &seen.running_state {
+            tracing::error!(error = %fatal, "this member of the quorum has stopped");
+            failure.send_replace(Some(fatal.to_string()));
+            leadership.send_if_modified(|last| std::mem::take(&mut last.leads));
+            return;
+        }
+        let alone = seen.membership_config.membership().voter_ids().count() == 1;
+        let is_heard = alone || seen.millis_since_quorum_ack.is_some_and(|silent| silent <= LEASE_MS);
+        let leader = seen.current_leader.and_then(|leader| {
+            seen.membership_config.membership().get_node(&leader).map(|node| node.addr.clone())
+        });
+        let leads = seen.state == ServerState::Leader && is_heard;
+        let leader = leader.filter(|_| leads || seen.current_leader != Some(member));
+        let now = Leadership { member, leads, term: seen.current_term, leader };
+        leadership.send_if_modified(|last| {
+            let changed = *last != now;
+            *last = now;
+            changed
+        });
+        let wait = tokio::time::timeout(WATCH_INTERVAL, metrics.changed());
+        if let Ok(Err(_)) = wait.await {
+            failure.send_replace(Some("it was stopped".to_owned()));
+            return;
+        }
+    }
+}
+
+async fn within_time<T>(change: impl Future<Output = Result<T, Error>>) -> Result<(), Error> {
+    tokio::time::timeout(CHANGE_TIMEOUT, change).await.map_err(|_| Error::Timeout)?.map(|_| ())
+}
+
+fn change_failed(error: RaftError<u64, ClientWriteError<u64, BasicNode>>) -> Error {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => not_leader(forward),
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+            Error::Change(error.to_string())
+        }
+        RaftError::Fatal(fatal) => stopped(&fatal),
+    }
+}
+
+fn not_leader(forward: ForwardToLeader<u64, BasicNode>) -> Error {
+    Error::NotLeader { leader: forward.leader_node.map(|node| node.addr) }
+}
+
+fn stopped(fatal: &Fatal<u64>) -> Error {
+    Error::Stopped(fatal.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_have_a_number_and_an_address() {
+        let member: MemberAddress = "2@jm-2:8081".parse().unwrap();
+        assert_eq!((member.member, member.address.as_str()), (2, "jm-2:8081"));
+        for wrong in ["jm:8081", "0@jm:1", "x@jm:1", "1@jm", "1@:1", "1@jm:http"] {
+            let error = wrong.parse::<MemberAddress>().unwrap_err().to_string();
+            assert!(error.contains(wrong) && error.contains("number@host:port"), "{error}");
+        }
+    }
+}
