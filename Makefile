@@ -33,8 +33,8 @@ run: build ## Builds, makes sample data, runs the example ETL script in this pro
 	@examples/run.sh "$(THALWEG)"
 
 .PHONY: run-cluster
-run-cluster: build ## The same on a JobManager and two worker processes of this machine.
-	@examples/run.sh "$(THALWEG)" --cluster
+run-cluster: build ## Three JobManagers and two workers on this machine: a stream runs on while the leader is killed.
+	@examples/quorum.sh "$(THALWEG)"
 
 .PHONY: run-stream
 run-stream: build ## Shows the bids of an auction counted second by second as they come, until Ctrl-C.
@@ -103,6 +103,11 @@ test-tpch-long: ## Checks all 22 answers at scale factor 1 at parallelism 1, 2 a
 	    $(BENCH) cluster --rounds 1 --threads $$threads -D execution.batch-shuffle-mode=ALL_EXCHANGES_$$mode; \
 	  done; \
 	done
+
+.PHONY: drill-quorum
+drill-quorum: ## Disturbs three JobManagers and their workers at 100 random moments of 25 streams (SEED=... repeats one).
+	cargo build $(CARGO_FLAGS) --release --bins
+	$(BENCH) quorum --jobs 25 --faults 4 $(if $(SEED),--seed $(SEED))
 
 .PHONY: drill-stream
 drill-stream: ## Kills workers at 60 random moments of 20 streams with checkpoints (SEED=... repeats one).

@@ -163,7 +163,7 @@ impl ClusterConfig {
 pub struct Cluster {
     /// The control ports, `host:port`, separated by commas.
     pub address: String,
-    ports: Vec<u16>,
+    ports: Mutex<Vec<u16>>,
     job_managers: Mutex<Vec<Node>>,
     config: ClusterConfig,
     workers: Mutex<Vec<Node>>,
@@ -201,7 +201,8 @@ impl Cluster {
             .collect::<Result<_>>()?;
         let http = reqwest::Client::builder().timeout(READY_TIMEOUT).build()?;
         let hosts = config.hosts.clone();
-        let (job_managers, workers, started) = (Mutex::new(job_managers), Mutex::default(), Mutex::new(0));
+        let (job_managers, ports) = (Mutex::new(job_managers), Mutex::new(ports));
+        let (workers, started) = (Mutex::default(), Mutex::new(0));
         let cluster = Self { address, ports, job_managers, config, workers, started, http, folder };
         cluster.wait_for_workers(0).await?;
         for host in &hosts {
@@ -232,7 +233,7 @@ impl Cluster {
     /// Starts a JobManager in the place of one that was killed.
     pub async fn replace_job_manager(&self, index: usize) -> Result<()> {
         let deadline = Instant::now() + READY_TIMEOUT;
-        let port = self.ports[index];
+        let port = self.ports.lock()[index];
         // Its port is free when nobody answers there.
         while TcpStream::connect(("127.0.0.1", port)).is_ok() {
             ensure!(Instant::now() < deadline, "the JobManager does not die");
@@ -243,11 +244,24 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts one more JobManager, which waits to be added to the quorum; returns its control port's address.
+    pub fn add_job_manager(&self) -> Result<String> {
+        let port = free_ports(1)?[0];
+        let index = self.ports.lock().len();
+        let mut config = self.config.clone();
+        config.options.0.insert("high-availability.raft.members".to_owned(), String::new());
+        let node = start_job_manager(&config, self.folder.path(), index, port)?;
+        self.ports.lock().push(port);
+        self.job_managers.lock().push(node);
+        Ok(format!("127.0.0.1:{port}"))
+    }
+
     /// The JobManager that leads, by its position, once a majority confirms it; not one of those in `except`.
     pub async fn leader(&self, except: &[usize]) -> Result<usize> {
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            for (index, port) in self.ports.iter().enumerate().filter(|(index, _)| !except.contains(index)) {
+            let ports = self.ports.lock().clone();
+            for (index, port) in ports.iter().enumerate().filter(|(index, _)| !except.contains(index)) {
                 let url = format!("http://127.0.0.1:{port}/v1/overview");
                 let asking = self.no_redirect()?.get(url).timeout(LEADER_TIMEOUT).send().await;
                 if asking.is_ok_and(|answer| answer.status().is_success()) {
@@ -323,9 +337,10 @@ impl Cluster {
     /// Asks the REST API: of several JobManagers the first that answers or sends to the one that leads.
     pub async fn get(&self, path: &str) -> Result<Value> {
         let mut problem = None;
-        for address in self.address.split(',') {
-            let asking = self.http.get(format!("http://{address}{path}"));
-            let asking = if self.ports.len() > 1 { asking.timeout(LEADER_TIMEOUT) } else { asking };
+        let ports = self.ports.lock().clone();
+        for port in &ports {
+            let asking = self.http.get(format!("http://127.0.0.1:{port}{path}"));
+            let asking = if ports.len() > 1 { asking.timeout(LEADER_TIMEOUT) } else { asking };
             match asking.send().await.and_then(reqwest::Response::error_for_status) {
                 Ok(answer) => return Ok(answer.json().await?),
                 Err(error) => problem = Some(error),
@@ -336,7 +351,7 @@ impl Cluster {
 
     /// The URL of a REST path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.ports[0])
+        format!("http://127.0.0.1:{}{path}", self.ports.lock()[0])
     }
 
     /// The ends of all logs, for the message of a failed test.
@@ -354,6 +369,10 @@ fn start_job_manager(config: &ClusterConfig, folder: &Path, index: usize, port: 
     let number = index + 1;
     if config.members > 0 {
         let own = folder.join(format!("member{number}"));
+        let members = config.options.0.get("high-availability.raft.members");
+        if let Some(members) = members {
+            command.arg("-D").arg(format!("high-availability.raft.members={members}"));
+        }
         command.arg("-D").arg(format!("high-availability.raft.member={number}"));
         command.arg("-D").arg(format!("high-availability.raft.dir={}", own.display()));
     }

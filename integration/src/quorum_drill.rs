@@ -33,16 +33,19 @@ pub enum Fault {
     KillLeaderAndWorker,
     /// SIGKILL of two members at once: nobody leads until one is back.
     KillMajority,
+    /// SIGKILL of all members: they go on from their disks.
+    KillAll,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 5] = [
+    pub const ALL: [Fault; 6] = [
         Fault::KillLeader,
         Fault::StopLeader,
         Fault::KillFollower,
         Fault::KillLeaderAndWorker,
         Fault::KillMajority,
+        Fault::KillAll,
     ];
 
     /// Whether tasks may start again.
@@ -191,6 +194,14 @@ async fn strike(cluster: &Cluster, fault: Fault, worker: usize) -> Result<Option
             cluster.replace_job_manager(leader).await?;
             cluster.replace_worker(worker).await?;
             Ok(Some(failover))
+        }
+        Fault::KillAll => {
+            (0..MEMBERS).for_each(kill);
+            for member in 0..MEMBERS {
+                cluster.replace_job_manager(member).await?;
+            }
+            cluster.leader(&[]).await?;
+            Ok(Some(start.elapsed()))
         }
         Fault::KillMajority => {
             kill(leader);

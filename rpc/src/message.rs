@@ -146,6 +146,13 @@ pub enum ToWorker {
         heartbeat_interval: Duration,
         /// Silence after which each side gives the other up.
         heartbeat_timeout: Duration,
+        /// Where the JobManagers of the quorum are, `host:port` each; none where there is only this one.
+        job_managers: Vec<String>,
+    },
+    /// The quorum has other JobManagers than before.
+    JobManagers {
+        /// Where they are, `host:port` each.
+        addresses: Vec<String>,
     },
     /// The registration was refused; the worker stops with this text.
     Refused {

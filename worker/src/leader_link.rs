@@ -89,8 +89,8 @@ async fn stay_connected(
             Ok(Err(upgrade::Error::Elsewhere { leader, .. })) if members.follow(&leader) => continue,
             Ok(Err(error)) => crate::exchange::partition_store::chain(&error),
             Ok(Ok(session)) => {
-                let peers = members.others(&address);
-                match converse(session, &registration, tasks, stop, Some(&peers)).await {
+                members.leader(&address);
+                match converse(session, &registration, tasks, stop, Some(&mut members)).await {
                     SessionEnd::Stopped(stopped) => return stopped,
                     SessionEnd::Broken(why) => {
                         (backoff, lost) = (BACKOFF_MIN, Instant::now());
@@ -118,11 +118,25 @@ struct Members {
     named: Option<String>,
     /// How often in a row it was sent elsewhere.
     hops: usize,
+    /// Whom it has spoken with last.
+    leader: String,
 }
 
 impl Members {
     fn new(known: Vec<String>) -> Self {
-        Self { known, turn: 0, named: None, hops: 0 }
+        Self { known, turn: 0, named: None, hops: 0, leader: String::new() }
+    }
+
+    /// This one leads.
+    fn leader(&mut self, address: &str) {
+        address.clone_into(&mut self.leader);
+    }
+
+    /// The quorum has these members.
+    fn replace(&mut self, addresses: Vec<String>) {
+        if !addresses.is_empty() {
+            self.known = addresses;
+        }
     }
 
     fn next(&mut self) -> String {
@@ -141,8 +155,9 @@ impl Members {
         self.hops <= self.known.len() + 1
     }
 
-    fn others(&self, address: &str) -> Vec<String> {
-        self.known.iter().filter(|known| *known != address).cloned().collect()
+    /// All but the leader.
+    fn others(&self) -> impl Iterator<Item = &String> {
+        self.known.iter().filter(|known| **known != self.leader)
     }
 }
 
@@ -156,7 +171,7 @@ async fn converse(
     registration: &Registration,
     tasks: &Arc<TaskTable>,
     stop: &CancellationToken,
-    peers: Option<&[String]>,
+    mut members: Option<&mut Members>,
 ) -> SessionEnd {
     let running = tasks.running_tasks();
     let registration = Registration {
@@ -173,7 +188,10 @@ async fn converse(
         () = stop.cancelled() => return SessionEnd::Stopped(stopped_here()),
     };
     let (term, every, silence_max) = match answer {
-        Ok(Some(ToWorker::Welcome { term, heartbeat_interval, heartbeat_timeout })) => {
+        Ok(Some(ToWorker::Welcome { term, heartbeat_interval, heartbeat_timeout, job_managers })) => {
+            if let Some(members) = &mut members {
+                members.replace(job_managers);
+            }
             (term, heartbeat_interval, heartbeat_timeout)
         }
         Ok(Some(ToWorker::Refused { reason })) => return SessionEnd::Stopped(Stopped::Refused(reason)),
@@ -192,11 +210,8 @@ async fn converse(
         }
     }
     tracing::info!(term = term.0, "registered with the JobManager");
-    let silence = match peers {
-        None => Silence { max: Duration::MAX, ask_after: Duration::MAX, peers: &[], term },
-        Some(peers) => Silence { max: silence_max, ask_after: every + ASK_AFTER, peers, term },
-    };
-    let end = obey(&mut session, tasks, stop, every, &silence).await;
+    let mut watch = LeaderWatch { max: silence_max, ask_after: every + ASK_AFTER, members, term };
+    let end = obey(&mut session, tasks, stop, every, &mut watch).await;
     tasks.disconnect();
     if let SessionEnd::Stopped(Stopped::InOrder(reason)) = &end {
         let goodbye = ToLeader::Goodbye { reason: reason.clone() };
@@ -207,21 +222,33 @@ async fn converse(
 }
 
 /// What a worker does about a leader that says nothing.
-struct Silence<'a> {
+struct LeaderWatch<'a> {
     /// Silence after which it is given up.
     max: Duration,
     /// Silence after which others are asked whether one of them leads now.
     ask_after: Duration,
-    /// The others.
-    peers: &'a [String],
+    /// All JobManagers; `None` for the one in this process, which is never given up.
+    members: Option<&'a mut Members>,
     /// The term of the leader.
     term: Term,
 }
 
-impl Silence<'_> {
+impl LeaderWatch<'_> {
+    /// Whether it was silent for too long.
+    fn gives_up_after(&self, silent: Duration) -> bool {
+        self.members.is_some() && silent > self.max
+    }
+
+    /// Whether others are to be asked.
+    fn asks_after(&self, silent: Duration) -> bool {
+        silent > self.ask_after
+            && self.members.as_ref().is_some_and(|members| members.others().next().is_some())
+    }
+
     /// Whether another JobManager leads in a later term.
     async fn is_replaced(&self) -> bool {
-        let asking = self.peers.iter().map(|peer| timeout(ASK_TIMEOUT, upgrade::leader(peer)));
+        let others = self.members.iter().flat_map(|members| members.others());
+        let asking = others.map(|other| timeout(ASK_TIMEOUT, upgrade::leader(other)));
         let answers = futures::future::join_all(asking).await;
         answers.into_iter().any(|answer| matches!(answer, Ok(Ok(Some((term, _)))) if Term(term) > self.term))
     }
@@ -232,7 +259,7 @@ async fn obey(
     tasks: &Arc<TaskTable>,
     stop: &CancellationToken,
     heartbeat_interval: Duration,
-    silence: &Silence<'_>,
+    watch: &mut LeaderWatch<'_>,
 ) -> SessionEnd {
     let mut heartbeat = interval(heartbeat_interval.max(Duration::from_millis(1)));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -243,21 +270,24 @@ async fn obey(
         tokio::select! {
             () = stop.cancelled() => return SessionEnd::Stopped(stopped_here()),
             _ = heartbeat.tick() => {
-                if heard.elapsed() > silence.max {
-                    return SessionEnd::Broken(format!("silent for {} ms", silence.max.as_millis()));
+                if watch.gives_up_after(heard.elapsed()) {
+                    return SessionEnd::Broken(format!("silent for {} ms", watch.max.as_millis()));
                 }
                 let (sample, memory_used_bytes) = (tasks.reports(), tasks.memory_used_bytes());
                 // A full queue means that the leader is busy with what came before; the next one will do.
                 let _ = session.sender.try_send(ToLeader::Heartbeat { tasks: sample, memory_used_bytes });
             }
-            _ = ask.tick(), if !silence.peers.is_empty() && heard.elapsed() > silence.ask_after => {
-                if silence.is_replaced().await {
+            _ = ask.tick(), if watch.asks_after(heard.elapsed()) => {
+                if watch.is_replaced().await {
                     return SessionEnd::Broken("it is silent, and another JobManager leads".to_owned());
                 }
             }
             order = session.receiver.recv() => {
                 heard = Instant::now();
                 let Some(order) = order else { return SessionEnd::Broken("the session ended".to_owned()) };
+                if let (ToWorker::JobManagers { addresses }, Some(members)) = (&order, &mut watch.members) {
+                    members.replace(addresses.clone());
+                }
                 if let Some(end) = carry_out(order, session, tasks).await {
                     return end;
                 }
@@ -272,7 +302,7 @@ async fn carry_out(
     tasks: &Arc<TaskTable>,
 ) -> Option<SessionEnd> {
     match order {
-        ToWorker::Welcome { .. } | ToWorker::Heartbeat => {}
+        ToWorker::Welcome { .. } | ToWorker::Heartbeat | ToWorker::JobManagers { .. } => {}
         ToWorker::Refused { reason } => return Some(SessionEnd::Stopped(Stopped::Refused(reason))),
         ToWorker::Stop { reason } => return Some(SessionEnd::Stopped(Stopped::InOrder(reason))),
         ToWorker::Deploy { term, tasks: descriptors } => {

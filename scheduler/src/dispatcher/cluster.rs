@@ -95,6 +95,8 @@ pub struct Cluster {
     member: MemberId,
     ended_max: u32,
     leading: Leading,
+    /// Where the quorum's members are.
+    job_managers: Vec<String>,
     /// The term in which this member was elected, if it was in the newest.
     elected: Option<Term>,
     /// What the quorum is to decide.
@@ -120,6 +122,7 @@ impl Cluster {
             member,
             ended_max,
             leading: Leading::No,
+            job_managers: Vec::new(),
             elected: None,
             proposals: Vec::new(),
             state: quorum::State::default(),

@@ -255,6 +255,7 @@ impl Driver {
         let Quorum::Member(proposer) = &self.quorum else { return };
         let began = leadership.leads && (!self.leadership.leads || self.leadership.term != leadership.term);
         self.cluster.elected(leadership.leads.then_some(Term(leadership.term)));
+        self.cluster.set_job_managers(&leadership.members);
         if began {
             proposer.propose(Command::Lead { member: leadership.member }, Box::new(|_| {}));
         }

@@ -125,6 +125,8 @@ pub struct Leadership {
     pub term: u64,
     /// Where the leader is, if one is known.
     pub leader: Option<String>,
+    /// Where all members are that vote.
+    pub members: Vec<String>,
 }
 
 impl Leadership {
@@ -362,7 +364,11 @@ async fn look_after(
         });
         let leads = seen.state == ServerState::Leader && is_heard;
         let leader = leader.filter(|_| leads || seen.current_leader != Some(member));
-        let now = Leadership { member, leads, term: seen.current_term, leader };
+        let membership = seen.membership_config.membership();
+        let members =
+            membership.voter_ids().filter_map(|id| membership.get_node(&id)).map(|node| node.addr.clone());
+        let members = members.collect();
+        let now = Leadership { member, leads, term: seen.current_term, leader, members };
         leadership.send_if_modified(|last| {
             let changed = *last != now;
             *last = now;

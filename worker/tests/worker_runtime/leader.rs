@@ -59,6 +59,7 @@ pub fn welcome() -> ToWorker {
         term: TERM,
         heartbeat_interval: Duration::from_millis(20),
         heartbeat_timeout: Duration::from_secs(10),
+        job_managers: Vec::new(),
     }
 }
 

@@ -25,6 +25,7 @@ impl Cluster {
                 term: self.state.term(),
                 heartbeat_interval: self.settings.heartbeat_interval,
                 heartbeat_timeout: self.settings.heartbeat_timeout,
+                job_managers: self.job_managers.clone(),
             },
         ));
         let mut actions = Vec::new();
@@ -37,6 +38,18 @@ impl Cluster {
         self.manage(actions, now);
         self.reconciled_with(&worker, now);
         self.settle(now);
+    }
+
+    /// The quorum has these members: workers look for a leader among them.
+    pub fn set_job_managers(&mut self, addresses: &[String]) {
+        if self.job_managers == addresses {
+            return;
+        }
+        self.job_managers = addresses.to_vec();
+        for session in self.sessions.values() {
+            let message = ToWorker::JobManagers { addresses: addresses.to_vec() };
+            self.effects.push(Effect::Send(*session, message));
+        }
     }
 
     /// Lets each job look at what the worker still has of it.
