@@ -30,7 +30,7 @@ daemon() {
 start() {
     local name=$1 command=$2 pids=$3 number log pid
     shift 3
-    number=$(wc -l <"$pids" 2>/dev/null || echo 0)
+    number=$({ wc -l <"$pids"; } 2>/dev/null || echo 0)
     log=$run/$name-$number.log
     nohup "$THALWEG" "$command" "$@" >"$log" 2>&1 &
     pid=$!
