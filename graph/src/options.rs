@@ -389,6 +389,8 @@ keys! {
     EXCEPTION_HISTORY: u32 = "web.exception-history-size", "16";
     /// Finished jobs that the JobManager keeps in memory.
     JOB_STORE_MAX: u32 = "jobstore.max-capacity", "1000";
+    /// Jobs that may wait or run at once; a script that comes when there are so many is refused, and can be sent again later.
+    OPEN_JOBS_MAX: u32 = "jobmanager.open-jobs.max", "10000";
     /// How long an unread result is kept. A query without an end whose rows nobody has read for so long is cancelled.
     RESULT_TTL: Duration = "sql-gateway.operation.idle-timeout", "5 min";
     /// How results are shown: `changelog` shows the changes of every stream as they come, `tableau` only those of one without an end, `table` draws what they add up to.

@@ -107,6 +107,7 @@ impl JobManager {
             results.clone(),
             to_itself,
             decides,
+            options.get(&options::OPEN_JOBS_MAX)? as usize,
         );
         tokio::spawn(driver.run(inbox));
         let quorum = match quorum.zip(proposals) {

@@ -459,6 +459,11 @@ impl Cluster {
         }
     }
 
+    /// Jobs that wait or run.
+    pub fn open_jobs(&self) -> usize {
+        self.state.open_jobs()
+    }
+
     /// What an idempotency key was used for.
     pub fn used_key(&self, key: &str) -> Option<&KeyRecord> {
         self.state.key(key)

@@ -3,12 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
 
 use thalweg_graph::{JobId, Options, Term};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{
     Error,
@@ -42,6 +43,10 @@ pub(crate) struct Driver {
     pub(super) clock: Clock,
     pub(super) options: Options,
     pub(super) planner: Arc<dyn Planner>,
+    /// Statements that are planned at once: what was accepted waits for its turn, and leaves the processor to what else there is to do.
+    pub(super) planning: Arc<Semaphore>,
+    /// Jobs that may wait or run at once.
+    pub(super) open_jobs_max: usize,
     pub(super) results: Arc<ResultStore>,
     /// To itself, for tasks that come back with input.
     pub(super) inbox: mpsc::WeakSender<Input>,
@@ -70,8 +75,12 @@ impl Driver {
         results: Arc<ResultStore>,
         inbox: mpsc::WeakSender<Input>,
         quorum: Quorum,
+        open_jobs_max: usize,
     ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
+            planning: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))),
+            open_jobs_max,
             quorum,
             leadership: Leadership::default(),
             cluster,

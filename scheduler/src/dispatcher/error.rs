@@ -1,6 +1,6 @@
 //! Why the dispatcher refuses something.
 
-use thalweg_graph::{Failure, JobId, SqlError, VertexId, job_graph};
+use thalweg_graph::{Failure, JobId, SqlError, VertexId, job_graph, options};
 
 use crate::quorum::{Refusal, Undecided};
 
@@ -106,6 +106,9 @@ pub enum Error {
     /// The idempotency key belongs to another script.
     #[error("the idempotency key `{0}` was used for another script")]
     KeyReused(String),
+    /// More is waiting than is good.
+    #[error("{0} jobs wait or run already, as many as `{name}` allows; send the script again later", name = options::OPEN_JOBS_MAX.name)]
+    TooManyJobs(usize),
     /// Another JobManager leads, or none for the time being.
     #[error("this JobManager does not lead{}", of_leader(.leader.as_deref()))]
     NotLeader {
@@ -169,6 +172,7 @@ impl Error {
             Error::UnknownTrigger { .. } => "unknown-trigger",
             Error::Sql(error) => error.code.as_str(),
             Error::KeyReused(_) => "idempotency-key-reused",
+            Error::TooManyJobs(_) => "too-many-jobs",
             Error::NotLeader { .. } => "not-leader",
             Error::Stopped => "stopping",
         }

@@ -1,10 +1,10 @@
-//! Scripts: opened beside the dispatcher, their jobs' ids given out at once, their statements run one after another.
+//! Scripts: opened beside the dispatcher, their jobs' ids given out at once, their statements run one after another (`runner.rs`).
 
-use std::collections::VecDeque;
+pub(super) mod runner;
 
-use thalweg_graph::{
-    Failure, FailureKind, JobGraph, JobId, JobStatus, Options, SqlError, options, sql_error::SqlErrorCode,
-};
+use thalweg_graph::{JobId, Options, options};
+
+use self::runner::Runner;
 
 use super::{
     DispatcherHandle, Error,
@@ -14,9 +14,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    planner::{Script, StatementOutcome},
+    planner::Script,
     quorum::{AcceptedScript, Command, PlannedLater, Refusal, ScriptRecord, Undecided},
-    view::JobEnd,
 };
 
 /// Characters of a statement that name its job.
@@ -27,6 +26,9 @@ pub(super) fn open(driver: &mut Driver, request: Box<ScriptRequest>, reply: Repl
     if let Some(answer) = answer_by_key(driver, &request) {
         return drop(reply.send(answer));
     }
+    if driver.cluster.open_jobs() >= driver.open_jobs_max {
+        return drop(reply.send(Err(Error::TooManyJobs(driver.open_jobs_max))));
+    }
     let options = match session_options(&driver.options, &request) {
         Ok(options) => options,
         Err(error) => return drop(reply.send(Err(error.into()))),
@@ -35,11 +37,7 @@ pub(super) fn open(driver: &mut Driver, request: Box<ScriptRequest>, reply: Repl
     let slots = driver.cluster.overview().slots_total;
     tokio::spawn(async move {
         // Parsing a large script takes its time, and a panic of the parser must not take anything with it.
-        let text = request.script.clone();
-        let opening = tokio::task::spawn_blocking(move || planner.open(&text, &options, slots));
-        let opened = opening.await.unwrap_or_else(|error| {
-            Err(SqlError::new(SqlErrorCode::Internal, format!("the script could not be parsed: {error}")))
-        });
+        let opened = runner::open(planner, request.script.clone(), options, slots).await;
         match (opened, inbox.upgrade()) {
             (Ok(script), Some(inbox)) => {
                 drop(inbox.send(Input::ScriptOpened { request, script, reply }).await);
@@ -112,7 +110,7 @@ pub(super) fn start(
         })
         .collect();
     let key = request.idempotency_key.clone().map(|key| (key, fingerprint(&request)));
-    let Some(handle) = handle(driver) else { return drop(reply.send(Err(Error::Stopped))) };
+    let Some(runner) = runner(driver) else { return drop(reply.send(Err(Error::Stopped))) };
     if jobs.is_empty() {
         tokio::spawn(async move { reply.send(run_without_jobs(script).await) });
         return;
@@ -122,67 +120,38 @@ pub(super) fn start(
         Err(error) => return drop(reply.send(Err(error.into()))),
     };
     let record = ScriptRecord { text: request.script.clone(), name: request.name.clone(), options };
-    let command = Command::AcceptScript { key, script: Box::new(record), jobs: jobs.clone(), at: now };
+    let record = Box::new(record);
+    let command = Command::AcceptScript { key, script: record.clone(), jobs: jobs.clone(), at: now };
     let decided = move |outcome| match outcome {
         Ok(()) => {
             let _ = reply.send(Ok(accepted(&jobs)));
-            spawn_run(script, jobs, request.name, handle);
+            runner.start(AcceptedScript { script: record, jobs }, Some(script));
         }
         // The same script came at the same time: it has its answer.
         Err(Undecided::Refused(Refusal::KeyUsed(_))) => {
             let again = Input::Request(Request::Script(Box::new(request), reply));
-            tokio::spawn(async move { drop(handle.inputs.send(again).await) });
+            tokio::spawn(async move { drop(runner.dispatcher.inputs.send(again).await) });
         }
         Err(error) => drop(reply.send(Err(error.into()))),
     };
     driver.propose(command, Box::new(decided), now);
 }
 
-fn handle(driver: &Driver) -> Option<DispatcherHandle> {
+fn runner(driver: &Driver) -> Option<Runner> {
     let inputs = driver.inbox.upgrade()?;
-    Some(DispatcherHandle { inputs, results: driver.results.clone() })
-}
-
-fn spawn_run(
-    script: Box<dyn Script>,
-    jobs: Vec<PlannedLater>,
-    name: Option<String>,
-    handle: DispatcherHandle,
-) {
-    let ids: Vec<_> = jobs.iter().map(|later| later.job).collect();
-    tokio::spawn(async move {
-        let running = tokio::spawn(run(script, jobs.into(), name, handle.clone()));
-        match running.await {
-            Ok(Ok(())) => {}
-            Ok(Err(Abandoned)) => tracing::info!("a script is left to the JobManager that leads next"),
-            Err(error) => {
-                let message = format!("the script stopped: {error}");
-                fail_all(&handle, ids, Failure::new(FailureKind::Internal, message)).await;
-            }
-        }
-    });
+    Some(Runner {
+        dispatcher: DispatcherHandle { inputs, results: driver.results.clone() },
+        planner: driver.planner.clone(),
+        planning: driver.planning.clone(),
+        slots: driver.cluster.overview().slots_total,
+    })
 }
 
 /// Goes on with a script that another leader has accepted.
 pub(super) fn resume(driver: &Driver, accepted: AcceptedScript) {
-    let Some(handle) = handle(driver) else { return };
-    let planner = driver.planner.clone();
-    let slots = driver.cluster.overview().slots_total;
-    tokio::spawn(async move {
-        let AcceptedScript { script: record, jobs } = accepted;
-        let (text, options) = (record.text, record.options);
-        let opening = tokio::task::spawn_blocking(move || planner.open(&text, &options, slots));
-        let opened = opening.await.unwrap_or_else(|error| {
-            Err(SqlError::new(SqlErrorCode::Internal, format!("the script could not be parsed: {error}")))
-        });
-        match opened {
-            Ok(script) => spawn_run(script, jobs, record.name, handle),
-            Err(error) => {
-                let ids = jobs.into_iter().map(|later| later.job);
-                fail_all(&handle, ids, refusal(&error)).await;
-            }
-        }
-    });
+    if let Some(runner) = runner(driver) {
+        runner.start(accepted, None);
+    }
 }
 
 fn shortened(statement: &str) -> String {
@@ -199,121 +168,4 @@ async fn run_without_jobs(mut script: Box<dyn Script>) -> Result<ScriptAccepted,
         script.run(index, JobId(0)).await?;
     }
     Ok(ScriptAccepted { jobid: None, jobs: Vec::new() })
-}
-
-/// This JobManager leads no more, or stops: the next leader goes on with the script.
-struct Abandoned;
-
-async fn run(
-    mut script: Box<dyn Script>,
-    mut jobs: VecDeque<PlannedLater>,
-    name: Option<String>,
-    handle: DispatcherHandle,
-) -> Result<(), Abandoned> {
-    for index in 0..script.statements().len() {
-        if jobs.is_empty() {
-            return Ok(());
-        }
-        let makes_job = script.statements()[index].makes_job;
-        let line = script.statements()[index].line;
-        let job = makes_job.then(|| jobs[0].job);
-        // A leader before this one may have come so far. What the statement leaves in the session is wanted all the same.
-        let planned = match job {
-            Some(job) => handle.is_planned(job).await,
-            None => false,
-        };
-        let outcome = script.run(index, job.unwrap_or(JobId(0))).await;
-        let failure = match (outcome, job) {
-            (outcome, Some(job)) if planned => {
-                if let Err(error) = outcome {
-                    tracing::warn!(%job, %error, "a statement whose job was planned before cannot be planned again");
-                }
-                end_of(handle.wait(job).await)?
-            }
-            (Err(error), _) => Some(refusal(&error)),
-            (Ok(StatementOutcome::Job(graph)), Some(job)) => run_job(&handle, job, *graph, &name).await?,
-            (Ok(StatementOutcome::Done { .. }), Some(job)) => {
-                end(&handle, job, JobEnd { status: JobStatus::Finished, failure: None }).await;
-                None
-            }
-            (Ok(_), None) => None,
-        };
-        if let Some(failure) = failure {
-            fail_rest(&handle, job, jobs, line, failure).await;
-            return Ok(());
-        }
-        if makes_job {
-            jobs.pop_front();
-        }
-    }
-    Ok(())
-}
-
-/// Submits a planned job and waits for its end; returns why the script does not go on.
-async fn run_job(
-    handle: &DispatcherHandle,
-    job: JobId,
-    mut graph: JobGraph,
-    name: &Option<String>,
-) -> Result<Option<Failure>, Abandoned> {
-    graph.name = name.clone().unwrap_or(graph.name);
-    let ended = match handle.submit(graph).await {
-        // It exists where this member leads again, and what it began before was not noticed yet.
-        Ok(_) | Err(Error::JobExists(_)) => handle.wait(job).await,
-        // Cancelled while it was planned: it has its end.
-        Err(Error::JobCanceled(_)) => Ok(JobEnd { status: JobStatus::Canceled, failure: None }),
-        Err(error) => Err(error),
-    };
-    end_of(ended)
-}
-
-/// Why a script does not go on behind a job that ended so.
-fn end_of(ended: Result<JobEnd, Error>) -> Result<Option<Failure>, Abandoned> {
-    Ok(match ended {
-        Ok(JobEnd { status: JobStatus::Finished, .. }) => None,
-        Err(Error::Stopped | Error::NotLeader { .. }) => return Err(Abandoned),
-        Ok(JobEnd { failure: Some(failure), .. }) => Some(failure),
-        Ok(JobEnd { status, .. }) => {
-            Some(Failure::new(FailureKind::Deterministic, format!("it ended as {status}")))
-        }
-        Err(error) => Some(Failure::new(FailureKind::PlanRejected, error.to_string())),
-    })
-}
-
-/// A statement failed: its own job with that, those after it because of it.
-async fn fail_rest(
-    handle: &DispatcherHandle,
-    job: Option<JobId>,
-    mut jobs: VecDeque<PlannedLater>,
-    line: u64,
-    failure: Failure,
-) {
-    if let Some(job) = job {
-        jobs.pop_front();
-        fail_all(handle, [job], failure.clone()).await;
-    }
-    let message = format!("not run: the statement on line {line} failed: {}", failure.message);
-    let failure = Failure { message, attempt: None, worker: None, ..failure };
-    fail_all(handle, jobs.into_iter().map(|later| later.job), failure).await;
-}
-
-async fn fail_all(handle: &DispatcherHandle, jobs: impl IntoIterator<Item = JobId>, failure: Failure) {
-    for job in jobs {
-        let failure = Some(failure.clone());
-        end(handle, job, JobEnd { status: JobStatus::Failed, failure }).await;
-    }
-}
-
-async fn end(handle: &DispatcherHandle, job: JobId, end: JobEnd) {
-    // A dispatcher that is gone has no jobs.
-    let _ = handle.inputs.send(Input::EndUnplanned(job, end)).await;
-}
-
-fn refusal(error: &SqlError) -> Failure {
-    let kind = match error.code {
-        SqlErrorCode::Io => FailureKind::Io,
-        SqlErrorCode::Internal => FailureKind::Internal,
-        _ => FailureKind::PlanRejected,
-    };
-    Failure::new(kind, error.to_string())
 }

@@ -17,6 +17,8 @@ pub mod network;
 mod proposer;
 pub mod member;
 #[cfg(test)]
+mod old_log_tests;
+#[cfg(test)]
 mod storage_tests;
 
 pub use self::{

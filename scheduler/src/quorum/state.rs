@@ -323,6 +323,11 @@ impl State {
         self.jobs.iter().map(|(job, record)| (*job, record))
     }
 
+    /// How many of them have not ended.
+    pub fn open_jobs(&self) -> usize {
+        self.jobs.len() - self.ended.len()
+    }
+
     /// One job.
     pub fn job(&self, job: JobId) -> Option<&JobRecord> {
         self.jobs.get(&job)

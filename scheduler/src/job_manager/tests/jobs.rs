@@ -237,6 +237,17 @@ async fn the_same_key_gives_the_same_answer_and_another_script_is_refused() {
 }
 
 #[tokio::test]
+async fn more_jobs_than_are_allowed_are_refused_until_some_have_ended() {
+    let (manager, _) = manager(&[("jobmanager.open-jobs.max", "1")]).await;
+    let dispatcher = manager.dispatcher();
+    let accepted = dispatcher.submit_script(script("insert")).await.unwrap();
+    assert!(matches!(dispatcher.submit_script(script("insert")).await, Err(Error::TooManyJobs(1))));
+    dispatcher.cancel(accepted.jobs[0].jobid).await.unwrap();
+    dispatcher.wait(accepted.jobs[0].jobid).await.unwrap();
+    dispatcher.submit_script(script("insert")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_script_that_is_refused_leaves_no_job() {
     let (manager, _) = manager(&[]).await;
     assert!(matches!(manager.dispatcher().submit_script(script("syntax")).await, Err(Error::Sql(_))));

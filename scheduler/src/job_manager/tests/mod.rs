@@ -2,4 +2,5 @@
 
 mod fakes;
 mod jobs;
+mod quorum;
 mod rest;

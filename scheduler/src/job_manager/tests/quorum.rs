@@ -1,0 +1,160 @@
+//! Three JobManagers in one process, over their real control ports: what one has accepted, the next goes on with.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use thalweg_graph::JobStatus;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::fakes::{FakeWorker, Notes, Words};
+use crate::{
+    JobManager, JobManagerConfig, ScriptRequest,
+    dispatcher::Error,
+    quorum::{MemberAddress, MemberConfig},
+};
+
+struct Member {
+    manager: Arc<JobManager>,
+    serving: JoinHandle<()>,
+    notes: Arc<Notes>,
+    config: MemberConfig,
+}
+
+impl Member {
+    async fn start(config: MemberConfig, listener: TcpListener) -> Member {
+        let notes = Arc::new(Notes::default());
+        let manager = loop {
+            let options =
+                [("restart-strategy.exponential-delay.initial-backoff", "0 ms")].into_iter().collect();
+            let manager_config = JobManagerConfig { options, quorum: Some(config.clone()) };
+            match JobManager::start(manager_config, Arc::new(Words), notes.clone(), notes.clone()).await {
+                Ok(manager) => break Arc::new(manager),
+                // The one before, in the same process, has still to close its log.
+                Err(error) if format!("{error:?}").contains("AlreadyOpen") => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let serving = tokio::spawn({
+            let manager = manager.clone();
+            async move { drop(manager.serve(listener).await) }
+        });
+        Member { manager, serving, notes, config }
+    }
+
+    /// Ends it as a crash would, as far as others can see.
+    async fn crash(self) -> MemberConfig {
+        self.serving.abort();
+        let _ = self.serving.await;
+        self.manager.stop().await;
+        self.config
+    }
+}
+
+async fn three(folder: &TempDir) -> Vec<Member> {
+    let mut listeners = Vec::new();
+    for _ in 0..3 {
+        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+    let members: Vec<_> = (1..)
+        .zip(&listeners)
+        .map(|(member, listener)| MemberAddress { member, address: address(listener) })
+        .collect();
+    let mut started = Vec::new();
+    for (member, listener) in (1..).zip(listeners) {
+        let folder = folder.path().join(member.to_string());
+        started
+            .push(Member::start(MemberConfig { member, members: members.clone(), folder }, listener).await);
+    }
+    started
+}
+
+/// Waits until one of them leads and takes orders; takes it out.
+async fn take_leader(members: &mut Vec<Member>) -> Member {
+    loop {
+        for index in 0..members.len() {
+            if members[index].manager.dispatcher().overview().await.is_ok() {
+                return members.swap_remove(index);
+            }
+        }
+        let mut leadership = members[0].manager.quorum().unwrap().leadership();
+        tokio::select! {
+            _ = leadership.changed() => {}
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
+fn keyed(text: &str) -> ScriptRequest {
+    let idempotency_key = Some("nightly".to_owned());
+    ScriptRequest { script: text.to_owned(), idempotency_key, ..ScriptRequest::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_leader_goes_on_with_a_script_and_knows_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = three(&folder).await;
+    let first = take_leader(&mut members).await;
+    let refused = members[0].manager.dispatcher().jobs().await;
+    assert!(matches!(refused, Err(Error::NotLeader { .. })), "another than the leader answers nothing");
+    let mut worker = FakeWorker::attach(&first.manager, "a", 1).await;
+    let accepted = first.manager.dispatcher().submit_script(keyed("insert\nset\ninsert")).await.unwrap();
+    let attempt = worker.deployed().await[0];
+    worker.finish(attempt).await;
+    let job = accepted.jobs[0].jobid;
+    assert_eq!(first.manager.dispatcher().wait(job).await.unwrap().status, JobStatus::Finished);
+    assert_eq!(worker.deployed().await[0].job, accepted.jobs[1].jobid);
+    first.crash().await;
+
+    let second = take_leader(&mut members).await;
+    let dispatcher = second.manager.dispatcher();
+    // The worker comes with nothing: the task it had was lost.
+    let mut worker = FakeWorker::attach(&second.manager, "a", 1).await;
+    assert_eq!(dispatcher.submit_script(keyed("insert\nset\ninsert")).await.unwrap(), accepted);
+    let again = worker.deployed().await[0];
+    assert_eq!(
+        (again.job, again.number),
+        (accepted.jobs[1].jobid, 1),
+        "an attempt's number is never used twice"
+    );
+    worker.finish(again).await;
+    assert_eq!(dispatcher.wait(again.job).await.unwrap().status, JobStatus::Finished);
+    assert_eq!(
+        second.notes.committed.lock().as_slice(),
+        [(again.job, 1)],
+        "the first job's output is not committed again"
+    );
+    let jobs = dispatcher.jobs().await.unwrap();
+    assert!(jobs.iter().all(|job| job.status == JobStatus::Finished) && jobs.len() == 2, "{jobs:?}");
+    second.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_is_there_after_all_members_have_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = three(&folder).await;
+    let leader = take_leader(&mut members).await;
+    let accepted = leader.manager.dispatcher().submit_script(keyed("insert")).await.unwrap();
+    members.push(leader);
+    let mut configs = Vec::new();
+    for member in members {
+        configs.push(member.crash().await);
+    }
+    let mut members = Vec::new();
+    for config in configs {
+        let own = config.members.iter().find(|known| known.member == config.member).unwrap();
+        let listener = TcpListener::bind(&own.address).await.unwrap();
+        members.push(Member::start(config, listener).await);
+    }
+    let leader = take_leader(&mut members).await;
+    let mut worker = FakeWorker::attach(&leader.manager, "a", 1).await;
+    let attempt = worker.deployed().await[0];
+    assert_eq!(attempt.job, accepted.jobs[0].jobid);
+    worker.finish(attempt).await;
+    let end = leader.manager.dispatcher().wait(attempt.job).await.unwrap();
+    assert_eq!(end.status, JobStatus::Finished);
+    leader.crash().await;
+    for member in members {
+        member.crash().await;
+    }
+}
