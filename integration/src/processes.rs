@@ -273,6 +273,20 @@ impl Cluster {
         }
     }
 
+    /// The control port of a JobManager.
+    pub fn member_address(&self, index: usize) -> String {
+        format!("127.0.0.1:{}", self.ports.lock()[index])
+    }
+
+    /// Bytes in the folder of a member of the quorum.
+    pub fn member_folder_bytes(&self, index: usize) -> Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(self.folder.path().join(format!("member{}", index + 1)))? {
+            bytes += entry?.metadata()?.len();
+        }
+        Ok(bytes)
+    }
+
     fn no_redirect(&self) -> Result<reqwest::Client> {
         Ok(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?)
     }

@@ -1,5 +1,7 @@
 //! The control plane alone: jobs of many tasks on workers inside this process that do nothing.
 
+pub mod scale;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -13,4 +13,6 @@ pub mod recovery;
 pub mod startup;
 pub mod state;
 pub mod scheduling;
+pub mod scale;
+pub mod submissions;
 pub mod nexmark;

@@ -15,6 +15,7 @@ use thalweg_integration::{
         self,
         engine::{Engine, Workload},
         report::Report,
+        submissions::Submissions,
         window_latency::WindowLatency,
     },
     drill::{self, Drill},
@@ -128,6 +129,23 @@ enum Command {
         /// Where the random moments come from; another one each time where none is given
         #[arg(long)]
         seed: Option<u64>,
+    },
+    /// What many workers and tasks take of the control plane
+    Scale {
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 1_000, 5_000])]
+        workers: Vec<u32>,
+        #[arg(long, default_value_t = 100_000)]
+        tasks: u32,
+    },
+    /// Scripts that three JobManagers accept in a second, each synced to a majority of disks
+    Submissions {
+        #[arg(long, default_value_t = 10_000)]
+        scripts: u64,
+        #[arg(long, default_value_t = 64)]
+        clients: usize,
+        /// Cancel each job at once
+        #[arg(long)]
+        cancel: bool,
     },
     /// From a window's end to its result in Kafka, without and with checkpoints
     WindowLatency {
@@ -312,6 +330,11 @@ async fn on_cluster(command: Command) -> Result<Report> {
             let drill = QuorumDrill { rows, jobs, faults, kinds, seed };
             let config = ClusterConfig::new(binary, quorum_drill::WORKERS, quorum_drill::SLOTS);
             quorum(config, drill).await
+        }
+        Command::Scale { workers, tasks } => bench::scale::run(&workers, tasks).await,
+        Command::Submissions { scripts, clients, cancel } => {
+            let workload = Submissions { scripts, clients, cancel };
+            bench::submissions::run(ClusterConfig::new(binary, 0, 1), workload).await
         }
         Command::WindowLatency { rate, seconds } => {
             let workload = WindowLatency { rate, seconds };

@@ -1,0 +1,124 @@
+//! How many scripts a second are accepted, each kept by a majority of JobManagers on their disks before it is acknowledged, and what the
+//! leader's memory and log come to meanwhile.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::report::Report;
+use crate::processes::{Cluster, ClusterConfig};
+
+/// What is submitted: a job that waits for slots, since there is no worker.
+const SCRIPT: &str = "CREATE TABLE t (n BIGINT) WITH ('connector' = 'blackhole'); INSERT INTO t VALUES (1);";
+/// Looks at memory and log.
+const LOOKS: u64 = 20;
+
+/// What to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Submissions {
+    /// Scripts in all.
+    pub scripts: u64,
+    /// Clients that send one after the other.
+    pub clients: usize,
+    /// Whether each job is cancelled at once, so that it ends.
+    pub cancel: bool,
+}
+
+/// Measures it on a quorum of three.
+pub async fn run(mut config: ClusterConfig, workload: Submissions) -> Result<Report> {
+    config.members = 3;
+    let most = u32::MAX.to_string();
+    config.options.0.insert("jobmanager.open-jobs.max".to_owned(), most);
+    let cluster = Arc::new(Cluster::start(config).await?);
+    let leader = cluster.leader(&[]).await?;
+    let address = cluster.member_address(leader);
+    let (sent, acknowledged) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let latencies = Arc::new(Mutex::new(Vec::<Duration>::new()));
+    let start = Instant::now();
+    let clients: Vec<_> = (0..workload.clients)
+        .map(|_| {
+            let client = Client { address: address.clone(), http: reqwest::Client::new(), workload };
+            tokio::spawn(client.run(sent.clone(), acknowledged.clone(), latencies.clone()))
+        })
+        .collect();
+    let method = format!(
+        "{} scripts from {} clients to three JobManagers on one disk{}.",
+        workload.scripts,
+        workload.clients,
+        if workload.cancel { ", each job cancelled at once" } else { "" }
+    );
+    let columns = ["acknowledged", "s", "a second", "leader's memory MB", "its folder MB"];
+    let mut report = Report::new("submissions", &method, &columns);
+    let mut looked = 0;
+    while looked < workload.scripts {
+        let next = looked + workload.scripts.div_ceil(LOOKS);
+        while acknowledged.load(Ordering::Relaxed) < next.min(workload.scripts) {
+            ensure!(
+                !clients.iter().all(tokio::task::JoinHandle::is_finished),
+                "the clients gave up\n{}",
+                cluster.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        looked = acknowledged.load(Ordering::Relaxed);
+        let elapsed = start.elapsed().as_secs_f64();
+        let memory =
+            cluster.with_job_managers(|nodes| nodes[leader].memory_bytes("VmRSS")).unwrap_or_default();
+        let folder = cluster.member_folder_bytes(leader)?;
+        let mb = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+        let rate = format!("{:.0}", looked as f64 / elapsed);
+        report.row([looked.to_string(), format!("{elapsed:.1}"), rate, mb(memory), mb(folder)]);
+    }
+    for client in clients {
+        client.await??;
+    }
+    let mut latencies = std::mem::take(&mut *latencies.lock());
+    latencies.sort_unstable();
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    let (p50, p99) = (at(0.5), at(0.99));
+    let list = Instant::now();
+    let jobs = cluster.get("/v1/jobs/overview").await?;
+    let listed = jobs["jobs"].as_array().context("there are jobs")?.len();
+    let list_ms = list.elapsed().as_secs_f64() * 1000.0;
+    report.figures = json!({ "p50 ms": p50, "p99 ms": p99, "jobs listed": listed, "list ms": list_ms });
+    eprintln!("{}", report.figures);
+    Ok(report)
+}
+
+struct Client {
+    address: String,
+    http: reqwest::Client,
+    workload: Submissions,
+}
+
+impl Client {
+    async fn run(
+        self,
+        sent: Arc<AtomicU64>,
+        acknowledged: Arc<AtomicU64>,
+        latencies: Arc<Mutex<Vec<Duration>>>,
+    ) -> Result<()> {
+        while sent.fetch_add(1, Ordering::Relaxed) < self.workload.scripts {
+            let start = Instant::now();
+            let url = format!("http://{}/v1/sql/jobs", self.address);
+            let answer = self.http.post(url).json(&json!({ "script": SCRIPT })).send().await?;
+            let answer: Value = answer.error_for_status()?.json().await?;
+            latencies.lock().push(start.elapsed());
+            let job = answer["jobid"].as_str().context("an accepted script has a job")?;
+            if self.workload.cancel {
+                let url = format!("http://{}/v1/jobs/{job}?mode=cancel", self.address);
+                self.http.patch(url).send().await?.error_for_status()?;
+            }
+            acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
