@@ -202,6 +202,13 @@ pub struct CompletedCheckpoint {
     pub savepoint: bool,
 }
 
+impl CompletedCheckpoint {
+    /// The folder in which its manifest is, as a URL.
+    pub fn folder(&self) -> &str {
+        self.manifest.trim_end_matches("/_metadata")
+    }
+}
+
 /// Bytes as text where people read, as they are elsewhere.
 mod hex {
     use bytes::Bytes;

@@ -230,8 +230,8 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// Asks for a savepoint.
-    pub fn savepoint(&mut self, job: JobId, order: SavepointOrder, now: Timestamp) -> Result<(), Error> {
+    /// Looks at an order of a savepoint; returns what the quorum is to decide.
+    pub fn savepoint_order(&self, job: JobId, order: SavepointOrder) -> Result<Command, Error> {
         let Some(master) = self.masters.get(&job) else {
             return Err(match self.state.job(job) {
                 Some(_) => Error::NotRunning(job),
@@ -241,19 +241,22 @@ impl Cluster {
         if !master.is_stream() {
             return Err(Error::NoStream(job));
         }
-        self.tell(job, Event::Savepoint(order), now);
-        self.settle(now);
-        Ok(())
+        Ok(Command::OrderSavepoint { job, order })
     }
 
     /// How a savepoint that was asked for stands.
     pub fn savepoint_status(&self, job: JobId, trigger: &str) -> Result<SavepointStatus, Error> {
         let running = self.masters.get(&job).and_then(|master| master.savepoint_status(trigger));
         let archived = self.archive.get(&job).and_then(|archived| archived.savepoints.get(trigger).cloned());
-        running.or(archived).ok_or_else(|| match self.state.job(job) {
-            Some(_) => Error::UnknownTrigger { job, trigger: trigger.to_owned() },
-            None => Error::UnknownJob(job),
-        })
+        let record = self.state.job(job).ok_or(Error::UnknownJob(job))?;
+        // Another leader took the order.
+        let remembered = record.savepoints.get(trigger).map(|savepoint| match &savepoint.outcome {
+            None => SavepointStatus::InProgress,
+            Some(Ok(folder)) => SavepointStatus::Completed(folder.clone()),
+            Some(Err(why)) => SavepointStatus::Failed(why.clone()),
+        });
+        let known = running.or(archived).or(remembered);
+        known.ok_or_else(|| Error::UnknownTrigger { job, trigger: trigger.to_owned() })
     }
 
     fn propose(&mut self, command: Command) {
@@ -299,6 +302,7 @@ impl Cluster {
                 self.tell(job, Event::RestartNoted(generation), now);
             }
             quorum::Effect::EndDecided(job) => self.tell(job, Event::EndDecided, now),
+            quorum::Effect::TakeSavepoint(job, order) => self.tell(job, Event::Savepoint(order), now),
             quorum::Effect::Commit(job, sinks) => self.effects.push(Effect::Commit(job, sinks)),
             quorum::Effect::CommitCheckpoint(job, checkpoint, sinks) => {
                 self.effects.push(Effect::CommitCheckpoint(job, checkpoint, sinks));
@@ -383,8 +387,11 @@ impl Cluster {
             Action::StoreCheckpoint { url, manifest } => {
                 self.effects.push(Effect::StoreCheckpoint(job, url, manifest));
             }
-            Action::CompleteCheckpoint { completed, sinks } => {
-                self.propose(Command::CompleteCheckpoint { job, completed, sinks });
+            Action::CompleteCheckpoint { completed, sinks, trigger } => {
+                self.propose(Command::CompleteCheckpoint { job, completed, sinks, trigger });
+            }
+            Action::RefuseSavepoint { trigger, why } => {
+                self.propose(Command::RefuseSavepoint { job, trigger, why });
             }
             Action::CommitCheckpoint { checkpoint, sinks } => {
                 self.effects.push(Effect::CommitCheckpoint(job, checkpoint, sinks));

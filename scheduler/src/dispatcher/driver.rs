@@ -242,9 +242,14 @@ impl Driver {
                 let decided = |outcome: Result<(), Undecided>| drop(reply.send(outcome.map_err(Error::from)));
                 self.propose(Command::CancelJob { job }, Box::new(decided), now);
             }
-            Request::Savepoint(job, order, reply) => {
-                drop(reply.send(self.cluster.savepoint(job, order, now)));
-            }
+            Request::Savepoint(job, order, reply) => match self.cluster.savepoint_order(job, order) {
+                Ok(command) => {
+                    let decided =
+                        |outcome: Result<(), Undecided>| drop(reply.send(outcome.map_err(Error::from)));
+                    self.propose(command, Box::new(decided), now);
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Request::SavepointStatus(job, trigger, reply) => {
                 drop(reply.send(self.cluster.savepoint_status(job, &trigger)));
             }

@@ -157,7 +157,9 @@ impl Stream {
     /// What was to be committed, by checkpoint.
     fn completed(&mut self) -> Vec<(u64, Vec<String>)> {
         self.taken(|action| match action {
-            Action::CompleteCheckpoint { completed, sinks } => Some((completed.checkpoint.0, texts(sinks))),
+            Action::CompleteCheckpoint { completed, sinks, .. } => {
+                Some((completed.checkpoint.0, texts(sinks)))
+            }
             _ => None,
         })
     }

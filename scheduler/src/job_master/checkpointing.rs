@@ -290,6 +290,7 @@ impl JobMaster {
         }
         pending.step = Step::Committing;
         let (barrier, snapshots) = (pending.barrier.clone(), pending.snapshots.clone());
+        let trigger = pending.trigger.clone();
         let manifest = checkpoints.manifest_url(&barrier);
         let completed = CompletedCheckpoint { checkpoint, manifest, savepoint: barrier.savepoint.is_some() };
         if !completed.savepoint {
@@ -301,7 +302,7 @@ impl JobMaster {
         sinks.retain(|output| !output.committables.is_empty());
         checkpoints.complete_upto = Some(checkpoint);
         self.forget_committed(&snapshots);
-        self.actions.push(Action::CompleteCheckpoint { completed, sinks });
+        self.actions.push(Action::CompleteCheckpoint { completed, sinks, trigger });
     }
 
     /// What subtasks had left when they finished and this checkpoint makes visible is not committed again at the job's end.

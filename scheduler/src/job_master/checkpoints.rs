@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use thalweg_graph::{
     CheckpointId, Failure, JobId, Options, SubtaskId,
     checkpoint::{AfterBarrier, Barrier, CompletedCheckpoint, SubtaskSnapshot},
@@ -96,7 +97,7 @@ impl CheckpointSettings {
 }
 
 /// A savepoint that somebody wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavepointOrder {
     /// Names it to whoever asked.
     pub trigger: String,
@@ -150,6 +151,8 @@ pub struct Checkpoints {
     records: VecDeque<CheckpointRecord>,
     ended: CheckpointCounts,
     outcomes: BTreeMap<String, SavepointStatus>,
+    /// Savepoints that have come to nothing and whose order the quorum still remembers.
+    pub refused: Vec<(String, String)>,
     outcomes_order: VecDeque<String>,
     next: u64,
 }
@@ -202,6 +205,7 @@ impl Checkpoints {
             records: VecDeque::new(),
             ended: CheckpointCounts::default(),
             outcomes: BTreeMap::new(),
+            refused: Vec::new(),
             outcomes_order: VecDeque::new(),
             next: 1,
         }
@@ -275,6 +279,9 @@ impl Checkpoints {
 
     /// Notes how a savepoint stands.
     pub fn set_outcome(&mut self, trigger: &str, status: SavepointStatus) {
+        if let SavepointStatus::Failed(why) = &status {
+            self.refused.push((trigger.to_owned(), why.clone()));
+        }
         if self.outcomes.insert(trigger.to_owned(), status).is_none() {
             self.outcomes_order.push_back(trigger.to_owned());
         }

@@ -147,6 +147,13 @@ pub enum Action {
         /// Why, if it failed.
         failure: Option<Failure>,
     },
+    /// A savepoint that was asked for has come to nothing.
+    RefuseSavepoint {
+        /// Which.
+        trigger: String,
+        /// Why.
+        why: String,
+    },
     /// Make a checkpoint's output visible that is complete already; answered by `CheckpointCommitted`.
     CommitCheckpoint {
         /// Which.
@@ -219,6 +226,8 @@ pub enum Action {
         completed: CompletedCheckpoint,
         /// What was prepared.
         sinks: Vec<SinkOutput>,
+        /// Who asked for it.
+        trigger: Option<String>,
     },
     /// The job begins with this checkpoint of another one: make visible what that may have left; answered by `OutputRecovered`.
     RecoverOutput {

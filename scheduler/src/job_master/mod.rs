@@ -233,6 +233,13 @@ impl JobMaster {
             Event::Savepoint(order) => self.order_savepoint(order, now),
             Event::Tick => self.tick(now),
         }
+        let refused = self.checkpoints.iter_mut().flat_map(|checkpoints| checkpoints.refused.drain(..));
+        let refused = refused.map(|(trigger, why)| Action::RefuseSavepoint { trigger, why });
+        // Before the end of a job that has ended.
+        let at = self.actions.iter().position(|action| matches!(action, Action::Ended { .. }));
+        let refused: Vec<_> = refused.collect();
+        let at = at.unwrap_or(self.actions.len());
+        self.actions.splice(at..at, refused);
         std::mem::take(&mut self.actions)
     }
 

@@ -19,7 +19,7 @@ use thalweg_graph::{
 use thalweg_rpc::{RunningTask, TaskUpdate};
 
 use super::{
-    Action, Event, HeldSlot, JobMaster, RegionId, STOP_TIMEOUT, Settings, Stage,
+    Action, Event, HeldSlot, JobMaster, RegionId, STOP_TIMEOUT, SavepointOrder, Settings, Stage,
     checkpoints::{Pending, Step},
     region::Phase,
 };
@@ -50,6 +50,8 @@ pub struct Remembered {
     pub ending: Option<(JobStatus, Option<Failure>)>,
     /// Whether the user wants it to end.
     pub cancel_wished: bool,
+    /// Savepoints that were asked for and are not complete.
+    pub savepoints: Vec<SavepointOrder>,
 }
 
 /// What is gathered while a job is taken over.
@@ -210,9 +212,15 @@ impl JobMaster {
             self.commit_again(checkpoint, sinks, now);
         }
         self.deployed = over.remembered.generation > 0 || !over.found.is_empty();
-        let (broken, missing) = self.adopt_regions(&over);
+        let (mut broken, missing) = self.adopt_regions(&over);
         self.stop_strays(&over);
+        let orders = std::mem::take(&mut over.remembered.savepoints);
+        if orders.iter().any(|order| order.then != AfterBarrier::GoOn) && self.has_stopped_source() {
+            // Behind a barrier that was to end the job sources have stopped: only a restart brings them back.
+            broken.extend(self.regions.ids().filter(|id| !missing.contains(id)));
+        }
         self.go_on(broken, missing, now);
+        orders.into_iter().for_each(|order| self.order_savepoint(order, now));
         if over.remembered.cancel_wished {
             self.cancel(now);
         }
@@ -254,6 +262,11 @@ impl JobMaster {
             }
         }
         (broken, missing)
+    }
+
+    fn has_stopped_source(&self) -> bool {
+        let sources = self.execution.vertices.iter().filter(|vertex| vertex.inputs.is_empty());
+        sources.flat_map(|vertex| &vertex.subtasks).any(|subtask| subtask.state() == TaskState::Finished)
     }
 
     /// Rows for a client went to the leader that is gone, as far as they went: such a task runs again.

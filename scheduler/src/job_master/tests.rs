@@ -110,6 +110,7 @@ impl World {
             | Action::StoreCheckpoint { .. }
             | Action::CompleteCheckpoint { .. }
             | Action::CommitCheckpoint { .. }
+            | Action::RefuseSavepoint { .. }
             | Action::RecoverOutput { .. }
             | Action::RemoveCheckpoint { .. }
             | Action::RemoveCheckpoints { .. } => panic!("a batch has no checkpoints: {action:?}"),

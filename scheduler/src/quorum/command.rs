@@ -8,7 +8,7 @@ use thalweg_graph::{
     table::SinkOutput,
 };
 
-use crate::{clock::Timestamp, view::JobEnd};
+use crate::{clock::Timestamp, job_master::SavepointOrder, view::JobEnd};
 
 /// A JobManager's number in the quorum.
 pub type MemberId = u64;
@@ -89,6 +89,25 @@ pub enum Command {
         completed: CompletedCheckpoint,
         /// What is to be made visible.
         sinks: Vec<SinkOutput>,
+        /// The savepoint order that it fulfils.
+        #[serde(default)]
+        trigger: Option<String>,
+    },
+    /// A savepoint was asked for: a later leader takes it, if this one does not come to it.
+    OrderSavepoint {
+        /// Of which job.
+        job: JobId,
+        /// What was asked for.
+        order: SavepointOrder,
+    },
+    /// A savepoint that was asked for has come to nothing.
+    RefuseSavepoint {
+        /// Of which job.
+        job: JobId,
+        /// Which.
+        trigger: String,
+        /// Why.
+        why: String,
     },
     /// What was prepared for a checkpoint is visible.
     CheckpointVisible {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thalweg_graph::{
     CheckpointId, Failure, FailureKind, JobId, JobStatus, Term, WorkerId,
-    checkpoint::CompletedCheckpoint,
+    checkpoint::{AfterBarrier, CompletedCheckpoint},
     exchange::ExchangeKind::Pipelined,
     table::{Committable, SinkOutput},
 };
@@ -15,7 +15,7 @@ use super::{
     encoding,
     state::State,
 };
-use crate::{clock::Timestamp, testing::graph, view::JobEnd};
+use crate::{clock::Timestamp, job_master::SavepointOrder, testing::graph, view::JobEnd};
 
 /// One command a line, in hexadecimal digits, as version 1 wrote them; `THALWEG_UPDATE_OLD_LOG=1` adds what it lacks.
 const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/quorum/old_log_v1.hex");
@@ -40,6 +40,18 @@ fn commands() -> Vec<Command> {
         manifest: "file:///c/chk-4/_metadata".to_owned(),
         savepoint: false,
     };
+    let saved = CompletedCheckpoint {
+        checkpoint: CheckpointId(5),
+        manifest: "file:///s/savepoint-b/_metadata".to_owned(),
+        savepoint: true,
+    };
+    let mut next = graph.clone();
+    next.job = JobId(8);
+    let order = |trigger: &str, then| SavepointOrder {
+        trigger: trigger.to_owned(),
+        folder: Some(format!("file:///s/savepoint-{trigger}")),
+        then,
+    };
     let end = JobEnd { status: JobStatus::Failed, failure: failure.clone() };
     vec![
         Command::Lead { member: 2 },
@@ -47,13 +59,27 @@ fn commands() -> Vec<Command> {
         Command::AcceptScript { key: Some(("k".to_owned(), u64::MAX)), script, jobs, at: Timestamp(1) },
         Command::SubmitJob { graph: Arc::new(graph), at: Timestamp(2) },
         Command::RestartJob { job, generation: 3 },
-        Command::CompleteCheckpoint { job, completed, sinks: sinks.clone() },
+        Command::CompleteCheckpoint { job, completed, sinks: sinks.clone(), trigger: None },
         Command::CheckpointVisible { job, checkpoint: CheckpointId(4) },
         Command::CancelJob { job },
         Command::DecideCommit { job, sinks },
         Command::DecideEnd { job, status: JobStatus::Failed, failure },
         Command::EndJob { job, end, at: Timestamp(3), ended_max: 10 },
         Command::WorkerLeft { worker: WorkerId("w:1-a".to_owned()) },
+        Command::SubmitJob { graph: Arc::new(next), at: Timestamp(4) },
+        Command::OrderSavepoint { job: JobId(8), order: order("a", AfterBarrier::GoOn) },
+        Command::OrderSavepoint { job: JobId(8), order: order("b", AfterBarrier::Drain) },
+        Command::RefuseSavepoint {
+            job: JobId(8),
+            trigger: "a".to_owned(),
+            why: "the disk is full".to_owned(),
+        },
+        Command::CompleteCheckpoint {
+            job: JobId(8),
+            completed: saved,
+            sinks: Vec::new(),
+            trigger: Some("b".to_owned()),
+        },
     ]
 }
 
@@ -84,4 +110,7 @@ fn the_log_of_an_earlier_build_is_read() {
     }
     let record = state.job(JobId(7)).unwrap();
     assert_eq!((record.status(), record.generation), (JobStatus::Failed, 3));
+    let savepoints = &state.job(JobId(8)).unwrap().savepoints;
+    let outcomes: Vec<_> = savepoints.values().map(|savepoint| savepoint.outcome.clone().unwrap()).collect();
+    assert_eq!(outcomes, [Err("the disk is full".to_owned()), Ok("file:///s/savepoint-b".to_owned())]);
 }

@@ -12,7 +12,7 @@ use thalweg_graph::{
 };
 
 use super::command::{Command, MemberId, PlannedLater, ScriptRecord};
-use crate::{clock::Timestamp, view::JobEnd};
+use crate::{clock::Timestamp, job_master::SavepointOrder, view::JobEnd};
 
 /// What the leader must now do.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub enum Effect {
     Restarted(JobId, u32),
     /// That a job ends without output is known.
     EndDecided(JobId),
+    /// Take a savepoint.
+    TakeSavepoint(JobId, SavepointOrder),
     /// Run the job.
     Run(Arc<JobGraph>),
     /// End the job: it runs.
@@ -85,11 +87,28 @@ pub struct JobRecord {
     pub complete_upto: Option<CheckpointId>,
     /// The manifest of that: what the job goes on from.
     pub restored: Option<String>,
+    /// Savepoints that were asked for, by their triggers: the newest, and those that are not complete.
+    #[serde(default)]
+    pub savepoints: BTreeMap<String, SavepointRecord>,
     /// What was prepared for checkpoints and is not known to be visible.
     pub open_commits: BTreeMap<CheckpointId, Vec<SinkOutput>>,
     /// How and when it ended.
     pub end: Option<(JobEnd, Timestamp)>,
 }
+
+/// A savepoint that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavepointRecord {
+    /// Its place in the order of all of its job.
+    pub number: u64,
+    /// What was asked for.
+    pub order: SavepointOrder,
+    /// Its folder, or why there is none; `None` while it is not complete.
+    pub outcome: Option<Result<String, String>>,
+}
+
+/// Savepoints that are remembered of a job behind their ends.
+const SAVEPOINTS_MAX: usize = 64;
 
 /// An idempotency key that was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,8 +173,18 @@ impl State {
                 self.running(job)?.ending = Some(JobEnd { status, failure });
                 Ok(vec![Effect::EndDecided(job)])
             }
-            Command::CompleteCheckpoint { job, completed, sinks } => {
-                self.complete_checkpoint(job, completed, sinks)
+            Command::CompleteCheckpoint { job, completed, sinks, trigger } => {
+                self.complete_checkpoint(job, completed, sinks, trigger)
+            }
+            Command::OrderSavepoint { job, order } => {
+                self.running(job)?.order_savepoint(&order);
+                Ok(vec![Effect::TakeSavepoint(job, order)])
+            }
+            Command::RefuseSavepoint { job, trigger, why } => {
+                if let Some(savepoint) = self.running(job)?.savepoints.get_mut(&trigger) {
+                    savepoint.outcome = Some(Err(why));
+                }
+                Ok(Vec::new())
             }
             Command::CheckpointVisible { job, checkpoint } => {
                 self.running(job)?.open_commits.remove(&checkpoint);
@@ -215,6 +244,7 @@ impl State {
             checkpoints: VecDeque::new(),
             complete_upto: None,
             restored: None,
+            savepoints: BTreeMap::new(),
             open_commits: BTreeMap::new(),
             end: None,
         };
@@ -253,8 +283,12 @@ impl State {
         job: JobId,
         completed: CompletedCheckpoint,
         sinks: Vec<SinkOutput>,
+        trigger: Option<String>,
     ) -> Result<Vec<Effect>, Refusal> {
         let record = self.running(job)?;
+        if let Some(savepoint) = trigger.and_then(|trigger| record.savepoints.get_mut(&trigger)) {
+            savepoint.outcome = Some(Ok(completed.folder().to_owned()));
+        }
         let checkpoint = completed.checkpoint;
         record.open_commits.insert(checkpoint, sinks.clone());
         record.complete_upto = record.complete_upto.max(Some(checkpoint));
@@ -340,6 +374,27 @@ impl State {
 }
 
 impl JobRecord {
+    fn order_savepoint(&mut self, order: &SavepointOrder) {
+        let number = self.savepoints.values().map(|savepoint| savepoint.number + 1).max().unwrap_or(0);
+        let record = SavepointRecord { number, order: order.clone(), outcome: None };
+        self.savepoints.insert(order.trigger.clone(), record);
+        let ended = self.savepoints.iter().filter(|(_, savepoint)| savepoint.outcome.is_some());
+        let oldest = ended.min_by_key(|(_, savepoint)| savepoint.number).map(|(trigger, _)| trigger.clone());
+        if self.savepoints.len() > SAVEPOINTS_MAX
+            && let Some(oldest) = oldest
+        {
+            self.savepoints.remove(&oldest);
+        }
+    }
+
+    /// Savepoints that were asked for and are not complete, in order.
+    pub fn open_savepoints(&self) -> Vec<SavepointOrder> {
+        let mut open: Vec<_> =
+            self.savepoints.values().filter(|savepoint| savepoint.outcome.is_none()).collect();
+        open.sort_by_key(|savepoint| savepoint.number);
+        open.into_iter().map(|savepoint| savepoint.order.clone()).collect()
+    }
+
     /// Its status as far as the replicated state knows it.
     pub fn status(&self) -> JobStatus {
         match &self.end {

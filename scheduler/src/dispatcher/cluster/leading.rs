@@ -7,7 +7,7 @@ use thalweg_graph::{JobEpoch, JobId, JobStatus, Term, WorkerId};
 use super::{Cluster, Effect};
 use crate::{
     clock::Timestamp,
-    job_master::{Event, JobMaster, Remembered},
+    job_master::{Event, JobMaster, Remembered, SavepointOrder},
     quorum::{self, Command, JobRecord},
     resource_manager::ResourceManager,
     view::JobEnd,
@@ -62,7 +62,8 @@ impl Cluster {
 
     fn take_over(&mut self, job: JobId, now: Timestamp) {
         let Some(record) = self.state.job(job) else { return };
-        let (remembered, is_query, cancel) = (remembered(record), record.is_query, record.cancel_wished);
+        let (remembered, is_query, cancel) =
+            (remembered(record, self.state.term()), record.is_query, record.cancel_wished);
         let Some(graph) = record.graph.clone() else {
             if is_query {
                 self.effects.push(Effect::ExpectResult(job));
@@ -136,7 +137,13 @@ impl Cluster {
     }
 }
 
-fn remembered(record: &JobRecord) -> Remembered {
+/// The leader before may have begun it: its files are left alone.
+fn elsewhere(order: SavepointOrder, Term(term): Term) -> SavepointOrder {
+    let folder = order.folder.map(|folder| format!("{}-{term}", folder.trim_end_matches('/')));
+    SavepointOrder { folder, ..order }
+}
+
+fn remembered(record: &JobRecord, term: Term) -> Remembered {
     Remembered {
         generation: record.generation,
         checkpoints: record.checkpoints.clone(),
@@ -146,5 +153,6 @@ fn remembered(record: &JobRecord) -> Remembered {
         commit: record.commit.clone(),
         ending: record.ending.as_ref().map(|end| (end.status, end.failure.clone())),
         cancel_wished: record.cancel_wished,
+        savepoints: record.open_savepoints().into_iter().map(|order| elsewhere(order, term)).collect(),
     }
 }
