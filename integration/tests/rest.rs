@@ -179,7 +179,7 @@ async fn a_cluster_ends_when_it_is_asked_to() {
     let log = reqwest::get(cluster.url("/jobmanager/log")).await.unwrap().text().await.unwrap();
     assert!(log.contains("INFO"), "{log}");
     let stopped = reqwest::Client::new().delete(cluster.url("/v1/cluster")).send().await.unwrap();
-    assert_eq!(stopped.status(), 202);
+    assert_eq!(stopped.status(), 200);
     let gone = async {
         while reqwest::get(cluster.url("/v1/overview")).await.is_ok() {
             tokio::task::yield_now().await;

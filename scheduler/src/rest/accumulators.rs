@@ -7,7 +7,7 @@ use super::{
     Api,
     error::ApiError,
     ids::{AttemptPath, JobPath, VertexPath},
-    subtasks::{self, host},
+    subtasks::{self, UNASSIGNED, host},
 };
 
 pub async fn of_job(State(api): State<Api>, JobPath(job): JobPath) -> Result<Json<Value>, ApiError> {
@@ -37,6 +37,7 @@ pub async fn of_subtasks(
             "subtask": subtask.index,
             "attempt": subtask.attempt,
             "host": host(subtask),
+            "endpoint": subtask.endpoint.as_deref().unwrap_or(UNASSIGNED),
             "user-accumulators": [],
         })
     });

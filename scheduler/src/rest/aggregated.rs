@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Ways to put values together.
-const KINDS: [&str; 4] = ["min", "max", "avg", "sum"];
+const KINDS: [&str; 5] = ["min", "max", "avg", "sum", "skew"];
 
 #[derive(Deserialize)]
 pub struct Wanted {
@@ -135,14 +135,37 @@ fn kind(asked: &str) -> Result<&'static str, ApiError> {
 
 fn aggregated(name: &str, values: &[f64], kinds: &[&str]) -> Value {
     let sum: f64 = values.iter().sum();
+    let average = sum / values.len().max(1) as f64;
     let mut line = json!({ "id": name });
     for kind in kinds {
         line[*kind] = json!(match *kind {
             "min" => values.iter().copied().fold(f64::INFINITY, f64::min),
             "max" => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            "avg" => sum / values.len().max(1) as f64,
+            "avg" => average,
+            "skew" => skew(values, average),
             _ => sum,
         });
     }
     line
+}
+
+/// How far values are from their average on average, in percent of it, and not more than 100.
+fn skew(values: &[f64], average: f64) -> f64 {
+    if average == 0.0 {
+        return 0.0;
+    }
+    let deviation: f64 = values.iter().map(|value| (value - average).abs()).sum();
+    (deviation / values.len() as f64 / average.abs() * 100.0).min(100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skew_is_the_average_deviation_in_percent_of_the_average() {
+        let of = |values: &[f64]| skew(values, values.iter().sum::<f64>() / values.len() as f64);
+        assert_eq!((of(&[1.0, 3.0]), of(&[5.0, 5.0, 5.0]), of(&[0.0, 0.0])), (50.0, 0.0, 0.0));
+        assert_eq!(of(&[0.0, 0.0, 30.0]), 100.0);
+    }
 }

@@ -86,8 +86,11 @@ fn task(record: &CheckpointRecord, vertex: &VertexDetails) -> Value {
 }
 
 fn subtask(index: u32, part: Option<&SnapshotStatistics>) -> Value {
-    let Some(part) = part else { return json!({ "index": index, "status": "pending_or_failed" }) };
+    let Some(part) = part else {
+        return json!({ "className": "pending", "index": index, "status": "pending_or_failed" });
+    };
     json!({
+        "className": "completed",
         "index": index,
         "status": "completed",
         "state_size": part.state_bytes,

@@ -51,6 +51,7 @@ pub(super) fn line(record: &CheckpointRecord) -> Value {
         "id": record.checkpoint.0,
         "status": status,
         "is_savepoint": record.savepoint,
+        "savepointFormat": record.savepoint.then_some("CANONICAL"),
         "checkpoint_type": if record.savepoint { "SAVEPOINT" } else { "CHECKPOINT" },
         "trigger_timestamp": record.triggered.0,
         "latest_ack_timestamp": record.ended.map_or(-1, |at| at.0 as i64),

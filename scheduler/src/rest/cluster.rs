@@ -1,6 +1,6 @@
 //! The cluster as a whole: `/overview`, `/config`, `/datasets`, and its end.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
 use super::{Api, error::ApiError};
@@ -40,8 +40,8 @@ pub async fn data_sets() -> Json<Value> {
 }
 
 /// The answer goes out before the port closes.
-pub async fn stop(State(api): State<Api>) -> (StatusCode, Json<Value>) {
+pub async fn stop(State(api): State<Api>) -> Json<Value> {
     tracing::info!("stopping, as asked by REST");
     api.stop.cancel();
-    (StatusCode::ACCEPTED, Json(json!({})))
+    Json(json!({}))
 }

@@ -58,7 +58,7 @@ struct DisposalBody {
     savepoint_path: String,
 }
 
-pub async fn trigger(State(api): State<Api>, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
+pub async fn trigger(State(api): State<Api>, body: Bytes) -> Result<Json<Value>, ApiError> {
     let DisposalBody { savepoint_path: path } = parameters::body(&body)?;
     let trigger = JobId(rand::random()).to_string();
     if !api.disposals.begin(&trigger) {
@@ -79,7 +79,7 @@ pub async fn trigger(State(api): State<Api>, body: Bytes) -> Result<(StatusCode,
         }
         api.disposals.end(&asked, outcome);
     });
-    Ok((StatusCode::ACCEPTED, Json(json!({ "request-id": trigger }))))
+    Ok(Json(json!({ "request-id": trigger })))
 }
 
 pub async fn status(

@@ -49,6 +49,8 @@ fn job_line(job: &JobSummary, now: Timestamp) -> Value {
         "state": job.status,
         "last-modification": job.changed.0,
         "tasks": tasks,
+        // A job is planned whole before it is one.
+        "pending-operators": 0,
     })
 }
 
@@ -82,6 +84,7 @@ pub async fn details(State(api): State<Api>, JobPath(job): JobPath) -> Result<Js
         "vertices": job.vertices.iter().map(|vertex| vertex_line(vertex, now)).collect::<Vec<_>>(),
         "status-counts": counts(&states),
         "plan": *job.plan,
+        "pending-operators": 0,
         "statement": job.statement,
         "waiting": job.waiting,
         "failure": job.failure,
@@ -126,6 +129,7 @@ pub(super) fn metrics(metrics: &TaskMetrics, complete: bool) -> Value {
         "write-records-complete": complete,
         "accumulated-backpressured-time": metrics.backpressured_ms,
         "accumulated-busy-time": metrics.busy_ms,
+        "accumulated-idle-time": metrics.idle_ms,
         "spilled-bytes": metrics.bytes_spilled,
     })
 }

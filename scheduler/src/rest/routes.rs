@@ -135,7 +135,7 @@ const NO_DATA_SET: &str = "there are no cluster data sets: what a job leaves for
 pub const ROUTES: &[Route] = &[
     route("get", "/overview", "Overview", "Returns the cluster in a line.", || get(cluster::overview)),
     anywhere(route("get", "/config", "Config", "Returns what a dashboard needs to know.", || get(cluster::config))),
-    Route { status: 202, ..route("delete", "/cluster", "Empty", "Stops the JobManager and the workers that it has started.", || delete(cluster::stop)) },
+    route("delete", "/cluster", "Empty", "Stops the JobManager and the workers that it has started.", || delete(cluster::stop)),
     route("get", "/datasets", "DataSets", "Lists the cluster's data sets: there are none.", || get(cluster::data_sets)),
     refused("delete", "/datasets/{datasetid}", NO_DATA_SET),
     refused("get", "/datasets/delete/{triggerid}", NO_DATA_SET),
@@ -199,7 +199,7 @@ pub const ROUTES: &[Route] = &[
     Route { status: 202, body: "SavepointRequest", ..route("post", "/jobs/{jobid}/savepoints", "Triggered", "Takes a savepoint.", || post(savepoints::trigger)) },
     route("get", "/jobs/{jobid}/savepoints/{triggerid}", "TriggerStatus", "Returns how a savepoint that was asked for stands.", || get(savepoints::status)),
     Route { status: 202, body: "StopRequest", ..route("post", "/jobs/{jobid}/stop", "Triggered", "Takes a savepoint and ends the job behind it.", || post(savepoints::stop)) },
-    Route { status: 202, body: "DisposalRequest", ..route("post", "/savepoint-disposal", "Triggered", "Removes a savepoint with all its files.", || post(disposal::trigger)) },
+    Route { body: "DisposalRequest", ..route("post", "/savepoint-disposal", "Triggered", "Removes a savepoint with all its files.", || post(disposal::trigger)) },
     route("get", "/savepoint-disposal/{triggerid}", "TriggerStatus", "Returns how the removal of a savepoint stands.", || get(disposal::status)),
 
     route("get", "/jobs/{jobid}/vertices/{vertexid}", "Vertex", "Returns a vertex with its subtasks.", || get(vertices::details)),

@@ -30,6 +30,7 @@ pub fn line(subtask: &SubtaskDetails, now: Timestamp) -> Value {
         "host": host(subtask),
         "endpoint": subtask.endpoint.as_deref().unwrap_or(UNASSIGNED),
         "start-time": end_time(subtask.started),
+        "start_time": end_time(subtask.started),
         "end-time": end_time(subtask.ended),
         "duration": duration(subtask.started, subtask.ended, now),
         "metrics": metrics(&subtask.metrics, subtask.ended.is_some()),

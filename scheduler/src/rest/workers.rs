@@ -38,10 +38,12 @@ fn line(worker: &WorkerDetails) -> Value {
         "host": worker.host,
         "pid": worker.pid,
         "dataPort": port,
+        // There is no JVM to watch.
+        "jmxPort": -1,
         "timeSinceLastHeartbeat": worker.last_heard.0,
         "slotsNumber": worker.slots,
         "freeSlots": worker.free_slots,
-        "hardware": { "physicalMemory": worker.memory_bytes, "freeMemory": worker.memory_bytes.saturating_sub(worker.memory_used_bytes) },
+        "hardware": { "physicalMemory": worker.memory_bytes, "freeMemory": worker.memory_bytes.saturating_sub(worker.memory_used_bytes), "managedMemory": worker.memory_bytes },
     })
 }
 
