@@ -387,7 +387,7 @@ keys! {
     EXPONENTIAL_ATTEMPTS: u32 = "restart-strategy.exponential-delay.attempts-before-reset-backoff", "10";
     /// Whether artifacts may be uploaded and run over REST, at `/jars`.
     SUBMIT_ENABLE: bool = "web.submit.enable", "true";
-    /// The folder of uploaded artifacts. By default one that goes with the JobManager's process.
+    /// The folder of uploaded artifacts. By default one in the temporary folder, which goes with the JobManager's process.
     UPLOAD_DIR: String = "web.upload.dir", "";
     /// Largest artifact that is taken.
     UPLOAD_MAX_SIZE: MemorySize = "web.upload.max-size", "16mb";

@@ -54,8 +54,8 @@ pub struct ArtifactStore {
 enum Folder {
     /// The operator's.
     Given(PathBuf),
-    /// One that is made when it is needed, and goes with the process.
-    Own(OnceLock<TempDir>),
+    /// One that is made in this one when it is needed, and goes with the process.
+    Own(PathBuf, OnceLock<TempDir>),
 }
 
 #[derive(Default)]
@@ -71,7 +71,11 @@ impl ArtifactStore {
     pub fn open(of: &Options) -> Result<Self, InvalidValue> {
         let folder: String = of.get(&options::UPLOAD_DIR)?;
         let folder = match folder.as_str() {
-            "" => Folder::Own(OnceLock::new()),
+            "" => {
+                let folders = of.tmp_dirs()?;
+                let folder = folders.into_iter().next().unwrap_or_else(std::env::temp_dir);
+                Folder::Own(folder, OnceLock::new())
+            }
             folder => Folder::Given(PathBuf::from(folder)),
         };
         let store = Self {
@@ -156,12 +160,11 @@ impl ArtifactStore {
                 let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
                 made.map(|()| folder.as_path()).map_err(|error| folder_error(folder, error))
             }
-            Folder::Own(own) => {
+            Folder::Own(within, own) => {
                 if own.get().is_none() {
-                    let system = std::env::temp_dir();
-                    let made = tempfile::Builder::new().prefix("thalweg-uploads-").tempdir();
+                    let made = tempfile::Builder::new().prefix("thalweg-uploads-").tempdir_in(within);
                     // Whoever was quicker has made the one that counts; the other one goes again.
-                    let _ = own.set(made.map_err(|error| folder_error(&system, error))?);
+                    let _ = own.set(made.map_err(|error| folder_error(within, error))?);
                 }
                 Ok(own.get().expect("made above").path())
             }

@@ -143,10 +143,14 @@ async fn an_operator_can_turn_it_off() {
 
 #[tokio::test]
 async fn without_a_folder_they_go_with_the_store() {
-    let store = Arc::new(ArtifactStore::open(&Options::default()).unwrap());
+    let within = tempfile::tempdir().unwrap();
+    let options = [("io.tmp.dirs", within.path().to_str().unwrap())].into_iter().collect();
+    let store = Arc::new(ArtifactStore::open(&options).unwrap());
+    assert_eq!(files(within.path()), 0, "not before it is needed");
     let kept = upload(&store, "a.sql", b"SELECT 1").await.unwrap();
     let folder = store.folder().unwrap().to_owned();
     assert_eq!(store.script(&kept.id, None).await.unwrap(), "SELECT 1");
+    assert!(folder.starts_with(within.path()));
     drop(store);
     assert!(!folder.exists());
 }
