@@ -95,6 +95,10 @@ duckdb: ## Installs DuckDB for comparison into the cache folder.
 	python3 -m venv "$(THALWEG_CACHE)/duckdb"
 	"$(THALWEG_CACHE)/duckdb/bin/pip" install --quiet duckdb
 
+.PHONY: fuzz
+fuzz: ## Gives decoders and the SQL parser changed and random input for longer than the tests do (CASES=...).
+	PROPTEST_CASES=$(or $(CASES),100000) cargo test $(CARGO_FLAGS) --test integration garbage
+
 .PHONY: test-tpch-long
 test-tpch-long: ## Checks all 22 answers at scale factor 1 at parallelism 1, 2 and 4: embedded, on two workers, pipelined, blocking.
 	cargo build $(CARGO_FLAGS) --release --bins

@@ -36,6 +36,11 @@ impl CheckpointStorage for CheckpointFiles {
         removed.map_err(|error| failure("cannot remove the checkpoint", &error))
     }
 
+    async fn dispose(&self, url: &str) -> Result<(), Failure> {
+        let disposed = checkpoint_storage::dispose(self.connectors.file_systems(), url).await;
+        disposed.map_err(|error| failure("cannot remove the savepoint", &error))
+    }
+
     async fn remove_folder(&self, folder: &str) -> Result<(), Failure> {
         let removed = checkpoint_storage::remove_folder(self.connectors.file_systems(), folder).await;
         removed.map_err(|error| failure("cannot remove the checkpoints", &error))

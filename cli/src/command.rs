@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use thalweg_scheduler::LogRing;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -70,7 +71,9 @@ impl Cli {
     fn dispatch(self) -> Result<()> {
         let is_server = matches!(self.command, Command::Jobmanager(_) | Command::Worker(_));
         // What goes wrong for a user is said in the command's own words.
-        logging::init(&self.log, if is_server { "info" } else { "error" })?;
+        let log = LogRing::default();
+        let ring = matches!(self.command, Command::Jobmanager(_)).then(|| log.clone());
+        logging::init(&self.log, if is_server { "info" } else { "error" }, ring)?;
         let runtime = runtime()?;
         match self.command {
             Command::Sql(args) => sql::run(&runtime, args),
@@ -78,7 +81,7 @@ impl Cli {
             Command::List(args) => runtime.block_on(list::run(args)),
             Command::Info(args) => runtime.block_on(info::run(args)),
             Command::Cancel(args) => runtime.block_on(cancel::run(args)),
-            Command::Jobmanager(args) => runtime.block_on(jobmanager::run(args)),
+            Command::Jobmanager(args) => runtime.block_on(jobmanager::run(args, log)),
             Command::Quorum(args) => runtime.block_on(quorum::run(args)),
             Command::Worker(args) => runtime.block_on(worker::run(args)),
             Command::Stop(args) => runtime.block_on(savepoint::stop(args)),

@@ -63,7 +63,7 @@ impl Embedded {
         let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
         let committer = Arc::new(TableCommitter::new(connectors.clone()));
         let storage = Arc::new(CheckpointFiles::new(connectors.clone()));
-        let manager_config = JobManagerConfig { options: options.clone(), quorum: None };
+        let manager_config = JobManagerConfig { options: options.clone(), ..JobManagerConfig::default() };
         let job_manager = JobManager::start(manager_config, planner, committer, storage)
             .await
             .context("cannot start the JobManager")?;

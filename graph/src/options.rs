@@ -385,6 +385,16 @@ keys! {
     EXPONENTIAL_MULTIPLIER: f64 = "restart-strategy.exponential-delay.backoff-multiplier", "1.5";
     /// Restarts that `exponential-delay` allows before the job fails.
     EXPONENTIAL_ATTEMPTS: u32 = "restart-strategy.exponential-delay.attempts-before-reset-backoff", "10";
+    /// Whether artifacts may be uploaded and run over REST, at `/jars`.
+    SUBMIT_ENABLE: bool = "web.submit.enable", "true";
+    /// The folder of uploaded artifacts. By default one in the temporary folder, which goes with the JobManager's process.
+    UPLOAD_DIR: String = "web.upload.dir", "";
+    /// Largest artifact that is taken.
+    UPLOAD_MAX_SIZE: MemorySize = "web.upload.max-size", "16mb";
+    /// Most bytes of all artifacts together.
+    UPLOAD_MAX_TOTAL_SIZE: MemorySize = "web.upload.max-total-size", "1gb";
+    /// Most artifacts.
+    UPLOAD_MAX_FILES: u32 = "web.upload.max-files", "200";
     /// Failures that the REST answer about exceptions keeps.
     EXCEPTION_HISTORY: u32 = "web.exception-history-size", "16";
     /// Finished jobs that the JobManager keeps in memory.

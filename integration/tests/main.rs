@@ -8,6 +8,7 @@ mod place;
 
 mod bad_input;
 mod exactly_once;
+mod garbage;
 mod hdfs;
 mod kafka;
 mod kill;

@@ -129,6 +129,10 @@ impl Stream {
                 "/jobs/{jobid}/checkpoints/details/{checkpointid}",
                 format!("/jobs/{job}/checkpoints/details/{checkpoint}"),
             ),
+            (
+                "/jobs/{jobid}/checkpoints/details/{checkpointid}/subtasks/{vertexid}",
+                format!("/jobs/{job}/checkpoints/details/{checkpoint}/subtasks/{:032x}", 1),
+            ),
         ] {
             let schema = &description["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
                 ["schema"];
@@ -162,7 +166,11 @@ async fn a_stream_goes_on_from_savepoints_at_other_parallelisms() {
     let path = format!("/jobs/{first}/checkpoints");
     let completed = |answer: &Value| answer["latest"]["completed"]["id"].as_u64();
     let answer = stream.wait_for(&path, |answer| completed(answer) >= Some(2)).await;
-    stream.check_description(first, completed(&answer).unwrap()).await;
+    assert_eq!(answer["latest"]["restored"], Value::Null);
+    let newest = completed(&answer).unwrap();
+    stream.check_description(first, newest).await;
+    let parts = stream.get(&format!("/jobs/{first}/checkpoints/details/{newest}/subtasks/{:032x}", 1)).await;
+    assert_eq!(parts["num_acknowledged_subtasks"], parts["subtasks"].as_array().unwrap().len(), "{parts}");
     let taken = stream.trigger(first, "savepoints", json!({})).await;
     let savepoint = taken["location"].as_str().unwrap_or_else(|| panic!("{taken}")).to_owned();
     assert!(path_of(&savepoint).join("_metadata").is_file());
@@ -170,7 +178,15 @@ async fn a_stream_goes_on_from_savepoints_at_other_parallelisms() {
     let stopped = stream.trigger(first, "stop", json!({})).await["location"].clone();
     stream.finished(first).await;
     let second = stream.insert(3, stopped.as_str()).await;
-    stream.wait_for(&format!("/jobs/{second}/checkpoints"), |answer| completed(answer) >= Some(1)).await;
+    let path = format!("/jobs/{second}/checkpoints");
+    let answer = stream.wait_for(&path, |answer| completed(answer) >= Some(1)).await;
+    let restored = &answer["latest"]["restored"];
+    assert_eq!(
+        (&restored["external_path"], &restored["is_savepoint"]),
+        (&stopped, &json!(true)),
+        "{restored}"
+    );
+    stream.check_description(second, completed(&answer).unwrap()).await;
     let stopped = stream.trigger(second, "stop", json!({})).await["location"].clone();
     stream.finished(second).await;
     let third = stream.insert(1, stopped.as_str()).await;

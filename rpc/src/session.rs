@@ -1,18 +1,22 @@
 //! A two-way, ordered, bounded stream of messages: over a byte stream between processes, over channels inside one.
 
+use std::io;
+
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt as _};
+use futures::SinkExt;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader},
     sync::mpsc,
 };
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::codec::{FramedWrite, LengthDelimitedCodec};
 
 /// Messages that wait in each direction before the sender waits.
 const QUEUE_MESSAGES: usize = 64;
 /// Largest message. A deploy order carries fragments and splits; results come in chunks of 256 KiB.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// Room for a message before any of it has come. From there it grows with what comes: a length is only a claim.
+const ROOM_BYTES: usize = 64 << 10;
 
 /// One end of a session: what is put into `sender` comes out of the other end's `receiver`. The session is over when `receiver`
 /// yields `None` or `sender` is closed.
@@ -94,19 +98,19 @@ async fn read_messages<In: DeserializeOwned>(
     read: impl AsyncRead + Unpin,
     incoming: mpsc::Sender<In>,
 ) -> ReadEnd {
-    let mut frames = FramedRead::new(read, codec());
+    let mut read = BufReader::new(read);
     loop {
         let frame = tokio::select! {
-            frame = frames.next() => frame,
+            frame = read_frame(&mut read) => frame,
             () = incoming.closed() => return ReadEnd::ReceiverDropped,
         };
         let message = match frame {
-            None => return ReadEnd::OtherSideGone,
-            Some(Err(error)) => {
+            Ok(None) => return ReadEnd::OtherSideGone,
+            Err(error) => {
                 tracing::debug!(%error, "the session's connection broke while reading");
                 return ReadEnd::OtherSideGone;
             }
-            Some(Ok(frame)) => postcard::from_bytes(&frame),
+            Ok(Some(frame)) => postcard::from_bytes(&frame),
         };
         match message {
             Ok(message) => {
@@ -122,9 +126,74 @@ async fn read_messages<In: DeserializeOwned>(
     }
 }
 
+/// Reads the bytes of the next message; `None` where the connection ended between two.
+async fn read_frame(read: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 4];
+    match read.read(&mut length).await? {
+        0 => return Ok(None),
+        begun => read.read_exact(&mut length[begun..]).await?,
+    };
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MESSAGE_BYTES_MAX {
+        let text = format!("a message has {length} bytes; at most {MESSAGE_BYTES_MAX} are taken");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let mut frame = Vec::with_capacity(length.min(ROOM_BYTES));
+    let read = read.take(length as u64).read_to_end(&mut frame).await?;
+    if read < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Some(frame)) }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::io::ReadBuf;
+
     use super::*;
+
+    /// Gives bytes, then none for ever; notes how much room it was offered at most beyond what it has given.
+    struct Stalls<'a> {
+        bytes: &'a [u8],
+        given: usize,
+        room: usize,
+    }
+
+    impl AsyncRead for Stalls<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.room = self.room.max(buffer.remaining().saturating_sub(self.given));
+            let part = self.bytes.len().min(buffer.remaining());
+            let (now, later) = self.bytes.split_at(part);
+            if now.is_empty() {
+                return Poll::Pending;
+            }
+            buffer.put_slice(now);
+            self.bytes = later;
+            self.given += part;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_length_that_is_only_claimed_takes_no_memory() {
+        for given in [0, 100, 1 << 20] {
+            let bytes = [&(MESSAGE_BYTES_MAX as u32).to_be_bytes()[..], &vec![7; given]].concat();
+            let mut stalls = Stalls { bytes: &bytes, given: 0, room: 0 };
+            assert!(futures::poll!(std::pin::pin!(read_frame(&mut stalls))).is_pending());
+            assert!(stalls.bytes.is_empty() && stalls.room <= 2 * ROOM_BYTES, "{}", stalls.room);
+        }
+        let too_long = (MESSAGE_BYTES_MAX as u32 + 1).to_be_bytes();
+        let error = read_frame(&mut too_long.as_slice()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let torn = read_frame(&mut [0, 0, 0, 2, 1].as_slice()).await.unwrap_err();
+        assert_eq!(torn.kind(), io::ErrorKind::UnexpectedEof);
+    }
 
     #[tokio::test]
     async fn messages_cross_a_byte_stream_in_order_and_the_end_is_seen() {

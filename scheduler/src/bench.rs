@@ -220,6 +220,10 @@ impl CheckpointStorage for NoStorage {
         Ok(())
     }
 
+    async fn dispose(&self, url: &str) -> Result<(), Failure> {
+        Err(Failure::new(thalweg_graph::FailureKind::Io, format!("`{url}` was not kept")))
+    }
+
     async fn remove_folder(&self, _: &str) -> Result<(), Failure> {
         Ok(())
     }

@@ -15,6 +15,9 @@ pub trait CheckpointStorage: Send + Sync {
     /// Removes the checkpoint whose manifest is at a URL, with those of its files that none of the others needs.
     async fn remove(&self, manifest: &str, kept: &[String]) -> Result<(), Failure>;
 
+    /// Removes the savepoint at a URL, of its folder or its manifest, with all its files; anything else is refused.
+    async fn dispose(&self, url: &str) -> Result<(), Failure>;
+
     /// Removes a folder with all that is in it.
     async fn remove_folder(&self, folder: &str) -> Result<(), Failure>;
 }

@@ -12,11 +12,12 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
 };
+use tokio_util::sync::CancellationToken;
 
-use axum::serve::ListenerExt as _;
 use thalweg_deploy::{Container, Deployment};
 
 use crate::{
+    artifact_store::ArtifactStore,
     checkpoint_storage::CheckpointStorage,
     clock::Clock,
     committer::Committer,
@@ -26,9 +27,10 @@ use crate::{
         driver::Driver,
         input::Input,
     },
+    log_ring::LogRing,
     planner::Planner,
     quorum::{self, MemberConfig, MemberId, Proposals, Proposer, Quorum, QuorumMember},
-    rest,
+    rest::{self, Api, disposal::Disposals, limits::Times, serve::Connections},
     result_store::ResultStore,
     worker_gateway::WorkerGateway,
 };
@@ -46,6 +48,8 @@ pub struct JobManagerConfig {
     pub options: Options,
     /// Its place in a quorum; one without others keeps nothing beyond its end.
     pub quorum: Option<MemberConfig>,
+    /// The newest lines of the process's log.
+    pub log: LogRing,
 }
 
 /// A JobManager that cannot start.
@@ -61,10 +65,7 @@ pub enum Error {
 
 /// A running JobManager. It stops when it and all handles to its dispatcher are dropped, or when it is told to.
 pub struct JobManager {
-    dispatcher: DispatcherHandle,
-    quorum: Option<QuorumMember>,
-    gateway: WorkerGateway,
-    options: Arc<Options>,
+    api: Api,
     deployments: Mutex<Vec<Arc<dyn Deployment>>>,
 }
 
@@ -76,13 +77,14 @@ impl JobManager {
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
     ) -> Result<JobManager, Error> {
-        let JobManagerConfig { options, quorum } = config;
+        let JobManagerConfig { options, quorum, log } = config;
         let workers = WorkerSettings {
             heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
             heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
             session_grace: SESSION_GRACE,
         };
         let ended_max = options.get(&options::JOB_STORE_MAX)?;
+        let artifacts = Arc::new(ArtifactStore::open(&options)?);
         let clock = Clock::start();
         let results =
             Arc::new(ResultStore::new(clock, options.get(&options::RESULT_TTL)?, tmp_dir(&options)?));
@@ -101,9 +103,9 @@ impl JobManager {
             cluster,
             clock,
             options.clone(),
-            planner,
+            planner.clone(),
             committer,
-            storage,
+            storage.clone(),
             results.clone(),
             to_itself,
             decides,
@@ -116,39 +118,54 @@ impl JobManager {
         };
         let gateway = WorkerGateway::new(inputs.clone(), results.clone());
         let dispatcher = DispatcherHandle { inputs, results };
-        Ok(JobManager {
+        let api = Api {
             dispatcher,
             quorum,
             gateway,
             options: Arc::new(options),
-            deployments: Mutex::default(),
-        })
+            planner,
+            storage,
+            disposals: Disposals::default(),
+            artifacts,
+            log,
+            stop: CancellationToken::new(),
+        };
+        Ok(JobManager { api, deployments: Mutex::default() })
     }
 
     /// The way to its dispatcher.
     pub fn dispatcher(&self) -> DispatcherHandle {
-        self.dispatcher.clone()
+        self.api.dispatcher.clone()
+    }
+
+    /// Where the newest lines of its log are put.
+    pub fn log(&self) -> LogRing {
+        self.api.log.clone()
     }
 
     /// Takes a worker's session: of a worker inside this process, or one that came by the control port.
     pub fn attach_worker(&self, session: Session<ToWorker, ToLeader>) {
-        self.gateway.attach(session);
+        self.api.gateway.attach(session);
     }
 
-    /// Serves the control port (REST and worker sessions) until the listener fails.
+    /// Serves the control port (REST and worker sessions) until a call of REST stops it.
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
-        let (dispatcher, quorum) = (self.dispatcher(), self.quorum.clone());
-        let routes = rest::routes(dispatcher, quorum, self.gateway.clone(), self.options.clone());
-        // Orders to workers are small and must not wait for an acknowledgement of those before.
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "cannot turn off the delay of small packets");
-            }
-        });
-        match &self.quorum {
-            None => axum::serve(listener, routes).await,
+        self.serve_within(listener, Connections::default(), Times::default()).await
+    }
+
+    /// The same, with these limits.
+    pub(crate) async fn serve_within(
+        &self,
+        listener: TcpListener,
+        connections: Connections,
+        times: Times,
+    ) -> io::Result<()> {
+        let routes = rest::routes(self.api.clone(), times);
+        let serving = rest::serve::serve(listener, routes, connections, self.api.stop.clone());
+        match &self.api.quorum {
+            None => serving.await,
             Some(quorum) => tokio::select! {
-                served = axum::serve(listener, routes) => served,
+                served = serving => served,
                 why = quorum.failed() => Err(io::Error::other(format!("the quorum's member has failed: {why}"))),
             },
         }
@@ -156,7 +173,7 @@ impl JobManager {
 
     /// Its place in the quorum, if it has one.
     pub fn quorum(&self) -> Option<&QuorumMember> {
-        self.quorum.as_ref()
+        self.api.quorum.as_ref()
     }
 
     /// Has workers started that register at `leader` (`host:port`); they end when the JobManager stops.
@@ -173,17 +190,18 @@ impl JobManager {
 
     /// Stops: workers' sessions are closed, those that were started from here are ended, waiting calls end with `Stopped`.
     pub async fn stop(&self) {
+        self.api.stop.cancel();
         let deployments = std::mem::take(&mut *self.deployments.lock());
         for deployment in deployments {
             if let Err(error) = deployment.stop_all().await {
                 tracing::warn!(%error, deployment = deployment.name(), "a worker may be left behind");
             }
         }
-        if let Some(quorum) = &self.quorum {
+        if let Some(quorum) = &self.api.quorum {
             quorum.stop().await;
         }
         let (stopped, done) = oneshot::channel();
-        if self.dispatcher.inputs.send(Input::Stop(stopped)).await.is_ok() {
+        if self.api.dispatcher.inputs.send(Input::Stop(stopped)).await.is_ok() {
             // A dispatcher that is gone already has stopped.
             let _ = done.await;
         }

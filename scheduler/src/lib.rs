@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod testing;
 pub mod clock;
+pub mod log_ring;
 pub mod view;
 pub mod planner;
 pub mod committer;
@@ -17,6 +18,7 @@ pub mod quorum;
 pub mod result_store;
 pub mod dispatcher;
 pub mod worker_gateway;
+pub mod artifact_store;
 pub mod rest;
 pub mod job_manager;
 pub mod bench;
@@ -26,6 +28,7 @@ pub use committer::Committer;
 pub use dispatcher::{DispatcherHandle, ResultStream, ScriptAccepted, ScriptJob, ScriptRequest};
 pub use job_manager::{JobManager, JobManagerConfig};
 pub use job_master::{SavepointOrder, savepoint_folder};
+pub use log_ring::LogRing;
 pub use planner::{Planner, Script, ScriptStatement, StatementOutcome};
 pub use quorum::{MemberAddress, MemberConfig, QuorumMember, QuorumStatus};
 pub use view::{JobDetails, JobEnd, JobProgress, JobSummary, SavepointStatus};

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::Index, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{
-    Attempt, CheckpointId, Failure, JobId, JobStatus, Options, RuntimeMode, TaskMetrics, TaskState, VertexId,
-    WorkerId, table::Column,
+    Attempt, CheckpointId, Failure, JobId, JobStatus, Options, RuntimeMode, SubtaskId, TaskMetrics,
+    TaskState, VertexId, WorkerId, checkpoint::SnapshotStatistics, table::Column,
 };
 
 use crate::clock::Timestamp;
@@ -101,6 +101,8 @@ pub struct JobDetails {
     pub checkpoints: Vec<CheckpointRecord>,
     /// How many have ended so far.
     pub checkpoint_counts: CheckpointCounts,
+    /// What it has gone on from last.
+    pub restored: Option<RestoredCheckpoint>,
 }
 
 /// One vertex.
@@ -347,6 +349,21 @@ pub struct CheckpointRecord {
     pub subtasks: u32,
     /// How many have answered.
     pub acknowledged: u32,
+    /// How it went for each of those.
+    pub parts: Arc<[(SubtaskId, SnapshotStatistics)]>,
+}
+
+/// What a job has gone on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredCheckpoint {
+    /// Its folder, as a URL.
+    pub path: String,
+    /// Its number, where that is known: of a savepoint of another job it is not.
+    pub checkpoint: Option<CheckpointId>,
+    /// Whether it belongs to the user, where that is known.
+    pub savepoint: Option<bool>,
+    /// When the job went on from it.
+    pub at: Timestamp,
 }
 
 /// Checkpoints and savepoints of a job that have ended.

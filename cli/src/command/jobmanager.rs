@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use thalweg_deploy::{Process, ProcessConfig};
 use thalweg_graph::{Options, options};
-use thalweg_scheduler::{JobManager, JobManagerConfig, MemberConfig};
+use thalweg_scheduler::{JobManager, JobManagerConfig, LogRing, MemberConfig};
 use tokio::net::TcpListener;
 
 use super::{address, warn};
@@ -37,8 +37,8 @@ pub struct Args {
     workers: u32,
 }
 
-/// Runs the command until a signal ends it.
-pub async fn run(args: Args) -> Result<()> {
+/// Runs the command until a signal or a call of REST ends it.
+pub async fn run(args: Args, log: LogRing) -> Result<()> {
     let config = config::load(&args.config)?;
     warn(&config.warnings);
     let address = bind_address(&config.options, args.insecure)?;
@@ -53,7 +53,7 @@ pub async fn run(args: Args) -> Result<()> {
     let worker_options: Vec<String> =
         config.options.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let quorum = quorum(&config.options)?;
-    let manager_config = JobManagerConfig { options: config.options, quorum };
+    let manager_config = JobManagerConfig { options: config.options, quorum, log };
     let job_manager = JobManager::start(manager_config, planner, committer, storage).await?;
     let bound = listener.local_addr()?;
     if args.workers > 0 {

@@ -8,6 +8,7 @@ use sqlparser::{
         FunctionArgumentList, FunctionArguments, Ident, ObjectName, Value,
     },
     dialect::{Dialect, GenericDialect},
+    keywords::Keyword,
     parser::{Parser, ParserError},
     tokenizer::Token,
 };
@@ -87,6 +88,29 @@ impl Dialect for FlinkDialect {
         true
     }
 
+    /// Words that Flink reserves and that begin expressions of their own. Of others the parser, where such an expression is wrong, reads all of
+    /// it again as a name with arguments: of what nests in each other, each level twice as often as the one around it.
+    fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
+        use Keyword::*;
+        matches!(
+            keyword,
+            ARRAY
+                | CASE
+                | CAST
+                | CEIL
+                | CONVERT
+                | EXISTS
+                | EXTRACT
+                | FLOOR
+                | INTERVAL
+                | NOT
+                | OVERLAY
+                | POSITION
+                | SUBSTRING
+                | TRIM
+        )
+    }
+
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         let Token::Word(word) = &parser.peek_token_ref().token else { return None };
         if word.quote_style.is_some() {
@@ -94,6 +118,7 @@ impl Dialect for FlinkDialect {
         }
         let following = &parser.peek_nth_token_ref(1).token;
         let is = |name: &str| word.value.eq_ignore_ascii_case(name);
+        let is_interval = is("INTERVAL");
         if is("TABLE") && matches!(following, Token::Word(_)) {
             Some(table_argument(parser))
         } else if is("ROW") && *following == Token::LParen {
@@ -102,8 +127,20 @@ impl Dialect for FlinkDialect {
             Some(cast(parser, CastKind::Cast))
         } else if is("TRY_CAST") && *following == Token::LParen {
             Some(cast(parser, CastKind::TryCast))
+        } else if is("SAFE_CAST") && *following == Token::LParen {
+            let text =
+                format!("`SAFE_CAST` is not there: use `TRY_CAST`{}", parser.peek_token_ref().span.start);
+            Some(Err(ParserError::ParserError(text)))
+        } else if is("SUBSTR") && *following == Token::LParen {
+            Some(parser.parse_substring())
+        } else if let Some(read) = syntax::parse_prefix(parser) {
+            Some(read)
+        } else if is_interval {
+            // The parser would try it as a type's name first, and then again.
+            parser.next_token();
+            Some(parser.parse_interval())
         } else {
-            syntax::parse_prefix(parser)
+            None
         }
     }
 

@@ -75,6 +75,7 @@ impl Cluster {
             options: graph.map(|graph| Arc::new(graph.options.clone())).unwrap_or_default(),
             checkpoints: master.map(JobMaster::checkpoint_records).unwrap_or_default(),
             checkpoint_counts: master.map(JobMaster::checkpoint_counts).unwrap_or_default(),
+            restored: master.and_then(JobMaster::restored),
             has_live_result: graph.is_some_and(|graph| graph.has_live_result()),
             result_columns: graph.and_then(|graph| graph.result_columns.clone()).map(Arc::from),
         })

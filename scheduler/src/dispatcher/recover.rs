@@ -148,6 +148,10 @@ mod tests {
             Ok(())
         }
 
+        async fn dispose(&self, _: &str) -> Result<(), Failure> {
+            Ok(())
+        }
+
         async fn remove_folder(&self, _: &str) -> Result<(), Failure> {
             Ok(())
         }

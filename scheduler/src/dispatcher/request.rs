@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use thalweg_graph::{JobGraph, JobId, Options, VertexId};
+use thalweg_graph::{
+    JobGraph, JobId, Options, VertexId,
+    options::{self, InvalidValue},
+};
 use tokio::sync::{oneshot, watch};
 
 use super::Error;
@@ -31,6 +34,20 @@ pub struct ScriptRequest {
     /// The same key again gives the same answer and runs nothing.
     #[serde(default, alias = "idempotency_key", skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+}
+
+impl ScriptRequest {
+    /// The options of its session, over those of the cluster.
+    pub(crate) fn session_options(&self, cluster: &Options) -> Result<Options, InvalidValue> {
+        for (name, value) in &self.configuration.0 {
+            options::check(name, value)?;
+        }
+        let mut session = cluster.overridden_by(&self.configuration);
+        if let Some(parallelism) = self.parallelism {
+            session.0.insert(options::PARALLELISM_DEFAULT.name.to_owned(), parallelism.to_string());
+        }
+        Ok(session)
+    }
 }
 
 /// The answer to a script.

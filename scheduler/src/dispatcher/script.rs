@@ -2,7 +2,7 @@
 
 pub(super) mod runner;
 
-use thalweg_graph::{JobId, Options, options};
+use thalweg_graph::JobId;
 
 use self::runner::Runner;
 
@@ -29,7 +29,7 @@ pub(super) fn open(driver: &mut Driver, request: Box<ScriptRequest>, reply: Repl
     if driver.cluster.open_jobs() >= driver.open_jobs_max {
         return drop(reply.send(Err(Error::TooManyJobs(driver.open_jobs_max))));
     }
-    let options = match session_options(&driver.options, &request) {
+    let options = match request.session_options(&driver.options) {
         Ok(options) => options,
         Err(error) => return drop(reply.send(Err(error.into()))),
     };
@@ -46,17 +46,6 @@ pub(super) fn open(driver: &mut Driver, request: Box<ScriptRequest>, reply: Repl
             (Err(error), _) => drop(reply.send(Err(error.into()))),
         }
     });
-}
-
-fn session_options(cluster: &Options, request: &ScriptRequest) -> Result<Options, options::InvalidValue> {
-    for (name, value) in &request.configuration.0 {
-        options::check(name, value)?;
-    }
-    let mut session = cluster.overridden_by(&request.configuration);
-    if let Some(parallelism) = request.parallelism {
-        session.0.insert(options::PARALLELISM_DEFAULT.name.to_owned(), parallelism.to_string());
-    }
-    Ok(session)
 }
 
 fn answer_by_key(driver: &Driver, request: &ScriptRequest) -> Option<Result<ScriptAccepted, Error>> {
@@ -115,7 +104,7 @@ pub(super) fn start(
         tokio::spawn(async move { reply.send(run_without_jobs(script).await) });
         return;
     }
-    let options = match session_options(&driver.options, &request) {
+    let options = match request.session_options(&driver.options) {
         Ok(options) => options,
         Err(error) => return drop(reply.send(Err(error.into()))),
     };

@@ -20,13 +20,13 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    view::{CheckpointCounts, CheckpointRecord, CheckpointStatus, SavepointStatus},
+    view::{CheckpointCounts, CheckpointRecord, CheckpointStatus, RestoredCheckpoint, SavepointStatus},
 };
 
 impl JobMaster {
     /// Begins. What is recovered from a checkpoint of another job has to be made visible before tasks of this one take the sinks over.
-    pub(super) fn start(&mut self) {
-        self.count_restore();
+    pub(super) fn start(&mut self, now: Timestamp) {
+        self.count_restore(now);
         let restored = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.restored.clone());
         match restored {
             Some(manifest) => {
@@ -423,9 +423,9 @@ impl JobMaster {
     }
 
     /// All tasks begin, or start again.
-    pub(super) fn count_restore(&mut self) {
+    pub(super) fn count_restore(&mut self, now: Timestamp) {
         if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.count_restore();
+            checkpoints.count_restore(now);
         }
     }
 
@@ -497,6 +497,11 @@ impl JobMaster {
     /// How many checkpoints have ended so far.
     pub fn checkpoint_counts(&self) -> CheckpointCounts {
         self.checkpoints.as_ref().map(Checkpoints::ended).unwrap_or_default()
+    }
+
+    /// What it has gone on from last.
+    pub fn restored(&self) -> Option<RestoredCheckpoint> {
+        self.checkpoints.as_ref().and_then(Checkpoints::last_restored).cloned()
     }
 
     /// How a savepoint that was asked for stands.

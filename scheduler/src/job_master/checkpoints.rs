@@ -16,7 +16,7 @@ use thalweg_graph::{
 
 use crate::{
     clock::Timestamp,
-    view::{CheckpointCounts, CheckpointRecord, CheckpointStatus, SavepointStatus},
+    view::{CheckpointCounts, CheckpointRecord, CheckpointStatus, RestoredCheckpoint, SavepointStatus},
 };
 
 /// Checkpoints that readers are shown.
@@ -150,6 +150,7 @@ pub struct Checkpoints {
     pub failed_in_row: u32,
     records: VecDeque<CheckpointRecord>,
     ended: CheckpointCounts,
+    last_restored: Option<RestoredCheckpoint>,
     outcomes: BTreeMap<String, SavepointStatus>,
     /// Savepoints that have come to nothing and whose order the quorum still remembers.
     pub refused: Vec<(String, String)>,
@@ -204,6 +205,7 @@ impl Checkpoints {
             failed_in_row: 0,
             records: VecDeque::new(),
             ended: CheckpointCounts::default(),
+            last_restored: None,
             outcomes: BTreeMap::new(),
             refused: Vec::new(),
             outcomes_order: VecDeque::new(),
@@ -316,6 +318,7 @@ impl Checkpoints {
             async_ms_max: statistics.map(|part| part.async_ms).max().unwrap_or(0),
             subtasks: (pending.waiting.len() + pending.snapshots.len()) as u32,
             acknowledged: pending.snapshots.len() as u32,
+            parts: pending.snapshots.iter().map(|(id, snapshot)| (*id, snapshot.statistics)).collect(),
         };
         match record.status {
             CheckpointStatus::InProgress => {}
@@ -333,8 +336,31 @@ impl Checkpoints {
     }
 
     /// The job begins or starts again: from a checkpoint or savepoint, where there is one.
-    pub fn count_restore(&mut self) {
+    pub fn count_restore(&mut self, now: Timestamp) {
         self.ended.restored += u64::from(self.restored.is_some() || self.is_committing());
+        if let Some(manifest) = &self.restored {
+            self.last_restored = Some(self.restored_from(manifest, now));
+        }
+    }
+
+    /// A checkpoint of its own is among those that it shows; the name of another's folder tells what it is, unless somebody has moved it.
+    fn restored_from(&self, manifest: &str, at: Timestamp) -> RestoredCheckpoint {
+        let path = manifest.trim_end_matches("/_metadata").to_owned();
+        let known = self.records.iter().find(|record| record.path == path);
+        let folder = path.rsplit('/').next().unwrap_or_default();
+        let number = folder.strip_prefix("chk-").and_then(|number| number.parse().ok()).map(CheckpointId);
+        let checkpoint = known.map(|record| record.checkpoint).or(number);
+        let savepoint = match known {
+            Some(record) => Some(record.savepoint),
+            None if number.is_some() => Some(false),
+            None => folder.starts_with("savepoint-").then_some(true),
+        };
+        RestoredCheckpoint { path, checkpoint, savepoint, at }
+    }
+
+    /// What the job has gone on from last.
+    pub fn last_restored(&self) -> Option<&RestoredCheckpoint> {
+        self.last_restored.as_ref()
     }
 
     /// How many have ended so far.

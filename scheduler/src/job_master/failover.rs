@@ -131,7 +131,7 @@ impl JobMaster {
             },
         };
         self.interrupt_checkpoint(now);
-        self.count_restore();
+        self.count_restore(now);
         self.begin_generation();
         self.reset(regions, until);
         self.set_status(JobStatus::Restarting, now);

@@ -190,7 +190,7 @@ impl JobMaster {
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         match event {
             event if self.stage == Stage::Reconciling => self.reconcile(event, now),
-            Event::Start => self.start(),
+            Event::Start => self.start(now),
             Event::OutputRecovered(outcome) => self.output_recovered(outcome, now),
             Event::SlotsGranted { region, slots } => self.slots_granted(region, slots, now),
             Event::SlotsRefused { region, reason } => self.slots_refused(region, reason, now),

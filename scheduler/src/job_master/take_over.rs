@@ -360,7 +360,7 @@ impl JobMaster {
             self.recover(broken, failure, false, now);
         }
         if !begun {
-            return self.start();
+            return self.start(now);
         }
         for vertex in self.execution.vertices.iter().map(|vertex| vertex.id).collect::<Vec<_>>() {
             if self.execution.vertex_finished(vertex) {

@@ -1,8 +1,7 @@
-//! The cluster as a whole: `/overview`, `/config`, `/jobmanager/config`.
+//! The cluster as a whole: `/overview`, `/config`, `/datasets`, and its end.
 
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
-use thalweg_graph::secret::is_secret;
 
 use super::{Api, error::ApiError};
 
@@ -24,23 +23,25 @@ pub async fn overview(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
     })))
 }
 
-pub async fn config() -> Json<Value> {
+pub async fn config(State(api): State<Api>) -> Json<Value> {
+    let submit = api.artifacts.is_open();
     Json(json!({
         "refresh-interval": 3000,
         "timezone-name": "Coordinated Universal Time",
         "timezone-offset": 0,
         "flink-version": VERSION,
         "flink-revision": thalweg_graph::BUILD_ID,
-        "features": { "web-submit": false, "web-cancel": true, "web-rescale": false, "web-history": false },
+        "features": { "web-submit": submit, "web-cancel": true, "web-rescale": false, "web-history": false },
     }))
 }
 
-pub async fn job_manager_config(State(api): State<Api>) -> Json<Value> {
-    let entries = api.options.0.iter().map(|(key, value)| json!({ "key": key, "value": shown(key, value) }));
-    Json(entries.collect())
+pub async fn data_sets() -> Json<Value> {
+    Json(json!({ "dataSets": [] }))
 }
 
-/// Secrets stay where they are.
-fn shown<'a>(key: &str, value: &'a str) -> &'a str {
-    if is_secret(key) { "******" } else { value }
+/// The answer goes out before the port closes.
+pub async fn stop(State(api): State<Api>) -> Json<Value> {
+    tracing::info!("stopping, as asked by REST");
+    api.stop.cancel();
+    Json(json!({}))
 }

@@ -7,7 +7,8 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::dispatcher::Error;
+use super::routes::Route;
+use crate::{artifact_store, dispatcher::Error};
 
 /// A refusal.
 #[derive(Debug)]
@@ -31,6 +32,12 @@ impl ApiError {
     pub fn new(status: StatusCode, code: &str, text: impl Into<String>) -> Self {
         let body = Body { errors: vec![text.into()], code: code.to_owned(), line: None, column: None };
         Self { status, body }
+    }
+
+    /// What Flink has and this has not.
+    pub fn unsupported(route: &Route, why: &str) -> Self {
+        let operation = format!("`{} {}`", route.method.to_uppercase(), route.path);
+        Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", format!("{operation} is not served: {why}"))
     }
 
     /// The client's mistake.
@@ -65,6 +72,21 @@ impl From<Error> for ApiError {
             refusal.body.column = sql.position.map(|position| position.column);
         }
         refusal
+    }
+}
+
+impl From<artifact_store::Error> for ApiError {
+    fn from(error: artifact_store::Error) -> Self {
+        use artifact_store::Error;
+        let status = match &error {
+            Error::Off => StatusCode::FORBIDDEN,
+            Error::Unknown(_) => StatusCode::NOT_FOUND,
+            Error::TooLarge { .. } | Error::LongScript { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::NoRoom { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            Error::Folder { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        ApiError::new(status, error.code(), error.to_string())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Jobs: lists, one job from several sides, its end.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use thalweg_graph::{JobStatus, TaskMetrics, TaskState, options::Value as _};
 use tokio_stream::wrappers::WatchStream;
 
-use super::{Api, error::ApiError, ids::JobPath};
+use super::{Api, error::ApiError, ids::JobPath, job_manager::shown, parameters};
 use crate::{
     clock::Timestamp,
     view::{JobDetails, JobSummary, TaskCounts, VertexDetails},
@@ -49,6 +49,8 @@ fn job_line(job: &JobSummary, now: Timestamp) -> Value {
         "state": job.status,
         "last-modification": job.changed.0,
         "tasks": tasks,
+        // A job is planned whole before it is one.
+        "pending-operators": 0,
     })
 }
 
@@ -60,6 +62,9 @@ pub(super) fn end_time(ended: Option<Timestamp>) -> i64 {
 pub async fn details(State(api): State<Api>, JobPath(job): JobPath) -> Result<Json<Value>, ApiError> {
     let (job, now) = (api.dispatcher.job(job).await?, Timestamp::wall());
     let JobDetails { summary, .. } = &*job;
+    // Flink counts vertices here, and subtasks in the vertices' lines.
+    let mut states = TaskCounts::default();
+    job.vertices.iter().for_each(|vertex| states.add(vertex.state()));
     let timestamps: Map<String, Value> = JobStatus::ALL
         .iter()
         .map(|status| (status.to_string(), job.status_times.get(status).map_or(0, |at| at.0).into()))
@@ -77,8 +82,9 @@ pub async fn details(State(api): State<Api>, JobPath(job): JobPath) -> Result<Js
         "now": now.0,
         "timestamps": timestamps,
         "vertices": job.vertices.iter().map(|vertex| vertex_line(vertex, now)).collect::<Vec<_>>(),
-        "status-counts": counts(&summary.tasks),
+        "status-counts": counts(&states),
         "plan": *job.plan,
+        "pending-operators": 0,
         "statement": job.statement,
         "waiting": job.waiting,
         "failure": job.failure,
@@ -106,7 +112,7 @@ pub(super) fn duration(started: Option<Timestamp>, ended: Option<Timestamp>, now
     started.map_or(-1, |started| ended.unwrap_or(now).since_ms(started) as i64)
 }
 
-fn counts(tasks: &TaskCounts) -> Map<String, Value> {
+pub(super) fn counts(tasks: &TaskCounts) -> Map<String, Value> {
     TaskState::ALL.iter().map(|state| (state.to_string(), tasks[*state].into())).collect()
 }
 
@@ -123,6 +129,7 @@ pub(super) fn metrics(metrics: &TaskMetrics, complete: bool) -> Value {
         "write-records-complete": complete,
         "accumulated-backpressured-time": metrics.backpressured_ms,
         "accumulated-busy-time": metrics.busy_ms,
+        "accumulated-idle-time": metrics.idle_ms,
         "spilled-bytes": metrics.bytes_spilled,
     })
 }
@@ -146,7 +153,7 @@ pub async fn config(State(api): State<Api>, JobPath(job): JobPath) -> Result<Jso
             "restart-strategy": strategy,
             "job-parallelism": job.parallelism,
             "object-reuse-mode": false,
-            "user-config": *job.options,
+            "user-config": shown(&job.options).collect::<BTreeMap<_, _>>(),
         },
     })))
 }
@@ -155,6 +162,7 @@ pub async fn config(State(api): State<Api>, JobPath(job): JobPath) -> Result<Jso
 #[serde(rename_all = "camelCase")]
 pub struct ExceptionsQuery {
     max_exceptions: Option<usize>,
+    failure_label_filter: Option<String>,
 }
 
 pub async fn exceptions(
@@ -162,8 +170,13 @@ pub async fn exceptions(
     JobPath(job): JobPath,
     query: Result<Query<ExceptionsQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let max = parameters(query)?.max_exceptions.unwrap_or(usize::MAX);
+    let query = parameters::query(query)?;
+    let max = query.max_exceptions.unwrap_or(usize::MAX);
     let job = api.dispatcher.job(job).await?;
+    if query.failure_label_filter.is_some_and(|filter| !filter.is_empty()) {
+        let text = "failures have no labels: leave `failureLabelFilter` out and look at `exceptionName`, which is the failure's kind";
+        return Err(ApiError::bad_request("unsupported-parameter", text));
+    }
     let newest_first = job.failures.iter().rev().take(max);
     let entries: Vec<Value> = newest_first
         .clone()
@@ -212,7 +225,7 @@ pub async fn cancel(
     JobPath(job): JobPath,
     query: Result<Query<CancelQuery>, QueryRejection>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    match parameters(query)?.mode.as_deref() {
+    match parameters::query(query)?.mode.as_deref() {
         None | Some("cancel") => {}
         Some(mode) => {
             let text = format!("`mode` cannot be `{mode}`: a job can only be ended by `cancel`");
@@ -234,7 +247,7 @@ pub async fn wait(
     JobPath(job): JobPath,
     query: Result<Query<WaitQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let timeout = match parameters(query)?.timeout {
+    let timeout = match parameters::query(query)?.timeout {
         None => WAIT_MAX,
         Some(text) => Duration::parse(&text).ok_or_else(|| {
             let expected = Duration::EXPECTED;
@@ -268,11 +281,4 @@ pub async fn progress(
         Ok(event.unwrap_or_else(|error| Event::default().event("error").data(error.to_string())))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
-}
-
-/// A query string's parameters, or what is wrong with them.
-pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
-    query
-        .map(|Query(query)| query)
-        .map_err(|error| ApiError::bad_request("malformed-query", error.body_text()))
 }

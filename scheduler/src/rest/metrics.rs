@@ -1,4 +1,5 @@
-//! Measurements under Flink's paths and names: of a job, of a vertex and its subtasks, its watermarks, and who is slowed down.
+//! Measurements under Flink's paths and names: of a job, of a vertex and its subtasks, its watermarks, and who is slowed down. Those of
+//! several together are in `aggregated`.
 
 use axum::{
     Json,
@@ -11,7 +12,7 @@ use super::{
     Api,
     error::ApiError,
     ids::{JobPath, SubtaskPath, VertexPath},
-    jobs::parameters,
+    parameters, subtasks,
 };
 use crate::{
     clock::Timestamp,
@@ -19,20 +20,16 @@ use crate::{
 };
 
 /// What is measured, by name.
-type Measured = Vec<(&'static str, f64)>;
+pub(super) type Measured = Vec<(&'static str, f64)>;
 
 #[derive(Deserialize)]
 pub struct Wanted {
     /// Names, separated by commas; without it all are listed.
     get: Option<String>,
-    /// Of `min`, `max`, `sum`, `avg`, separated by commas.
-    agg: Option<String>,
-    /// Indices or ranges such as `0,2-4`.
-    subtasks: Option<String>,
 }
 
 /// What is measured of a subtask. The end of event time is the only number that a float cannot hold: it comes rounded.
-fn subtask_metrics(subtask: &SubtaskDetails) -> Measured {
+pub(super) fn subtask_metrics(subtask: &SubtaskDetails) -> Measured {
     let (metrics, rates) = (&subtask.metrics, &subtask.rates);
     let mut measured = vec![
         ("numRecordsIn", metrics.records_in as f64),
@@ -67,16 +64,12 @@ fn text(value: f64) -> String {
     }
 }
 
-/// Whether a list of names, separated by commas, has one.
-fn has(list: &str, name: &str) -> bool {
-    list.split(',').any(|listed| listed.trim() == name)
-}
-
 /// What is asked for, or the names of all there is.
-fn answer(measured: impl Iterator<Item = (String, f64)>, wanted: &Wanted) -> Json<Value> {
-    let line = |(id, value): (String, f64)| match &wanted.get {
+pub(super) fn answer(measured: impl Iterator<Item = (String, f64)>, wanted: &Wanted) -> Json<Value> {
+    let get = parameters::list(wanted.get.as_deref());
+    let line = |(id, value): (String, f64)| match &get {
         None => Some(json!({ "id": id })),
-        Some(get) if has(get, &id) => Some(json!({ "id": id, "value": text(value) })),
+        Some(get) if get.contains(&id.as_str()) => Some(json!({ "id": id, "value": text(value) })),
         Some(_) => None,
     };
     Json(measured.filter_map(line).collect())
@@ -87,7 +80,7 @@ pub async fn of_job(
     JobPath(job): JobPath,
     query: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let wanted = parameters(query)?;
+    let wanted = parameters::query(query)?;
     let job = api.dispatcher.job(job).await?;
     Ok(answer(job_metrics(&job).into_iter().map(|(name, value)| (name.to_owned(), value)), &wanted))
 }
@@ -118,7 +111,7 @@ pub async fn of_vertex(
     VertexPath(job, vertex): VertexPath,
     query: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let wanted = parameters(query)?;
+    let wanted = parameters::query(query)?;
     let (_, subtasks) = api.dispatcher.vertex(job, vertex).await?;
     let measured = subtasks.iter().flat_map(|subtask| {
         subtask_metrics(subtask).into_iter().map(|(name, value)| (format!("{}.{name}", subtask.index), value))
@@ -131,66 +124,10 @@ pub async fn of_subtask(
     SubtaskPath(job, vertex, index): SubtaskPath,
     query: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let wanted = parameters(query)?;
-    let (_, subtasks) = api.dispatcher.vertex(job, vertex).await?;
-    let subtask = subtasks.get(index as usize).ok_or_else(|| {
-        let text = format!("the vertex has no subtask {index}: it has {}", subtasks.len());
-        ApiError::new(axum::http::StatusCode::NOT_FOUND, "unknown-subtask", text)
-    })?;
-    let measured = subtask_metrics(subtask).into_iter().map(|(name, value)| (name.to_owned(), value));
+    let wanted = parameters::query(query)?;
+    let subtask = subtasks::find(&api, job, vertex, index).await?;
+    let measured = subtask_metrics(&subtask).into_iter().map(|(name, value)| (name.to_owned(), value));
     Ok(answer(measured, &wanted))
-}
-
-/// The subtasks' measurements put together.
-pub async fn of_subtasks(
-    State(api): State<Api>,
-    VertexPath(job, vertex): VertexPath,
-    query: Result<Query<Wanted>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let wanted = parameters(query)?;
-    let (_, subtasks) = api.dispatcher.vertex(job, vertex).await?;
-    let is_wanted = |subtask: &&SubtaskDetails| match &wanted.subtasks {
-        None => true,
-        Some(ranges) => ranges.split(',').any(|range| covers(range.trim(), subtask.index)),
-    };
-    let mut names: Vec<&'static str> = Vec::new();
-    let measured: Vec<Measured> = subtasks.iter().filter(is_wanted).map(subtask_metrics).collect();
-    for (name, _) in measured.iter().flatten() {
-        if !names.contains(name) {
-            names.push(name);
-        }
-    }
-    let line = |name: &&'static str| {
-        let Some(get) = &wanted.get else { return Some(json!({ "id": name })) };
-        if !has(get, name) {
-            return None;
-        }
-        let values = measured.iter().flatten().filter(|(of, _)| of == name).map(|(_, value)| *value);
-        Some(aggregated(name, &values.collect::<Vec<_>>(), wanted.agg.as_deref()))
-    };
-    Ok(Json(names.iter().filter_map(line).collect()))
-}
-
-fn covers(range: &str, index: u32) -> bool {
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    matches!((first.parse::<u32>(), last.parse::<u32>()), (Ok(first), Ok(last)) if (first..=last).contains(&index))
-}
-
-fn aggregated(name: &str, values: &[f64], which: Option<&str>) -> Value {
-    let sum: f64 = values.iter().sum();
-    let all = [
-        ("min", values.iter().copied().fold(f64::INFINITY, f64::min)),
-        ("max", values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
-        ("avg", sum / values.len().max(1) as f64),
-        ("sum", sum),
-    ];
-    let mut line = json!({ "id": name });
-    for (kind, value) in all {
-        if which.is_none_or(|which| has(which, kind)) {
-            line[kind] = json!(value);
-        }
-    }
-    line
 }
 
 pub async fn watermarks(

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use axum::Json;
 use serde_json::{Map, Value, json};
 
-use super::{ROUTES, Route};
+use super::routes::{Answer, BodyLimit, ROUTES, Route};
 
 static DESCRIPTION: LazyLock<Value> = LazyLock::new(describe);
 
@@ -36,8 +36,12 @@ fn operation(route: &Route) -> Value {
     let in_path = in_path.map(|name| parameter(name, "path"));
     let in_query = route.parameters.iter().map(|name| parameter(name, "query"));
     let content = match route.schema {
-        "" => json!({ "text/event-stream": {} }),
-        name => json!({ "application/json": { "schema": reference(name) } }),
+        "" => json!({ route.media: {} }),
+        name => json!({ route.media: { "schema": reference(name) } }),
+    };
+    let outcome = match route.answer {
+        Answer::By(_) => "The call succeeded.",
+        Answer::Refusal(why) => why,
     };
     let refusal = json!({
         "description": "The call was refused.",
@@ -47,19 +51,25 @@ fn operation(route: &Route) -> Value {
         "summary": route.summary,
         "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
         "responses": {
-            route.status.to_string(): { "description": "The call succeeded.", "content": content },
+            route.status.to_string(): { "description": outcome, "content": content },
             "default": refusal,
         },
     });
     if !route.body.is_empty() {
-        let content = json!({ "application/json": { "schema": reference(route.body) } });
-        operation["requestBody"] = json!({ "required": route.body == "ScriptRequest", "content": content });
+        let media = match route.body_max {
+            BodyLimit::Bytes(_) => "application/json",
+            BodyLimit::Upload => "multipart/form-data",
+        };
+        let content = json!({ media: { "schema": reference(route.body) } });
+        let required = ["ScriptRequest", "DisposalRequest", "ArtifactUpload", "QuorumMemberAddress"]
+            .contains(&route.body);
+        operation["requestBody"] = json!({ "required": required, "content": content });
     }
     operation
 }
 
 fn parameter(name: &str, place: &str) -> Value {
-    let schema = if name == "token" || name == "maxExceptions" { "integer" } else { "string" };
+    let schema = if ["token", "maxExceptions", "parallelism"].contains(&name) { "integer" } else { "string" };
     json!({ "name": name, "in": place, "required": place == "path", "schema": { "type": schema } })
 }
 

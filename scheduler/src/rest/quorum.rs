@@ -6,35 +6,31 @@ use axum::{
     extract::{DefaultBodyLimit, Path, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
-    routing::{delete, get, post},
+    routing::{get, post},
 };
 
 use thalweg_rpc::LEADER_PATH;
 
-use super::{Api, error::ApiError};
+use super::{Api, error::ApiError, ids::MemberPath, parameters};
 use crate::quorum::{MemberAddress, QuorumMember, QuorumStatus, member::Error, network::CALL_PATH};
 
 /// Largest call of a member: a batch of entries of the log, or a part of a snapshot.
 const CALL_BYTES_MAX: usize = 256 << 20;
 
-/// All of it.
-pub fn routes() -> Router<Api> {
-    let public = Router::new()
-        .route("/quorum", get(status))
-        .route("/quorum/members", post(add))
-        .route("/quorum/members/{member}", delete(remove));
-    let calls = Router::new()
+/// What members and workers ask of this one. Every member answers.
+pub fn calls() -> Router<Api> {
+    Router::new()
         .route(LEADER_PATH, get(leader))
         .route(&format!("{CALL_PATH}/{{call}}"), post(call))
-        .layer(DefaultBodyLimit::max(CALL_BYTES_MAX));
-    Router::new().merge(public.clone()).nest("/v1", public).merge(calls)
+        .layer(DefaultBodyLimit::max(CALL_BYTES_MAX))
 }
 
-async fn status(State(api): State<Api>) -> Result<Json<QuorumStatus>, ApiError> {
+pub async fn status(State(api): State<Api>) -> Result<Json<QuorumStatus>, ApiError> {
     Ok(Json(member(&api)?.status()))
 }
 
-async fn add(State(api): State<Api>, Json(new): Json<MemberAddress>) -> Result<Json<QuorumStatus>, ApiError> {
+pub async fn add(State(api): State<Api>, body: Bytes) -> Result<Json<QuorumStatus>, ApiError> {
+    let new: MemberAddress = parameters::body(&body)?;
     let member = member(&api)?;
     let text = new.to_string();
     let new: MemberAddress =
@@ -43,7 +39,10 @@ async fn add(State(api): State<Api>, Json(new): Json<MemberAddress>) -> Result<J
     Ok(Json(member.status()))
 }
 
-async fn remove(State(api): State<Api>, Path(number): Path<u64>) -> Result<Json<QuorumStatus>, ApiError> {
+pub async fn remove(
+    State(api): State<Api>,
+    MemberPath(number): MemberPath,
+) -> Result<Json<QuorumStatus>, ApiError> {
     let member = member(&api)?;
     member.remove(number).await.map_err(refusal)?;
     Ok(Json(member.status()))

@@ -1,7 +1,7 @@
 //! Savepoints: asked for, polled by the id of the request, as Flink's asynchronous operations are.
 
 use axum::{Json, body::Bytes, extract::State, http::StatusCode};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use thalweg_graph::{JobId, checkpoint::AfterBarrier, options};
 
@@ -9,6 +9,7 @@ use super::{
     Api,
     error::ApiError,
     ids::{JobPath, TriggerPath, trigger_id},
+    parameters,
 };
 use crate::{
     job_master::{SavepointOrder, savepoint_folder},
@@ -16,18 +17,24 @@ use crate::{
 };
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[serde(default, deny_unknown_fields)]
 struct SavepointBody {
+    #[serde(rename = "target-directory")]
     target_directory: Option<String>,
+    #[serde(rename = "cancel-job")]
     cancel_job: bool,
+    #[serde(rename = "formatType")]
+    format_type: Option<String>,
+    #[serde(rename = "triggerId", alias = "trigger-id")]
     trigger_id: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct StopBody {
     target_directory: Option<String>,
     drain: bool,
+    format_type: Option<String>,
     trigger_id: Option<String>,
 }
 
@@ -36,7 +43,8 @@ pub async fn trigger(
     JobPath(job): JobPath,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let body: SavepointBody = read(&body)?;
+    let body: SavepointBody = parameters::optional_body(&body)?;
+    check_format(body.format_type.as_deref())?;
     let then = if body.cancel_job { AfterBarrier::Stop } else { AfterBarrier::GoOn };
     let folder = folder(&api, job, body.target_directory).await?;
     order(&api, job, Some(folder), then, body.trigger_id).await
@@ -47,20 +55,24 @@ pub async fn stop(
     JobPath(job): JobPath,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let body: StopBody = read(&body)?;
+    let body: StopBody = parameters::optional_body(&body)?;
+    check_format(body.format_type.as_deref())?;
     let then = if body.drain { AfterBarrier::Drain } else { AfterBarrier::Stop };
     let folder = folder(&api, job, body.target_directory).await?;
     order(&api, job, Some(folder), then, body.trigger_id).await
 }
 
-/// A body, which may be left out.
-fn read<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    if body.is_empty() {
-        return Ok(T::default());
+/// There is one format, from which a job goes on at any parallelism and with any state backend: Flink's canonical one is that too.
+fn check_format(format: Option<&str>) -> Result<(), ApiError> {
+    match format {
+        None | Some("CANONICAL" | "NATIVE") => Ok(()),
+        Some(format) => {
+            let text = format!(
+                "`formatType` cannot be `{format}`: expected `CANONICAL` or `NATIVE`, which are the same here"
+            );
+            Err(ApiError::bad_request("unsupported-format", text))
+        }
     }
-    serde_json::from_slice(body).map_err(|error| {
-        ApiError::bad_request("malformed-body", format!("the body is not as expected: {error}"))
-    })
 }
 
 /// The folder of a savepoint: one of its own in the one that was named, or in that of the job's options.

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Query, State, rejection::BytesRejection, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -11,20 +11,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thalweg_graph::{JobId, table::Column};
 
-use super::{Api, error::ApiError, ids::JobPath, jobs::parameters};
+use super::{Api, error::ApiError, ids::JobPath, parameters};
 use crate::{dispatcher::ScriptRequest, result_store::page::Page};
 
 /// The media type of a result as it is.
 const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
 
-pub async fn submit(
-    State(api): State<Api>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let body = body.map_err(|error| ApiError::new(error.status(), "unreadable-body", error.body_text()))?;
-    let request: ScriptRequest = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::bad_request("malformed-body", format!("the body is not a script request: {error}"))
-    })?;
+pub async fn submit(State(api): State<Api>, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let request: ScriptRequest = parameters::body(&body)?;
     let accepted = api.dispatcher.submit_script(request).await?;
     Ok((StatusCode::ACCEPTED, Json(json!(accepted))))
 }
@@ -50,7 +44,7 @@ pub async fn result(
     query: Result<Query<ResultQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let ResultQuery { token, format } = parameters(query)?;
+    let ResultQuery { token, format } = parameters::query(query)?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let wants_arrow = match format {
         Some(format) => format == Format::Arrow,

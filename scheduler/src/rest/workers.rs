@@ -2,12 +2,17 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Query, State, rejection::QueryRejection},
 };
 use serde_json::{Value, json};
-use thalweg_graph::WorkerId;
 
-use super::{Api, error::ApiError};
+use super::{
+    Api,
+    error::ApiError,
+    ids::WorkerPath,
+    metrics::{self, Measured, Wanted},
+    parameters,
+};
 use crate::view::WorkerDetails;
 
 pub async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
@@ -15,8 +20,11 @@ pub async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
     Ok(Json(json!({ "taskmanagers": workers.iter().map(line).collect::<Vec<_>>() })))
 }
 
-pub async fn details(State(api): State<Api>, Path(worker): Path<String>) -> Result<Json<Value>, ApiError> {
-    let worker = api.dispatcher.worker(&WorkerId(worker)).await?;
+pub async fn details(
+    State(api): State<Api>,
+    WorkerPath(worker): WorkerPath,
+) -> Result<Json<Value>, ApiError> {
+    let worker = api.dispatcher.worker(&worker).await?;
     let mut details = line(&worker);
     details["allocatedSlots"] = worker.allocated.iter().map(|job| json!({ "jobId": job })).collect();
     Ok(Json(details))
@@ -30,9 +38,32 @@ fn line(worker: &WorkerDetails) -> Value {
         "host": worker.host,
         "pid": worker.pid,
         "dataPort": port,
+        // There is no JVM to watch.
+        "jmxPort": -1,
         "timeSinceLastHeartbeat": worker.last_heard.0,
         "slotsNumber": worker.slots,
         "freeSlots": worker.free_slots,
-        "hardware": { "physicalMemory": worker.memory_bytes, "freeMemory": worker.memory_bytes.saturating_sub(worker.memory_used_bytes) },
+        "hardware": { "physicalMemory": worker.memory_bytes, "freeMemory": worker.memory_bytes.saturating_sub(worker.memory_used_bytes), "managedMemory": worker.memory_bytes },
     })
+}
+
+/// What is measured of a worker. Flink's managed memory is the pool from which everything draws here.
+pub(super) fn worker_metrics(worker: &WorkerDetails) -> Measured {
+    vec![
+        ("Status.Flink.Memory.Managed.Used", worker.memory_used_bytes as f64),
+        ("Status.Flink.Memory.Managed.Total", worker.memory_bytes as f64),
+        ("slotsTotal", f64::from(worker.slots)),
+        ("slotsAvailable", f64::from(worker.free_slots)),
+    ]
+}
+
+pub async fn metrics(
+    State(api): State<Api>,
+    WorkerPath(worker): WorkerPath,
+    query: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let wanted = parameters::query(query)?;
+    let worker = api.dispatcher.worker(&worker).await?;
+    let measured = worker_metrics(&worker).into_iter().map(|(name, value)| (name.to_owned(), value));
+    Ok(metrics::answer(measured, &wanted))
 }

@@ -22,6 +22,9 @@ const CONTROL_BYTES_MAX: usize = 64 << 10;
 /// Largest block.
 pub const BLOCK_BYTES_MAX: usize = 1 << 30;
 
+/// Room for a body before any of it has come: more than most blocks have.
+const ROOM_BYTES: usize = 8 << 20;
+
 /// Which kinds of frames may be received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -136,9 +139,15 @@ pub async fn read<R: AsyncRead + Unpin>(reader: &mut R, role: Role) -> io::Resul
     if header[1..4] != [0; 3] {
         return Err(invalid("a frame's header has bits that mean nothing here"));
     }
-    // One allocation, aligned as Arrow wants it, so that the batch is decoded where it lies.
-    let mut body = MutableBuffer::from_len_zeroed(body_bytes);
+    // One allocation, aligned as Arrow wants it, so that the batch is decoded where it lies. That of a giant grows with what comes: its
+    // length is only a claim.
+    let mut body = MutableBuffer::from_len_zeroed(body_bytes.min(ROOM_BYTES));
     reader.read_exact(body.as_slice_mut()).await?;
+    while body.len() < body_bytes {
+        let read = body.len();
+        body.resize((2 * read).min(body_bytes), 0);
+        reader.read_exact(&mut body.as_slice_mut()[read..]).await?;
+    }
     decode(kind, channel, body.into()).map(Some)
 }
 
@@ -265,6 +274,16 @@ mod tests {
             }
             let mut input = bytes.as_slice();
             while let Ok(Some(_)) = block_on(read(&mut input, Role::Producer)) {}
+        }
+    }
+
+    #[test]
+    fn a_block_longer_than_the_room_that_is_made_at_first_comes_whole() {
+        for bytes in [ROOM_BYTES - 1, ROOM_BYTES, ROOM_BYTES + 1, 3 * ROOM_BYTES + 5] {
+            let body: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
+            let frame = Frame::Block(1, Buffer::from(body));
+            let read_back = block_on(read(&mut frame.encode().as_slice(), Role::Consumer)).unwrap();
+            assert!(read_back == Some(frame), "{bytes}");
         }
     }
 

@@ -277,3 +277,23 @@ fn statements_nest_five_hundred_deep() {
     let error = crate::deep_stack::call(|| refusal(&bottomless));
     assert_eq!(error.message, "the statement is nested too deep");
 }
+
+#[test]
+fn a_name_has_so_many_parts_and_no_more() {
+    let name = |parts: usize| vec!["a"; parts].join(".");
+    assert!(parse_text(&format!("SELECT {} FROM t", name(64))).is_ok());
+    assert!(parse_text(&format!("SELECT {}, {} FROM t", name(64), name(64))).is_ok());
+    let error = refusal(&format!("SELECT {} FROM t", name(66)));
+    assert_eq!((error.code, error.position.map(|place| place.line)), (SqlErrorCode::Invalid, Some(1)));
+    assert!(error.message.contains("64 parts"), "{error}");
+}
+
+/// What begins with a word of its own and is wrong far inside is not read again from each of its beginnings.
+#[test]
+fn a_mistake_deep_inside_is_found_at_once() {
+    for open in ["ARRAY[", "SUBSTR(", "CEIL(", "INTERVAL (", "OVERLAY(", "EXTRACT(YEAR FROM "] {
+        let error = refusal(&format!("SELECT {}", open.repeat(200)));
+        assert_eq!(error.code, SqlErrorCode::Syntax, "{open}: {error}");
+    }
+    assert!(refusal("SELECT SAFE_CAST(a AS INT) FROM t").message.contains("TRY_CAST"));
+}

@@ -108,6 +108,11 @@ impl CheckpointStorage for Notes {
         Ok(())
     }
 
+    async fn dispose(&self, url: &str) -> Result<(), Failure> {
+        let removed = self.manifests.lock().remove(&format!("{}/_metadata", url.trim_end_matches('/')));
+        removed.map(drop).ok_or_else(|| Failure::new(FailureKind::Io, format!("there is no `{url}`")))
+    }
+
     async fn remove_folder(&self, folder: &str) -> Result<(), Failure> {
         self.manifests.lock().retain(|kept, _| !kept.starts_with(folder));
         Ok(())
@@ -166,7 +171,7 @@ pub(super) async fn manager(options: &[(&str, &str)]) -> (JobManager, Arc<Notes>
     let notes = Arc::new(Notes::default());
     let at_once = [("restart-strategy.exponential-delay.initial-backoff", "0 ms")];
     let options = at_once.iter().chain(options).copied().collect();
-    let config = JobManagerConfig { options, quorum: None };
+    let config = JobManagerConfig { options, ..JobManagerConfig::default() };
     let manager = JobManager::start(config, Arc::new(Words), notes.clone(), notes.clone()).await.unwrap();
     (manager, notes)
 }

@@ -1,6 +1,11 @@
 //! The whole control plane, from its doors.
 
 mod fakes;
+mod server;
 mod jobs;
 mod quorum;
 mod rest;
+mod rest_artifacts;
+mod rest_bad_input;
+mod rest_page;
+mod rest_paths;

@@ -26,7 +26,8 @@ impl Member {
         let manager = loop {
             let options =
                 [("restart-strategy.exponential-delay.initial-backoff", "0 ms")].into_iter().collect();
-            let manager_config = JobManagerConfig { options, quorum: Some(config.clone()) };
+            let manager_config =
+                JobManagerConfig { options, quorum: Some(config.clone()), ..Default::default() };
             match JobManager::start(manager_config, Arc::new(Words), notes.clone(), notes.clone()).await {
                 Ok(manager) => break Arc::new(manager),
                 // The one before, in the same process, has still to close its log.
