@@ -22,9 +22,10 @@ use super::{
 };
 
 /// Time between a leader's signs of life.
-const HEARTBEAT_MS: u64 = 100;
-/// Silence of the leader after which another member stands for election: a random time between these.
-const ELECTION_MS: (u64, u64) = (400, 800);
+const HEARTBEAT_MS: u64 = 75;
+/// Another member stands for election when the leader was silent for the longer of these and then a random time between both. An election
+/// that nobody wins costs as much again.
+const ELECTION_MS: (u64, u64) = (250, 500);
 /// A leader that has not heard of a majority for so long leads no more: another may have been elected.
 const LEASE_MS: u64 = ELECTION_MS.1;
 /// How often it is looked after.
