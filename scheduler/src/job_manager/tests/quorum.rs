@@ -1,6 +1,6 @@
 //! Three JobManagers in one process, over their real control ports: what one has accepted, the next goes on with.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use thalweg_graph::JobStatus;
@@ -12,6 +12,9 @@ use crate::{
     dispatcher::Error,
     quorum::{MemberAddress, MemberConfig},
 };
+
+/// Pause between two looks at who leads.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 struct Member {
     manager: Arc<JobManager>,
@@ -64,8 +67,14 @@ async fn three(folder: &TempDir) -> Vec<Member> {
     let mut started = Vec::new();
     for (member, listener) in (1..).zip(listeners) {
         let folder = folder.path().join(member.to_string());
-        started
-            .push(Member::start(MemberConfig { member, members: members.clone(), folder }, listener).await);
+        let config = MemberConfig {
+            member,
+            members: members.clone(),
+            folder,
+            // The other tests of this process leave it little of the processor.
+            election_timeout: Duration::from_secs(2),
+        };
+        started.push(Member::start(config, listener).await);
     }
     started
 }
@@ -78,11 +87,9 @@ async fn take_leader(members: &mut Vec<Member>) -> Member {
                 return members.swap_remove(index);
             }
         }
+        // Any of them may see it first, and takes orders a moment later.
         let mut leadership = members[0].manager.quorum().unwrap().leadership();
-        tokio::select! {
-            _ = leadership.changed() => {}
-            () = tokio::task::yield_now() => {}
-        }
+        let _ = tokio::time::timeout(LOOK_INTERVAL, leadership.changed()).await;
     }
 }
 
