@@ -25,6 +25,8 @@ use super::{
 const ELECTION_MS_MIN: u64 = 50;
 /// Signs of life in the shortest time behind which a member stands for election.
 const HEARTBEATS: u64 = 3;
+/// Times for an election behind which a quorum begins without its first member.
+const FIRST_IS_LATE: u32 = 10;
 /// How often it is looked after.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// Entries of the log between two snapshots.
@@ -363,14 +365,33 @@ impl QuorumMember {
     }
 }
 
-/// Begins the quorum, unless it has begun: every member of the first ones does so in the same way.
+/// Begins the quorum, unless it has begun. Whoever begins it stands for election at once, so that the first of its members does; another does
+/// if nothing was heard of the first for a while: it begins in the same way.
 async fn begin(raft: &Raft<TypeConfig>, config: &MemberConfig) -> Result<(), Error> {
-    if config.members.is_empty() {
-        return Ok(());
-    }
     let members = config.members.iter();
     let members: BTreeMap<_, _> =
         members.map(|member| (member.member, BasicNode { addr: member.address.clone() })).collect();
+    match members.keys().next() {
+        // It waits to be added.
+        None => Ok(()),
+        Some(first) if *first == config.member => initialize(raft, members).await,
+        Some(_) => {
+            let (raft, wait) = (raft.clone(), config.election_timeout * FIRST_IS_LATE);
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                // What has failed by then says so itself.
+                if matches!(raft.is_initialized().await, Ok(false))
+                    && let Err(error) = initialize(&raft, members).await
+                {
+                    tracing::error!(%error, "the quorum cannot begin");
+                }
+            });
+            Ok(())
+        }
+    }
+}
+
+async fn initialize(raft: &Raft<TypeConfig>, members: BTreeMap<u64, BasicNode>) -> Result<(), Error> {
     match raft.initialize(members).await {
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
         Err(error) => Err(Error::Start(error.to_string())),

@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::fakes::{FakeWorker, Notes, Words};
 use crate::{
-    JobManager, JobManagerConfig, ScriptRequest,
+    JobManager, JobManagerConfig, ScriptAccepted, ScriptRequest,
     dispatcher::Error,
     quorum::{MemberAddress, MemberConfig},
 };
@@ -98,15 +98,26 @@ fn keyed(text: &str) -> ScriptRequest {
     ScriptRequest { script: text.to_owned(), idempotency_key, ..ScriptRequest::default() }
 }
 
+/// Submits a script to whoever leads, as a client does: by one key, as often as another turns out to lead. Takes that one out.
+async fn submit(members: &mut Vec<Member>, text: &str) -> (Member, ScriptAccepted) {
+    loop {
+        let leader = take_leader(members).await;
+        match leader.manager.dispatcher().submit_script(keyed(text)).await {
+            Ok(accepted) => return (leader, accepted),
+            Err(Error::NotLeader { .. }) => members.push(leader),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_leader_goes_on_with_a_script_and_knows_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let mut members = three(&folder).await;
-    let first = take_leader(&mut members).await;
+    let (first, accepted) = submit(&mut members, "insert\nset\ninsert").await;
     let refused = members[0].manager.dispatcher().jobs().await;
     assert!(matches!(refused, Err(Error::NotLeader { .. })), "another than the leader answers nothing");
     let mut worker = FakeWorker::attach(&first.manager, "a", 1).await;
-    let accepted = first.manager.dispatcher().submit_script(keyed("insert\nset\ninsert")).await.unwrap();
     let attempt = worker.deployed().await[0];
     worker.finish(attempt).await;
     let job = accepted.jobs[0].jobid;
@@ -114,11 +125,11 @@ async fn the_next_leader_goes_on_with_a_script_and_knows_its_key() {
     assert_eq!(worker.deployed().await[0].job, accepted.jobs[1].jobid);
     first.crash().await;
 
-    let second = take_leader(&mut members).await;
+    let (second, again) = submit(&mut members, "insert\nset\ninsert").await;
+    assert_eq!(again, accepted, "the key is known");
     let dispatcher = second.manager.dispatcher();
     // The worker comes with nothing: the task it had was lost.
     let mut worker = FakeWorker::attach(&second.manager, "a", 1).await;
-    assert_eq!(dispatcher.submit_script(keyed("insert\nset\ninsert")).await.unwrap(), accepted);
     let again = worker.deployed().await[0];
     assert_eq!(
         (again.job, again.number),
@@ -141,8 +152,7 @@ async fn the_next_leader_goes_on_with_a_script_and_knows_its_key() {
 async fn what_was_accepted_is_there_after_all_members_have_ended() {
     let folder = tempfile::tempdir().unwrap();
     let mut members = three(&folder).await;
-    let leader = take_leader(&mut members).await;
-    let accepted = leader.manager.dispatcher().submit_script(keyed("insert")).await.unwrap();
+    let (leader, accepted) = submit(&mut members, "insert").await;
     members.push(leader);
     let mut configs = Vec::new();
     for member in members {
