@@ -64,8 +64,21 @@ deny: ## Checks licences, sources and advisories of all dependencies (installs c
 ## ---- Testing it
 
 .PHONY: test
-test: services lint ## Everything that CI runs: checks, unit tests, SQL, TPC-H, kills, a real HDFS, a real Kafka.
+test: services lint lint-sim ## Everything that CI runs: checks, unit tests, SQL, TPC-H, kills, simulation, a real HDFS, a real Kafka.
 	cargo test $(CARGO_FLAGS)
+	cd integration/sim && CARGO_TARGET_DIR="$(SIM_TARGET_DIR)" cargo test --locked
+
+# The simulation is a workspace of its own: other flags (integration/sim/.cargo/config.toml), no DataFusion.
+SIM_TARGET_DIR := $(THALWEG_CACHE)/target-sim
+
+.PHONY: lint-sim
+lint-sim: ## Checks format and lints of the simulation.
+	cd integration/sim && cargo fmt --all -- --check
+	cd integration/sim && CARGO_TARGET_DIR="$(SIM_TARGET_DIR)" cargo clippy --locked --all-targets -- -D warnings
+
+.PHONY: sim
+sim: ## Lives the lives of SEEDS=2000 (or FROM..TO) in the simulation; ARGS=--trace prints them.
+	cd integration/sim && CARGO_TARGET_DIR="$(SIM_TARGET_DIR)" cargo run --locked -- $(or $(SEEDS),2000) $(ARGS)
 
 .PHONY: services
 services: ## Installs or names what real services need, and brings their jars.

@@ -5,9 +5,11 @@
 
 pub mod message;
 pub mod session;
+pub mod network;
 pub mod upgrade;
 
 pub use message::{LIVE_CHUNKS_MAX, Registration, RunningTask, TaskUpdate, ToLeader, ToWorker};
+pub use network::{Network, Tcp};
 pub use session::Session;
 
 /// The path at which a worker asks for its session.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
-use crate::{LEADER_PATH, Session, ToLeader, ToWorker, WORKER_SESSION_PATH, WORKER_SESSION_PROTOCOL};
+use crate::{
+    LEADER_PATH, Session, ToLeader, ToWorker, WORKER_SESSION_PATH, WORKER_SESSION_PROTOCOL, network::Network,
+};
 
 /// Largest answer to the question who leads.
 const LEADER_BYTES_MAX: usize = 1024;
@@ -60,18 +61,18 @@ pub enum Error {
 }
 
 /// Connects to `address` (`host:port`) and opens a worker session there. Must be called inside a tokio runtime.
-pub async fn connect(address: &str) -> Result<Session<ToLeader, ToWorker>, Error> {
-    match tokio::time::timeout(OPEN_TIMEOUT, open(address)).await {
+pub async fn connect(address: &str, network: &dyn Network) -> Result<Session<ToLeader, ToWorker>, Error> {
+    match tokio::time::timeout(OPEN_TIMEOUT, open(address, network)).await {
         Ok(result) => result,
         Err(_) => Err(Error::Timeout { address: address.to_owned() }),
     }
 }
 
-async fn open(address: &str) -> Result<Session<ToLeader, ToWorker>, Error> {
+async fn open(address: &str, network: &dyn Network) -> Result<Session<ToLeader, ToWorker>, Error> {
     let http_error = |source| Error::Http { address: address.to_owned(), source };
-    let stream = TcpStream::connect(address)
+    let stream = network
+        .connect(address)
         .await
-        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
         .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http_error)?;
@@ -106,16 +107,17 @@ fn authority(location: Option<&http::HeaderValue>) -> Option<String> {
 
 /// Asks a JobManager who leads: the newest term that it knows of, and where that term's leader is found, if it knows. `None` where it
 /// belongs to no quorum.
-pub async fn leader(address: &str) -> Result<Option<(u64, String)>, Error> {
-    match tokio::time::timeout(OPEN_TIMEOUT, ask_leader(address)).await {
+pub async fn leader(address: &str, network: &dyn Network) -> Result<Option<(u64, String)>, Error> {
+    match tokio::time::timeout(OPEN_TIMEOUT, ask_leader(address, network)).await {
         Ok(result) => result,
         Err(_) => Err(Error::Timeout { address: address.to_owned() }),
     }
 }
 
-async fn ask_leader(address: &str) -> Result<Option<(u64, String)>, Error> {
+async fn ask_leader(address: &str, network: &dyn Network) -> Result<Option<(u64, String)>, Error> {
     let http_error = |source| Error::Http { address: address.to_owned(), source };
-    let stream = TcpStream::connect(address)
+    let stream = network
+        .connect(address)
         .await
         .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
     let (mut sender, connection) =

@@ -39,7 +39,12 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts at the wall clock's time.
     pub fn start() -> Self {
-        Self { started: Instant::now(), started_ms: Timestamp::wall().0 }
+        Self::start_at(Timestamp::wall())
+    }
+
+    /// A clock that starts at this time.
+    pub fn start_at(time: Timestamp) -> Self {
+        Self { started: Instant::now(), started_ms: time.0 }
     }
 
     /// The time now.

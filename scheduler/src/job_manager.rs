@@ -8,10 +8,7 @@ use thalweg_graph::{
     options::{self, InvalidValue},
 };
 use thalweg_rpc::{Session, ToLeader, ToWorker};
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use thalweg_deploy::{Container, Deployment};
@@ -27,10 +24,16 @@ use crate::{
         driver::Driver,
         input::Input,
     },
+    ground::Ground,
     log_ring::LogRing,
     planner::Planner,
     quorum::{self, MemberConfig, MemberId, Proposals, Proposer, Quorum, QuorumMember},
-    rest::{self, Api, disposal::Disposals, limits::Times, serve::Connections},
+    rest::{
+        self, Api,
+        disposal::Disposals,
+        limits::Times,
+        serve::{Connections, Listener},
+    },
     result_store::ResultStore,
     worker_gateway::WorkerGateway,
 };
@@ -50,6 +53,8 @@ pub struct JobManagerConfig {
     pub quorum: Option<MemberConfig>,
     /// The newest lines of the process's log.
     pub log: LogRing,
+    /// What it stands on.
+    pub ground: Ground,
 }
 
 /// A JobManager that cannot start.
@@ -77,7 +82,7 @@ impl JobManager {
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
     ) -> Result<JobManager, Error> {
-        let JobManagerConfig { options, quorum, log } = config;
+        let JobManagerConfig { options, quorum, log, ground } = config;
         let workers = WorkerSettings {
             heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
             heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
@@ -85,7 +90,7 @@ impl JobManager {
         };
         let ended_max = options.get(&options::JOB_STORE_MAX)?;
         let artifacts = Arc::new(ArtifactStore::open(&options)?);
-        let clock = Clock::start();
+        let clock = Clock::start_at((ground.wall_clock)());
         let results =
             Arc::new(ResultStore::new(clock, options.get(&options::RESULT_TTL)?, tmp_dir(&options)?));
         let (inputs, inbox) = mpsc::channel(INBOX);
@@ -114,7 +119,7 @@ impl JobManager {
         tokio::spawn(driver.run(inbox));
         let quorum = match quorum.zip(proposals) {
             None => None,
-            Some((config, proposals)) => Some(join(config, proposals, inputs.clone()).await?),
+            Some((config, proposals)) => Some(join(config, &ground, proposals, inputs.clone()).await?),
         };
         let gateway = WorkerGateway::new(inputs.clone(), results.clone());
         let dispatcher = DispatcherHandle { inputs, results };
@@ -149,14 +154,14 @@ impl JobManager {
     }
 
     /// Serves the control port (REST and worker sessions) until a call of REST stops it.
-    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
+    pub async fn serve(&self, listener: impl Listener) -> io::Result<()> {
         self.serve_within(listener, Connections::default(), Times::default()).await
     }
 
     /// The same, with these limits.
     pub(crate) async fn serve_within(
         &self,
-        listener: TcpListener,
+        listener: impl Listener,
         connections: Connections,
         times: Times,
     ) -> io::Result<()> {
@@ -211,6 +216,7 @@ impl JobManager {
 /// Starts this JobManager's member of the quorum, and brings to the dispatcher what that says.
 async fn join(
     config: MemberConfig,
+    ground: &Ground,
     proposals: Proposals,
     inputs: mpsc::Sender<Input>,
 ) -> Result<QuorumMember, quorum::member::Error> {
@@ -223,7 +229,7 @@ async fn join(
             }
         }
     });
-    let member = QuorumMember::start(config, to_state, proposals).await?;
+    let member = QuorumMember::start(config, ground, to_state, proposals).await?;
     let mut leadership = member.leadership();
     tokio::spawn(async move {
         loop {

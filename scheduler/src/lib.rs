@@ -7,6 +7,9 @@
 #[cfg(test)]
 mod testing;
 pub mod clock;
+pub mod beside;
+pub mod disk;
+pub mod ground;
 pub mod log_ring;
 pub mod view;
 pub mod planner;
@@ -25,7 +28,9 @@ pub mod bench;
 
 pub use checkpoint_storage::CheckpointStorage;
 pub use committer::Committer;
+pub use disk::{Disk, Files};
 pub use dispatcher::{DispatcherHandle, ResultStream, ScriptAccepted, ScriptJob, ScriptRequest};
+pub use ground::Ground;
 pub use job_manager::{JobManager, JobManagerConfig};
 pub use job_master::{SavepointOrder, savepoint_folder};
 pub use log_ring::LogRing;

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use thalweg_graph::{Term, WorkerId};
-use thalweg_rpc::{Registration, Session, ToLeader, ToWorker, upgrade};
+use thalweg_rpc::{Network, Registration, Session, ToLeader, ToWorker, upgrade};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,8 @@ pub enum LeaderLink {
     Remote {
         /// Where; at least one.
         addresses: Vec<String>,
+        /// The way there.
+        network: Arc<dyn Network>,
     },
 }
 
@@ -64,8 +66,8 @@ pub async fn run(
             SessionEnd::Stopped(stopped) => stopped,
             SessionEnd::Broken(why) => Stopped::InOrder(why),
         },
-        LeaderLink::Remote { addresses } => {
-            stay_connected(Members::new(addresses), registration, &tasks, &stop).await
+        LeaderLink::Remote { addresses, network } => {
+            stay_connected(Members::new(addresses, network), registration, &tasks, &stop).await
         }
     }
 }
@@ -81,13 +83,13 @@ async fn stay_connected(
     loop {
         let address = members.next();
         let connecting = tokio::select! {
-            connecting = timeout(OPEN_TIMEOUT, upgrade::connect(&address)) => connecting,
+            connecting = timeout(OPEN_TIMEOUT, upgrade::connect(&address, &*members.network)) => connecting,
             () = stop.cancelled() => return stopped_here(),
         };
         let why = match connecting {
             Err(_) => format!("`{address}` did not answer within {} ms", OPEN_TIMEOUT.as_millis()),
             Ok(Err(upgrade::Error::Elsewhere { leader, .. })) if members.follow(&leader) => continue,
-            Ok(Err(error)) => crate::exchange::partition_store::chain(&error),
+            Ok(Err(error)) => thalweg_graph::failure::chain(&error),
             Ok(Ok(session)) => {
                 members.leader(&address);
                 match converse(session, &registration, tasks, stop, Some(&mut members)).await {
@@ -120,11 +122,13 @@ struct Members {
     hops: usize,
     /// Whom it has spoken with last.
     leader: String,
+    /// The way to all of them.
+    network: Arc<dyn Network>,
 }
 
 impl Members {
-    fn new(known: Vec<String>) -> Self {
-        Self { known, turn: 0, named: None, hops: 0, leader: String::new() }
+    fn new(known: Vec<String>, network: Arc<dyn Network>) -> Self {
+        Self { known, turn: 0, named: None, hops: 0, leader: String::new(), network }
     }
 
     /// This one leads.
@@ -177,7 +181,7 @@ async fn converse(
     let registration = Registration {
         running: running.clone(),
         ended: tasks.ended_tasks(),
-        partitions: tasks.exchange.store.files(),
+        partitions: tasks.partitions(),
         ..registration.clone()
     };
     if session.sender.send(ToLeader::Register(registration)).await.is_err() {
@@ -247,8 +251,9 @@ impl LeaderWatch<'_> {
 
     /// Whether another JobManager leads in a later term.
     async fn is_replaced(&self) -> bool {
-        let others = self.members.iter().flat_map(|members| members.others());
-        let asking = others.map(|other| timeout(ASK_TIMEOUT, upgrade::leader(other)));
+        let Some(members) = &self.members else { return false };
+        let asking =
+            members.others().map(|other| timeout(ASK_TIMEOUT, upgrade::leader(other, &*members.network)));
         let answers = futures::future::join_all(asking).await;
         answers.into_iter().any(|answer| matches!(answer, Ok(Ok(Some((term, _)))) if Term(term) > self.term))
     }

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod watermark;
 pub mod counters;
 pub mod leader;
+pub mod attempts;
 pub mod state;
 pub mod operator;
 pub mod exchange;

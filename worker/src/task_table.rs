@@ -1,7 +1,5 @@
-//! The tasks of this worker by job: orders of the leader come in, how tasks change goes out.
-//!
-//! An attempt is remembered until its job is forgotten, so that an order given twice is carried out once, and so that how it ended
-//! can be told again to a leader that may not have heard it.
+//! The tasks of this worker by job: orders of the leader come in, how tasks change goes out. What is known of each attempt is in
+//! [`attempts`](crate::attempts).
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -16,8 +14,8 @@ use datafusion::{
 use parking_lot::Mutex;
 use thalweg_connectors::BuiltinConnectors;
 use thalweg_graph::{
-    Attempt, CheckpointId, Failure, FailureKind, JobEpoch, JobId, Options, TaskDescriptor, TaskReport,
-    TaskState, Term, checkpoint::Barrier, exchange::ResultPartitionId,
+    Attempt, CheckpointId, Failure, FailureKind, JobId, Options, TaskDescriptor, TaskReport, Term,
+    checkpoint::Barrier, exchange::ResultPartitionId,
 };
 use thalweg_plan::session_config;
 use thalweg_rpc::{RunningTask, TaskUpdate, ToLeader};
@@ -25,6 +23,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    attempts::{Attempts, Task},
     exchange::Exchange,
     leader::Leader,
     task::{
@@ -53,22 +52,25 @@ pub struct TaskTable {
 
 #[derive(Default)]
 struct State {
-    /// The highest term seen.
-    term: Option<Term>,
-    jobs: HashMap<JobId, Job>,
+    attempts: Attempts<TaskAttempt>,
+    /// What the tasks of a job share, of those jobs that are not forgotten.
+    contexts: HashMap<JobId, Arc<TaskContext>>,
     /// The newest job's functions and settings: the next one's are the same, as a rule.
     newest: Option<(Arc<Options>, Arc<TaskContext>)>,
 }
 
-struct Job {
-    epoch: JobEpoch,
-    context: Arc<TaskContext>,
-    attempts: HashMap<Attempt, Known>,
-}
+impl Task for TaskAttempt {
+    fn descriptor(&self) -> &TaskDescriptor {
+        &self.descriptor
+    }
 
-enum Known {
-    Running { task: Arc<TaskAttempt>, state: TaskState },
-    Ended { update: TaskUpdate, sent_rows: bool },
+    fn newest_barrier(&self) -> Option<CheckpointId> {
+        self.newest_barrier()
+    }
+
+    fn cancel(&self) {
+        self.cancel.cancel();
+    }
 }
 
 impl TaskTable {
@@ -86,31 +88,19 @@ impl TaskTable {
 
     /// Takes note of the leader's term. `false` if a later leader was seen: the order is to be refused.
     pub fn admits(&self, term: Term) -> bool {
-        let mut state = self.state.lock();
-        if state.term.is_some_and(|seen| term < seen) {
-            tracing::warn!(term = term.0, "refused the order of a leader that was replaced");
-            return false;
-        }
-        state.term = Some(term);
-        true
+        self.state.lock().attempts.admits(term)
     }
 
     /// Speaks to this leader from now on; returns what it must be told at once: how tasks ended that its registration called running.
     pub fn connect(&self, leader: mpsc::Sender<ToLeader>, registered: &[RunningTask]) -> Vec<ToLeader> {
         let state = self.state.lock();
         self.leader.connect(leader);
-        let ended = registered.iter().filter_map(|task| {
-            let known = state.jobs.get(&task.attempt.job)?.attempts.get(&task.attempt)?;
-            Some(ToLeader::Task { attempt: task.attempt, update: known.end()? })
-        });
-        ended.collect()
+        state.attempts.ended_since(registered)
     }
 
     /// How tasks have ended that the last leader may not know of.
     pub fn ended_tasks(&self) -> Vec<(Attempt, TaskUpdate)> {
-        let state = self.state.lock();
-        let attempts = state.jobs.values().flat_map(|job| &job.attempts);
-        attempts.filter_map(|(attempt, known)| Some((*attempt, known.end()?))).collect()
+        self.state.lock().attempts.ended_tasks()
     }
 
     /// The session is over.
@@ -120,29 +110,23 @@ impl TaskTable {
 
     /// Starts a task, unless it was started before or belongs to a restart that was overtaken.
     pub fn deploy(self: &Arc<Self>, descriptor: Arc<TaskDescriptor>) {
-        let (attempt, epoch) = (descriptor.attempt, descriptor.epoch);
+        let job = descriptor.attempt.job;
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(session) = self.leader.session() else { return };
-        let job = match state.jobs.entry(attempt.job) {
-            Entry::Occupied(job) => job.into_mut(),
+        let context = match state.contexts.entry(job) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
             Entry::Vacant(vacant) => {
                 let context = self.context(&descriptor.options, &mut state.newest);
-                self.exchange.store.open_job(attempt.job);
-                vacant.insert(Job { epoch, context, attempts: HashMap::new() })
+                self.exchange.store.open_job(job);
+                Arc::clone(vacant.insert(context))
             }
         };
-        if epoch < job.epoch {
-            return tracing::warn!(%attempt, "refused a task of an overtaken restart");
-        }
-        job.epoch = epoch;
-        let Entry::Vacant(vacant) = job.attempts.entry(attempt) else { return };
-        let task = Arc::new(TaskAttempt::new(descriptor));
-        vacant.insert(Known::Running { task: Arc::clone(&task), state: TaskState::Initializing });
+        let Some(task) = state.attempts.take(descriptor, TaskAttempt::new) else { return };
         let environment = TaskEnvironment {
             exchange: Arc::clone(&self.exchange),
             connectors: Arc::clone(&self.connectors),
-            job: Arc::clone(&job.context),
+            job: context,
             session,
             leader: Arc::clone(&self.leader),
         };
@@ -200,29 +184,18 @@ impl TaskTable {
     /// Whether tasks of a job that run here would need less memory with joins that spill.
     fn holds_build_sides(&self, job: JobId) -> bool {
         let state = self.state.lock();
-        let mut known = state.jobs.get(&job).into_iter().flat_map(|job| job.attempts.values());
-        known.any(|known| known.task().is_some_and(|task| task.holds_build_sides()))
+        state.attempts.running_of(job).any(|task| task.holds_build_sides())
     }
 
     async fn begun(&self, attempt: Attempt) {
-        if let Some(Known::Running { state, .. }) =
-            self.state.lock().jobs.get_mut(&attempt.job).and_then(|job| job.attempts.get_mut(&attempt))
-        {
-            *state = TaskState::Running;
-        }
+        self.state.lock().attempts.begun(attempt);
         self.report(attempt, TaskUpdate::Running).await;
     }
 
     async fn ended(&self, task: &TaskAttempt, update: TaskUpdate) {
-        let attempt = task.descriptor.attempt;
-        {
-            let mut state = self.state.lock();
-            // A job that was forgotten has nobody who asks.
-            let Some(job) = state.jobs.get_mut(&attempt.job) else { return };
-            let sent_rows = task.descriptor.output.is_result();
-            job.attempts.insert(attempt, Known::Ended { update: update.clone(), sent_rows });
+        if self.state.lock().attempts.ended(&task.descriptor, &update) {
+            self.report(task.descriptor.attempt, update).await;
         }
-        self.report(attempt, update).await;
     }
 
     async fn report(&self, attempt: Attempt, update: TaskUpdate) {
@@ -250,22 +223,12 @@ impl TaskTable {
     }
 
     fn running(&self, attempts: &[Attempt]) -> impl Iterator<Item = Arc<TaskAttempt>> {
-        let state = self.state.lock();
-        let known = attempts.iter().filter_map(|attempt| state.jobs.get(&attempt.job)?.attempts.get(attempt));
-        known.filter_map(Known::task).cloned().collect::<Vec<_>>().into_iter()
+        self.state.lock().attempts.running(attempts).into_iter()
     }
 
     /// Asks a task to stop; returns the answer where nobody else will give it.
     pub fn cancel(&self, attempt: Attempt) -> Option<ToLeader> {
-        let state = self.state.lock();
-        match state.jobs.get(&attempt.job).and_then(|job| job.attempts.get(&attempt)) {
-            None => Some(ToLeader::Task { attempt, update: TaskUpdate::Canceled }),
-            Some(Known::Ended { .. }) => None,
-            Some(Known::Running { task, .. }) => {
-                task.cancel.cancel();
-                None
-            }
-        }
+        self.state.lock().attempts.cancel(attempt)
     }
 
     /// Drops outputs that nobody needs any more.
@@ -275,16 +238,16 @@ impl TaskTable {
 
     /// Stops what runs of a job and drops all that is kept of it.
     pub fn forget(&self, job: JobId) {
-        let forgotten = self.state.lock().jobs.remove(&job);
-        if let Some(forgotten) = forgotten {
-            forgotten.attempts.values().for_each(Known::cancel);
-        }
+        let mut state = self.state.lock();
+        state.attempts.forget(job);
+        state.contexts.remove(&job);
+        drop(state);
         self.exchange.store.forget_job(job);
     }
 
     /// Stops everything and waits until it has, for at most `patience`.
     pub async fn stop(&self, patience: Duration) {
-        let jobs: Vec<JobId> = self.state.lock().jobs.keys().copied().collect();
+        let jobs = self.state.lock().attempts.jobs();
         jobs.into_iter().for_each(|job| self.forget(job));
         self.tracker.close();
         if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
@@ -294,64 +257,22 @@ impl TaskTable {
 
     /// What runs, for a leader that does not know.
     pub fn running_tasks(&self) -> Vec<RunningTask> {
-        let state = self.state.lock();
-        let mut running = Vec::new();
-        for job in state.jobs.values() {
-            for (attempt, known) in &job.attempts {
-                if let Known::Running { state, task } = known {
-                    let (slot, barrier) = (task.descriptor.slot, task.newest_barrier());
-                    let (attempt, epoch, state) = (*attempt, task.descriptor.epoch, *state);
-                    running.push(RunningTask { attempt, epoch, state, slot, barrier });
-                }
-            }
-        }
-        running
+        self.state.lock().attempts.running_tasks()
     }
 
     /// What all that runs says of itself.
     pub fn reports(&self) -> Vec<TaskReport> {
-        let running: Vec<Arc<TaskAttempt>> = {
-            let state = self.state.lock();
-            let known = state.jobs.values().flat_map(|job| job.attempts.values());
-            known.filter_map(Known::task).cloned().collect()
-        };
+        let running = self.state.lock().attempts.all_running();
         running.iter().map(|task| task.report()).collect()
+    }
+
+    /// The finished outputs that it holds for other tasks.
+    pub fn partitions(&self) -> Vec<ResultPartitionId> {
+        self.exchange.store.files()
     }
 
     /// Bytes of the memory pool in use.
     pub fn memory_used_bytes(&self) -> u64 {
         self.runtime_env.memory_pool.reserved() as u64
     }
-}
-
-impl Known {
-    fn task(&self) -> Option<&Arc<TaskAttempt>> {
-        match self {
-            Known::Running { task, .. } => Some(task),
-            Known::Ended { .. } => None,
-        }
-    }
-
-    /// How it has ended, as a new session is told.
-    fn end(&self) -> Option<TaskUpdate> {
-        match self {
-            Known::Running { .. } => None,
-            Known::Ended { update, sent_rows } => {
-                Some(if *sent_rows { unsure(update) } else { update.clone() })
-            }
-        }
-    }
-
-    fn cancel(&self) {
-        if let Some(task) = self.task() {
-            task.cancel.cancel();
-        }
-    }
-}
-
-/// A task that sent rows through a session that broke cannot say whether all of them arrived.
-fn unsure(update: &TaskUpdate) -> TaskUpdate {
-    let TaskUpdate::Finished { metrics, .. } = update else { return update.clone() };
-    let message = "the connection to the JobManager broke before it was known whether all rows had arrived";
-    TaskUpdate::Failed { failure: Failure::new(FailureKind::Io, message), metrics: *metrics }
 }

@@ -53,7 +53,7 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
     let worker_options: Vec<String> =
         config.options.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let quorum = quorum(&config.options)?;
-    let manager_config = JobManagerConfig { options: config.options, quorum, log };
+    let manager_config = JobManagerConfig { options: config.options, quorum, log, ..Default::default() };
     let job_manager = JobManager::start(manager_config, planner, committer, storage).await?;
     let bound = listener.local_addr()?;
     if args.workers > 0 {

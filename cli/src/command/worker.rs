@@ -3,10 +3,12 @@
 use std::{
     fs,
     io::{self, Write as _},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
 use thalweg_graph::options;
+use thalweg_rpc::Tcp;
 use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
 
 use super::address::{self, ClusterArgs};
@@ -33,8 +35,8 @@ pub async fn run(args: Args) -> Result<()> {
     let config = WorkerConfig::from_options(&options, &host_name())?;
     let slots = config.slots;
     let connectors = connectors::open_for(&options, &config)?;
-    let mut worker =
-        Worker::start(config, connectors, LeaderLink::Remote { addresses: address::each(&address) }).await?;
+    let link = LeaderLink::Remote { addresses: address::each(&address), network: Arc::new(Tcp) };
+    let mut worker = Worker::start(config, connectors, link).await?;
     // One line that whoever started this process can wait for.
     writeln!(
         io::stdout(),

@@ -9,7 +9,6 @@ use std::{
     ops::RangeBounds,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
 };
 
 use openraft::{
@@ -24,6 +23,7 @@ use super::{
     encoding,
     types::{Entry, LogId, StorageError, TypeConfig, Vote},
 };
+use crate::disk::Disk;
 
 pub(super) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -67,7 +67,7 @@ enum Broken {
     Entry { index: u64, source: encoding::Error },
     #[error("the log's {what}: {source}")]
     Meta { what: &'static str, source: encoding::Error },
-    #[error("the thread that writes the log is gone")]
+    #[error("whoever writes the log is gone")]
     Gone,
 }
 
@@ -82,7 +82,7 @@ macro_rules! from_redb {
 }
 from_redb!(TransactionError, TableError, StorageError, CommitError);
 
-/// Something for the writer's thread.
+/// Something for the writer.
 enum Write {
     Append { entries: Vec<(u64, Vec<u8>)>, flushed: LogFlushed<TypeConfig> },
     Change { change: Change, done: oneshot::Sender<Result<(), Broken>> },
@@ -105,14 +105,13 @@ pub struct LogStore {
 
 impl LogStore {
     /// Opens the log in a folder, or begins it there.
-    pub fn open(folder: &Path) -> Result<Self, Error> {
+    pub fn open(disk: &dyn Disk, folder: &Path) -> Result<Self, Error> {
         let folder_error = |source| Error::Folder { folder: folder.to_owned(), source };
-        std::fs::create_dir_all(folder).map_err(folder_error)?;
         let file = folder.join("log.redb");
         let database_error = |source: redb::Error| Error::Database { file: file.clone(), source };
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create(&file).map_err(|error| database_error(error.into()))?;
+        let database = disk.open(&builder, &file).map_err(|error| database_error(error.into()))?;
         create_tables(&database).map_err(|broken| match broken {
             Broken::Database(source) => database_error(source),
             other => Error::Folder { folder: folder.to_owned(), source: io::Error::other(other) },
@@ -121,8 +120,7 @@ impl LogStore {
         let unflushed = Arc::<Mutex<BTreeMap<_, _>>>::default();
         let (writes, queue) = mpsc::channel(QUEUE);
         let writer = Writer { database: database.clone(), unflushed: unflushed.clone(), queue };
-        let thread = thread::Builder::new().name("quorum-log".to_owned());
-        thread.spawn(move || writer.run()).map_err(folder_error)?;
+        disk.run_writer(Box::pin(writer.run())).map_err(folder_error)?;
         Ok(Self { database, unflushed, writes })
     }
 
@@ -212,8 +210,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self) {
-        while let Some(first) = self.queue.blocking_recv() {
+    async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
             let mut writes = vec![first];
             while let Ok(next) = self.queue.try_recv() {
                 writes.push(next);

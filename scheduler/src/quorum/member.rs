@@ -20,6 +20,7 @@ use super::{
     state_machine::{StateMachine, ToState},
     types::TypeConfig,
 };
+use crate::ground::Ground;
 
 /// Shortest time for an election: several heartbeats and syncs of a disk fit into half of it.
 const ELECTION_MS_MIN: u64 = 50;
@@ -221,11 +222,12 @@ impl QuorumMember {
     /// Starts a member. The replicated state is held by whoever answers `to_state`; what it is to decide comes as `proposals`.
     pub async fn start(
         config: MemberConfig,
+        ground: &Ground,
         to_state: mpsc::Sender<ToState>,
         proposals: Proposals,
     ) -> Result<Self, Error> {
-        let log = LogStore::open(&config.folder)?;
-        let machine = StateMachine::open(&config.folder, to_state).await?;
+        let log = LogStore::open(&*ground.disk, &config.folder)?;
+        let machine = StateMachine::open(ground.disk.clone(), &config.folder, to_state).await?;
         let patience = Patience::of(config.election_timeout);
         let raft_config = Config {
             cluster_name: "thalweg".to_owned(),
@@ -240,7 +242,8 @@ impl QuorumMember {
             ..Config::default()
         };
         let raft_config = raft_config.validate().map_err(|error| Error::Start(error.to_string()))?;
-        let raft = Raft::new(config.member, Arc::new(raft_config), Calls::new(), log, machine).await;
+        let calls = Calls::over(ground.network.clone());
+        let raft = Raft::new(config.member, Arc::new(raft_config), calls, log, machine).await;
         let raft = raft.map_err(|error| Error::Start(error.to_string()))?;
         begin(&raft, &config).await?;
         let (leadership, seen) =

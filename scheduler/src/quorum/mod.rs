@@ -8,6 +8,7 @@
 
 mod command;
 mod state;
+mod runtime;
 mod types;
 pub mod encoding;
 pub mod log_store;

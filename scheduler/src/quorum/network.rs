@@ -1,13 +1,19 @@
 //! What members say to each other: calls over their control ports.
 
-use std::time::Duration;
+use std::{
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use futures::future::BoxFuture;
+use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioIo},
 };
 use openraft::{
     BasicNode,
@@ -19,6 +25,7 @@ use openraft::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+use thalweg_rpc::{Network, network::Stream};
 
 use super::{encoding, types::TypeConfig};
 
@@ -47,25 +54,39 @@ enum CallError {
     Encoding(#[from] encoding::Error),
 }
 
+/// Opens connections for the client.
+#[derive(Debug, Clone)]
+struct Connector(Arc<dyn Network>);
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Box<dyn Stream>>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<TokioIo<Box<dyn Stream>>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let network = self.0.clone();
+        Box::pin(async move {
+            let address = uri.authority().map_or_else(String::new, ToString::to_string);
+            let stream = tokio::time::timeout(CONNECT_TIMEOUT, network.connect(&address)).await??;
+            Ok(TokioIo::new(stream))
+        })
+    }
+}
+
 /// Calls every member.
 #[derive(Clone)]
 pub struct Calls {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
 }
 
 impl Calls {
     /// No connection yet.
-    pub fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
-    }
-}
-
-impl Default for Calls {
-    fn default() -> Self {
-        Self::new()
+    pub fn over(network: Arc<dyn Network>) -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build(Connector(network)) }
     }
 }
 
@@ -79,7 +100,7 @@ impl RaftNetworkFactory<TypeConfig> for Calls {
 
 /// Calls one member.
 pub struct Peer {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     target: u64,
     address: String,
 }

@@ -1,14 +1,15 @@
 //! The newest snapshot of the replicated state, as a file beside the log.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{encoding, state::State, types::SnapshotMeta};
+use crate::disk::Disk;
 
 /// A state as of an entry of the log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,47 +41,39 @@ pub enum Error {
 
 /// Where it lies.
 #[derive(Debug, Clone)]
-pub(super) struct SnapshotFile(PathBuf);
+pub(super) struct SnapshotFile {
+    file: PathBuf,
+    disk: Arc<dyn Disk>,
+}
 
 impl SnapshotFile {
-    pub(super) fn in_folder(folder: &Path) -> Self {
-        Self(folder.join("snapshot"))
+    pub(super) fn in_folder(disk: Arc<dyn Disk>, folder: &Path) -> Self {
+        Self { file: folder.join("snapshot"), disk }
     }
 
     /// Reads it, if there is one.
     pub(super) fn read(&self) -> Result<Option<(Snapshot, Vec<u8>)>, Error> {
-        let bytes = match fs::read(&self.0) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::File { file: self.0.clone(), source }),
-        };
+        let read = self.disk.read(&self.file).map_err(|source| self.error(source))?;
+        let Some(bytes) = read else { return Ok(None) };
         let snapshot = self.decode(&bytes)?;
         Ok(Some((snapshot, bytes)))
     }
 
     /// Reads one that came from another member.
     pub(super) fn decode(&self, bytes: &[u8]) -> Result<Snapshot, Error> {
-        encoding::decode(bytes).map_err(|source| Error::Content { file: self.0.clone(), source })
+        encoding::decode(bytes).map_err(|source| Error::Content { file: self.file.clone(), source })
     }
 
     pub(super) fn encode(&self, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
-        encoding::encode(snapshot).map_err(|source| Error::Content { file: self.0.clone(), source })
+        encoding::encode(snapshot).map_err(|source| Error::Content { file: self.file.clone(), source })
     }
 
     /// Replaces it: either the old one is there or the new one, whole.
     pub(super) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
-        let file_error = |source| Error::File { file: self.0.clone(), source };
-        let unfinished = self.0.with_extension("unfinished");
-        let write = || {
-            let mut file = File::create(&unfinished)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &self.0)?;
-            match self.0.parent() {
-                Some(folder) => File::open(folder)?.sync_all(),
-                None => Ok(()),
-            }
-        };
-        write().map_err(file_error)
+        self.disk.replace(&self.file, bytes).map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> Error {
+        Error::File { file: self.file.clone(), source }
     }
 }

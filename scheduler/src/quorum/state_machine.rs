@@ -15,6 +15,7 @@ use super::{
     state::State,
     types::{Decision, Entry, LogId, SnapshotMeta, StorageError, StoredMembership, TypeConfig},
 };
+use crate::{beside::beside, disk::Disk};
 
 /// What is asked of whoever holds the replicated state.
 #[derive(Debug)]
@@ -48,8 +49,12 @@ pub struct StateMachine {
 
 impl StateMachine {
     /// Takes the state up where the newest snapshot in a folder leaves it.
-    pub async fn open(folder: &Path, to_state: mpsc::Sender<ToState>) -> Result<Self, snapshot::Error> {
-        let file = SnapshotFile::in_folder(folder);
+    pub async fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        to_state: mpsc::Sender<ToState>,
+    ) -> Result<Self, snapshot::Error> {
+        let file = SnapshotFile::in_folder(disk, folder);
         let machine = Self { file, to_state, applied: Arc::default() };
         if let Some((Snapshot { meta, state }, _)) = machine.file.read()? {
             let applied = Applied { last: meta.last_log_id, membership: meta.last_membership };
@@ -87,7 +92,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
         };
         let file = self.file.clone();
         let snapshot = Snapshot { meta: meta.clone(), state };
-        let written = tokio::task::spawn_blocking(move || {
+        let written = beside(move || {
             let bytes = file.encode(&snapshot)?;
             file.write(&bytes)?;
             Ok::<_, snapshot::Error>(bytes)

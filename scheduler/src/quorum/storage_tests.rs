@@ -1,6 +1,6 @@
 //! Log, snapshot and state machine against the suite that the Raft library brings for them, and against damage.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use openraft::{
     RaftLogReader as _,
@@ -17,6 +17,7 @@ use super::{
     state_machine::{StateMachine, ToState},
     types::{LogId, StorageError, TypeConfig, Vote},
 };
+use crate::disk::Files;
 
 /// Holds a replicated state, as the dispatcher does.
 async fn hold(mut questions: mpsc::Receiver<ToState>) {
@@ -44,8 +45,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
         let folder = tempfile::tempdir().unwrap();
         let (to_state, questions) = mpsc::channel(1);
         tokio::spawn(hold(questions));
-        let log = LogStore::open(folder.path()).unwrap();
-        let machine = StateMachine::open(folder.path(), to_state).await.unwrap();
+        let log = LogStore::open(&Files, folder.path()).unwrap();
+        let machine = StateMachine::open(Arc::new(Files), folder.path(), to_state).await.unwrap();
         Ok((folder, log, machine))
     }
 }
@@ -62,7 +63,7 @@ fn id(term: u64, index: u64) -> LogId {
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_the_process_was_killed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut log = LogStore::open(folder.path()).unwrap();
+    let mut log = LogStore::open(&Files, folder.path()).unwrap();
     log.save_vote(&Vote::new(3, 1)).await.unwrap();
     log.blocking_append((1..=200).map(|index| blank_ent::<TypeConfig>(3, 1, index))).await.unwrap();
     log.truncate(id(3, 151)).await.unwrap();
@@ -70,7 +71,7 @@ async fn what_was_acknowledged_is_there_after_the_process_was_killed() {
     // What a killed process leaves is what was written: the file as it is, while the log is still open.
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(folder.path().join("log.redb"), copy.path().join("log.redb")).unwrap();
-    let mut again = LogStore::open(copy.path()).unwrap();
+    let mut again = LogStore::open(&Files, copy.path()).unwrap();
     assert_eq!(again.read_vote().await.unwrap(), Some(Vote::new(3, 1)));
     let state = again.get_log_state().await.unwrap();
     assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(id(3, 50)), Some(id(3, 150))));
@@ -94,7 +95,7 @@ async fn closed(file: &Path) -> Database {
 #[tokio::test]
 async fn a_damaged_entry_is_told_and_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    let mut log = LogStore::open(folder.path()).unwrap();
+    let mut log = LogStore::open(&Files, folder.path()).unwrap();
     log.blocking_append((1..=3).map(|index| blank_ent::<TypeConfig>(1, 1, index))).await.unwrap();
     drop(log);
     let database = closed(&folder.path().join("log.redb")).await;
@@ -108,7 +109,7 @@ async fn a_damaged_entry_is_told_and_not_used() {
     write.commit().unwrap();
     drop(database);
     let error =
-        LogStore::open(folder.path()).unwrap().try_get_log_entries(1..4).await.unwrap_err().to_string();
+        LogStore::open(&Files, folder.path()).unwrap().try_get_log_entries(1..4).await.unwrap_err().to_string();
     assert!(error.contains("entry 2") && error.contains("checksum"), "{error}");
 }
 
@@ -116,7 +117,7 @@ async fn a_damaged_entry_is_told_and_not_used() {
 async fn a_file_that_is_no_log_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("log.redb"), b"not a log").unwrap();
-    let error = LogStore::open(folder.path()).err().unwrap().to_string();
+    let error = LogStore::open(&Files, folder.path()).err().unwrap().to_string();
     assert!(error.contains("log.redb"), "{error}");
     std::fs::write(folder.path().join("snapshot"), b"not a snapshot").unwrap();
     let error = StateMachine::open(folder.path(), mpsc::channel(1).0).await.err().unwrap().to_string();

@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
-use openraft::{BasicNode, TokioRuntime};
+use openraft::BasicNode;
 
-use super::{command::Command, state::Refusal};
+use super::{command::Command, runtime::Runtime, state::Refusal};
 
 /// What the state machine answers to an entry of the log.
 pub type Decision = Result<(), Refusal>;
@@ -17,7 +17,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = BasicNode,
         SnapshotData = Cursor<Vec<u8>>,
-        AsyncRuntime = TokioRuntime,
+        AsyncRuntime = Runtime,
 );
 
 pub(super) type Entry = openraft::Entry<TypeConfig>;

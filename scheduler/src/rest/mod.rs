@@ -9,7 +9,7 @@ mod parameters;
 mod leader;
 pub(crate) mod routes;
 pub(crate) mod limits;
-pub(crate) mod serve;
+pub mod serve;
 mod openapi;
 mod cluster;
 mod job_manager;

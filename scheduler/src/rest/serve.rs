@@ -11,6 +11,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -41,9 +42,31 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Answers under way on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 200;
 
+/// Takes connections: those of TCP, or what a simulation has in their place.
+pub trait Listener: Send + Sync {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        // Orders to workers are small and must not wait for an acknowledgement of those before.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot turn off the delay of small packets");
+        }
+        Ok(stream)
+    }
+}
+
 /// Serves until it is told to stop.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     routes: Router,
     connections: Connections,
     stop: CancellationToken,
@@ -60,7 +83,7 @@ pub async fn serve(
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let connection = serve_connection(stream, routes.clone(), connections, stop.clone());
                 open.spawn(async move {
                     connection.await;
@@ -79,15 +102,11 @@ pub async fn serve(
 }
 
 async fn serve_connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     routes: Router,
     connections: Connections,
     stop: CancellationToken,
 ) {
-    // Orders to workers are small and must not wait for an acknowledgement of those before.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot turn off the delay of small packets");
-    }
     let spoken = CancellationToken::new();
     let first = spoken.clone();
     let service = routes.map_request(move |request: Request<Incoming>| {

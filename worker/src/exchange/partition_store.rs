@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+pub use thalweg_graph::failure::chain;
 use thalweg_graph::{
     Attempt, JobId,
     exchange::{ExchangeKind, ResultPartitionId},
@@ -204,17 +205,6 @@ impl PartitionStore {
             }
         }
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 impl State {

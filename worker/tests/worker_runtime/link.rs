@@ -6,7 +6,7 @@ use thalweg_graph::{
     BUILD_ID, FailureKind, TaskState, Term, VertexOutput,
     exchange::{ExchangeKind, Partitioning, ResultPartitionId},
 };
-use thalweg_rpc::{Registration, Session, TaskUpdate, ToLeader, ToWorker};
+use thalweg_rpc::{Registration, Session, TaskUpdate, Tcp, ToLeader, ToWorker};
 use thalweg_worker::{Error, LeaderLink, Worker};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -104,7 +104,7 @@ async fn a_worker_finds_its_leader_again_and_tells_what_it_runs_and_holds() {
     let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tmp = tempfile::tempdir().unwrap();
     let address = control.local_addr().unwrap().to_string();
-    let link = LeaderLink::Remote { addresses: vec![address] };
+    let link = LeaderLink::Remote { addresses: vec![address], network: Arc::new(Tcp) };
     let starting = Worker::start(config("faithful", tmp.path()), connectors(), link);
     let (worker, (mut first, registration)) = tokio::join!(starting, accept(&control));
     let mut worker = worker.unwrap();

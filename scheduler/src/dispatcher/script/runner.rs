@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::{DispatcherHandle, Error, input::Input};
 use crate::{
+    beside::beside,
     planner::{Planner, Script, StatementOutcome},
     quorum::{AcceptedScript, PlannedLater, ScriptRecord},
     view::JobEnd,
@@ -33,7 +34,7 @@ pub(super) async fn open(
     options: Options,
     slots: u32,
 ) -> Result<Box<dyn Script>, SqlError> {
-    let opening = tokio::task::spawn_blocking(move || planner.open(&text, &options, slots));
+    let opening = beside(move || planner.open(&text, &options, slots));
     opening.await.unwrap_or_else(|error| {
         Err(SqlError::new(SqlErrorCode::Internal, format!("the script could not be parsed: {error}")))
     })
