@@ -112,7 +112,11 @@ impl<T: Task> Attempts<T> {
     /// Asks what runs of a job to stop, and drops all that is kept of it.
     pub fn forget(&mut self, job: JobId) {
         let forgotten = self.jobs.remove(&job);
-        forgotten.iter().flat_map(|job| job.attempts.values()).filter_map(Known::task).for_each(|t| t.cancel());
+        forgotten
+            .iter()
+            .flat_map(|job| job.attempts.values())
+            .filter_map(Known::task)
+            .for_each(|t| t.cancel());
     }
 
     /// The jobs that are not forgotten.

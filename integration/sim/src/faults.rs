@@ -50,7 +50,15 @@ impl Faults {
     pub fn new(world: World, disks: Vec<SimDisk>, heal: Duration) -> Self {
         let random = world.generator("faults");
         // A quorum takes a second to begin; some lives are disturbed before.
-        Self { world, random, disks, broken: Vec::new(), next: Duration::from_millis(700), heal, is_healed: false }
+        Self {
+            world,
+            random,
+            disks,
+            broken: Vec::new(),
+            next: Duration::from_millis(700),
+            heal,
+            is_healed: false,
+        }
     }
 
     /// What happens at this time.

@@ -4,7 +4,9 @@
 //! What is real and what is not: `docs/testing.md`.
 
 #[cfg(not(tokio_unstable))]
-compile_error!("without `--cfg tokio_unstable` a seed does nothing: build from integration/sim, whose .cargo/config.toml has it");
+compile_error!(
+    "without `--cfg tokio_unstable` a seed does nothing: build from integration/sim, whose .cargo/config.toml has it"
+);
 
 pub mod randomness;
 pub mod rows;

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use thalweg_graph::{
-    BUILD_ID, EdgeId, Fragment, JobEdge, JobGraph, JobId, JobVertex, Options, RuntimeMode, SqlError, VertexId,
-    VertexOutput,
+    BUILD_ID, EdgeId, Fragment, JobEdge, JobGraph, JobId, JobVertex, Options, RuntimeMode, SqlError,
+    VertexId, VertexOutput,
     exchange::{ExchangeKind, Partitioning},
     sql_error::SqlErrorCode,
     table::{SinkDescriptor, TableDescriptor, TablePath},
@@ -35,15 +35,21 @@ impl Work {
 
     fn graph(self, job: JobId, statement: &str, options: &Options) -> JobGraph {
         let (mode, parallelisms, display, kind) = match self {
-            Work::Batch { producers, consumers, work_ms } => {
-                (RuntimeMode::Batch, vec![producers, consumers], format!("work {work_ms}"), ExchangeKind::Blocking)
-            }
+            Work::Batch { producers, consumers, work_ms } => (
+                RuntimeMode::Batch,
+                vec![producers, consumers],
+                format!("work {work_ms}"),
+                ExchangeKind::Blocking,
+            ),
             Work::Stream { sources, sinks: 0, rows } => {
                 (RuntimeMode::Streaming, vec![sources], format!("rows {rows}"), ExchangeKind::Pipelined)
             }
-            Work::Stream { sources, sinks, rows } => {
-                (RuntimeMode::Streaming, vec![sources, sinks], format!("rows {rows}"), ExchangeKind::Pipelined)
-            }
+            Work::Stream { sources, sinks, rows } => (
+                RuntimeMode::Streaming,
+                vec![sources, sinks],
+                format!("rows {rows}"),
+                ExchangeKind::Pipelined,
+            ),
         };
         let last = parallelisms.len() - 1;
         let vertices = parallelisms.iter().enumerate().map(|(position, parallelism)| JobVertex {
@@ -104,7 +110,8 @@ pub struct SimPlanner;
 impl Planner for SimPlanner {
     fn open(&self, script: &str, options: &Options, _: u32) -> Result<Box<dyn Script>, SqlError> {
         let statements = script.lines().zip(1..).map(|(text, line)| {
-            Work::of(text).ok_or_else(|| SqlError::new(SqlErrorCode::Syntax, format!("not a job: {text}")))?;
+            Work::of(text)
+                .ok_or_else(|| SqlError::new(SqlErrorCode::Syntax, format!("not a job: {text}")))?;
             Ok(ScriptStatement { text: text.to_owned(), makes_job: true, is_query: false, line })
         });
         let statements = statements.collect::<Result<_, SqlError>>()?;

@@ -39,7 +39,11 @@ impl Storage {
     async fn fate(&self) -> Fate {
         let (wait, fate) = {
             let random = &mut *self.random.lock();
-            let wait = if random.random_bool(0.1) { random.random_range(50..400) } else { random.random_range(1..20) };
+            let wait = if random.random_bool(0.1) {
+                random.random_range(50..400)
+            } else {
+                random.random_range(1..20)
+            };
             let fate = match random.random_range(0..100) {
                 _ if self.world.is_healed() => Fate::Done,
                 0..5 => Fate::Refused,

@@ -145,7 +145,10 @@ impl SimTask {
                 let there = world.partitions(|all| all.contains(&(producer.worker.clone(), producer.id)));
                 if !there {
                     let kind = FailureKind::FetchFailed { edge: gate.edge, producer: producer.id.producer };
-                    return End::Failed(Failure::new(kind, format!("{} has no such output", producer.worker)));
+                    return End::Failed(Failure::new(
+                        kind,
+                        format!("{} has no such output", producer.worker),
+                    ));
                 }
             }
         }
@@ -238,7 +241,8 @@ impl SimTask {
             let position = &snapshot.source.as_ref()?.positions.first()?.position;
             std::str::from_utf8(position).ok()?.parse().ok()
         });
-        position.ok_or_else(|| Failure::new(FailureKind::StateLost, format!("`{url}` has nothing of this task")))
+        position
+            .ok_or_else(|| Failure::new(FailureKind::StateLost, format!("`{url}` has nothing of this task")))
     }
 
     fn snapshot(&self, position: u64) -> SubtaskSnapshot {
@@ -279,7 +283,8 @@ impl SimTask {
         for gate in &self.descriptor.inputs {
             let outputs: Vec<_> = surroundings.world.outputs(|outputs| {
                 let each = gate.producers.iter();
-                each.map(|producer| (producer.id.producer, outputs.get(&producer.id.producer).cloned())).collect()
+                each.map(|producer| (producer.id.producer, outputs.get(&producer.id.producer).cloned()))
+                    .collect()
             });
             for (producer, output) in &outputs {
                 let is_late = output.is_none() && began.elapsed() > PRODUCER_WAIT;
@@ -328,7 +333,8 @@ impl Part {
 /// Stores what was kept, one after another, and tells the leader.
 async fn store(mut kept: mpsc::UnboundedReceiver<ToLeader>, leader: Arc<Leader>, mut random: StdRng) {
     while let Some(snapshot) = kept.recv().await {
-        let wait = if random.random_bool(0.1) { random.random_range(100..600) } else { random.random_range(1..40) };
+        let wait =
+            if random.random_bool(0.1) { random.random_range(100..600) } else { random.random_range(1..40) };
         tokio::time::sleep(Duration::from_millis(wait)).await;
         leader.tell(snapshot).await;
     }

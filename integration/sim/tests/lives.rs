@@ -38,7 +38,10 @@ fn no_seed_breaks_an_invariant() {
     };
     let broken: Vec<String> = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(live)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("lives are on threads of their own")).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("lives are on threads of their own"))
+            .collect()
     });
     assert!(broken.is_empty(), "{} of {SEEDS}:\n{}", broken.len(), broken.join("\n"));
 }

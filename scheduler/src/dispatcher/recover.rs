@@ -46,7 +46,8 @@ async fn recover(
     let Recovery { job, manifest: url, sinks, running } = recovery;
     let manifest = retry(job, "manifest", || storage.read(&url)).await?;
     let old = manifest.job;
-    if !manifest.savepoint && running.contains(&old) {
+    // A job whose leader died before any task of it was found again goes on from a checkpoint of its own.
+    if !manifest.savepoint && old != job && running.contains(&old) {
         let message = format!(
             "`{url}` is a checkpoint of job `{old}`, which still runs and would write the same rows: cancel it first, or take a savepoint"
         );

@@ -211,7 +211,10 @@ impl JobMaster {
         if let Some((checkpoint, sinks)) = over.remembered.open_commit.take() {
             self.commit_again(checkpoint, sinks, now);
         }
-        self.deployed = over.remembered.generation > 0 || !over.found.is_empty();
+        // Of one that has completed a checkpoint, tasks did run, though none was found.
+        self.deployed = over.remembered.generation > 0
+            || !over.found.is_empty()
+            || !over.remembered.checkpoints.is_empty();
         let (mut broken, missing) = self.adopt_regions(&over);
         self.stop_strays(&over);
         let orders = std::mem::take(&mut over.remembered.savepoints);

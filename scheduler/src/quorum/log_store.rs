@@ -56,11 +56,14 @@ pub enum Error {
         /// Why.
         source: redb::Error,
     },
+    /// What it has voted.
+    #[error("cannot use the vote in the quorum's log")]
+    Vote(#[source] Broken),
 }
 
 /// A failure of one operation.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+pub enum Broken {
     #[error(transparent)]
     Database(#[from] redb::Error),
     #[error("entry {index} of the log: {source}")]
@@ -122,6 +125,25 @@ impl LogStore {
         let writer = Writer { database: database.clone(), unflushed: unflushed.clone(), queue };
         disk.run_writer(Box::pin(writer.run())).map_err(folder_error)?;
         Ok(Self { database, unflushed, writes })
+    }
+
+    /// Has a member that led when its process ended lead no more: the Raft library would have it go on in the same term, in which workers
+    /// may still follow orders of the process before, and slots have numbers that this one would give again. What it voted stays. Returns
+    /// whether it led.
+    pub fn stand_down(&self, member: u64) -> Result<bool, Error> {
+        let standing_down = || -> Result<bool, Broken> {
+            let Some(vote) = self.meta::<Vote>(VOTE)? else { return Ok(false) };
+            if !vote.committed || vote.leader_id.node_id != member {
+                return Ok(false);
+            }
+            let bytes = encoding::encode(&Vote::new(vote.leader_id.term, member));
+            let bytes = bytes.map_err(|source| Broken::Meta { what: VOTE, source })?;
+            let transaction = self.database.begin_write()?;
+            transaction.open_table(META)?.insert(VOTE, bytes.as_slice())?;
+            transaction.commit()?;
+            Ok(true)
+        };
+        standing_down().map_err(Error::Vote)
     }
 
     async fn change(&self, change: Change) -> Result<(), Broken> {

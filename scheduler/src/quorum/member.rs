@@ -227,6 +227,7 @@ impl QuorumMember {
         proposals: Proposals,
     ) -> Result<Self, Error> {
         let log = LogStore::open(&*ground.disk, &config.folder)?;
+        let led = log.stand_down(config.member)?;
         let machine = StateMachine::open(ground.disk.clone(), &config.folder, to_state).await?;
         let patience = Patience::of(config.election_timeout);
         let raft_config = Config {
@@ -246,6 +247,10 @@ impl QuorumMember {
         let raft = Raft::new(config.member, Arc::new(raft_config), calls, log, machine).await;
         let raft = raft.map_err(|error| Error::Start(error.to_string()))?;
         begin(&raft, &config).await?;
+        if led {
+            // Others would wait for it for as long as for one that was cut off.
+            raft.trigger().elect().await.map_err(|error| Error::Start(error.to_string()))?;
+        }
         let (leadership, seen) =
             watch::channel(Leadership { member: config.member, ..Leadership::default() });
         let (failure, failed) = watch::channel(None);

@@ -108,8 +108,12 @@ async fn a_damaged_entry_is_told_and_not_used() {
     write.open_table(LOG).unwrap().insert(2, bytes.as_slice()).unwrap();
     write.commit().unwrap();
     drop(database);
-    let error =
-        LogStore::open(&Files, folder.path()).unwrap().try_get_log_entries(1..4).await.unwrap_err().to_string();
+    let error = LogStore::open(&Files, folder.path())
+        .unwrap()
+        .try_get_log_entries(1..4)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("entry 2") && error.contains("checksum"), "{error}");
 }
 

@@ -24,7 +24,9 @@ impl Invariant for NoSubmissionLost {
             Event::Accepted { jobs, .. } => {
                 jobs.iter().for_each(|job| drop(self.found.entry(*job).or_default()));
             }
-            Event::Found { job, status: None } => return Err(format!("{job} was acknowledged and is unknown")),
+            Event::Found { job, status: None } => {
+                return Err(format!("{job} was acknowledged and is unknown"));
+            }
             Event::Found { job, status } => drop(self.found.insert(*job, status.clone())),
             _ => {}
         }

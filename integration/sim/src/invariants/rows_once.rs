@@ -58,7 +58,10 @@ impl Invariant for RowsOnce {
                 let mut upto = 0;
                 for rows in rows.values() {
                     if rows.from != upto {
-                        return Err(format!("{job} has finished without rows {upto}..{} of {subtask:?}", rows.from));
+                        return Err(format!(
+                            "{job} has finished without rows {upto}..{} of {subtask:?}",
+                            rows.from
+                        ));
                     }
                     upto = rows.to;
                 }

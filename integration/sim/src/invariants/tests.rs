@@ -89,7 +89,10 @@ fn two_leaders_in_a_term() {
     let both = [Event::Leads { member: 1, term: Term(3) }, Event::Leads { member: 2, term: Term(3) }];
     assert_eq!(broken(&both), ["one leader per term acts"]);
     let obeys = |member, term| Event::Obeys { worker: worker(), member, term: Term(term) };
-    assert_eq!(broken(&[Event::Leads { member: 1, term: Term(3) }, obeys(2, 3)]), ["one leader per term acts"]);
+    assert_eq!(
+        broken(&[Event::Leads { member: 1, term: Term(3) }, obeys(2, 3)]),
+        ["one leader per term acts"]
+    );
     assert_eq!(broken(&[obeys(1, 3), obeys(2, 2)]), ["one leader per term acts"]);
 }
 
