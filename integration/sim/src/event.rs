@@ -24,6 +24,8 @@ pub enum Event {
     Obeys { worker: WorkerId, member: u64, term: Term },
     /// A worker says how many slots it has.
     Offers { worker: WorkerId, slots: u32 },
+    /// A worker registers with a leader, with what it runs.
+    Registers { worker: WorkerId, running: Vec<Attempt> },
     /// A task begins to run.
     TaskBegan { worker: WorkerId, attempt: Attempt, epoch: JobEpoch, slot: u64 },
     /// It runs no more.
@@ -56,6 +58,10 @@ impl fmt::Display for Event {
                 write!(f, "{worker} obeys jm-{member} of term {}", term.0)
             }
             Event::Offers { worker, slots } => write!(f, "{worker} offers {slots} slots"),
+            Event::Registers { worker, running } => {
+                write!(f, "{worker} registers with")?;
+                running.iter().try_for_each(|attempt| write!(f, " {attempt}"))
+            }
             Event::TaskBegan { worker, attempt, epoch, slot } => {
                 write!(f, "{worker} begins {attempt} of epoch {} in slot {slot}", epoch.0)
             }

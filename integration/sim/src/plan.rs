@@ -15,9 +15,23 @@ use thalweg_scheduler::{Planner, Script, ScriptStatement, StatementOutcome};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     /// `batch P C MS`: P producers, then C consumers of their files, each of which works for so long.
-    Batch { producers: u32, consumers: u32, work_ms: u64 },
+    Batch {
+        /// Tasks that write files.
+        producers: u32,
+        /// Tasks that read them.
+        consumers: u32,
+        /// How long each works, about.
+        work_ms: u64,
+    },
     /// `stream P C ROWS`: P sources, and beside them C sinks if any, else each source is a sink too; each sink makes so many rows.
-    Stream { sources: u32, sinks: u32, rows: u64 },
+    Stream {
+        /// Tasks that read.
+        sources: u32,
+        /// Tasks beside them that write.
+        sinks: u32,
+        /// Rows that each of those makes.
+        rows: u64,
+    },
 }
 
 impl Work {

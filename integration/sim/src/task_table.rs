@@ -76,7 +76,10 @@ impl TaskTable {
     /// As the worker's. It is asked for when a session begins: with whom, the network knows.
     pub fn running_tasks(&self) -> Vec<RunningTask> {
         self.session.lock().member = hosts::member_at(&self.network.dialled());
-        self.attempts.lock().running_tasks()
+        let tasks = self.attempts.lock().running_tasks();
+        let running = tasks.iter().map(|task| task.attempt).collect();
+        self.world.tell(Event::Registers { worker: self.worker.clone(), running });
+        tasks
     }
 
     /// As the worker's.
@@ -154,7 +157,7 @@ impl TaskTable {
     /// As the worker's.
     pub fn release(&self, partitions: &[ResultPartitionId]) {
         self.world.partitions(|all| {
-            partitions.iter().for_each(|id| drop(all.remove(&(self.worker.clone(), *id))));
+            all.retain(|(of, id)| *of != self.worker || !partitions.contains(id));
         });
     }
 

@@ -130,6 +130,12 @@ impl TakeOver {
         self.found.get(&subtask)?.get(&number)
     }
 
+    /// Whether tasks have ended under the leader before.
+    fn has_ended(&self) -> bool {
+        let mut found = self.found.values().flat_map(BTreeMap::values);
+        found.any(|found| matches!(found.what, What::Ended(_) | What::EndedSince(_)))
+    }
+
     /// The newest checkpoint whose barrier is known to be under way or through.
     fn newest_barrier(&self) -> Option<CheckpointId> {
         let found = self.found.values().flat_map(BTreeMap::values);
@@ -192,7 +198,7 @@ impl JobMaster {
     fn reconciled(&mut self, now: Timestamp) {
         let Some(mut over) = self.take_over.take() else { return };
         self.stage = Stage::Executing;
-        self.number_checkpoints(over.newest_barrier());
+        self.number_checkpoints(over.newest_barrier(), over.has_ended());
         if let Some(sinks) = over.remembered.commit.take() {
             self.stop_strays(&over);
             self.set_status(JobStatus::Running, now);
@@ -385,9 +391,13 @@ impl JobMaster {
         }
     }
 
-    fn number_checkpoints(&mut self, newest_barrier: Option<CheckpointId>) {
+    /// Goes on behind the newest barrier that is known; a task that has ended may have met newer ones, and does not tell.
+    fn number_checkpoints(&mut self, newest_barrier: Option<CheckpointId>, has_ended: bool) {
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.go_on_behind(newest_barrier.max(checkpoints.complete_upto));
+            if has_ended {
+                checkpoints.skip(BARRIERS_UNKNOWN);
+            }
         }
     }
 

@@ -58,12 +58,12 @@ pub enum Error {
     },
     /// What it has voted.
     #[error("cannot use the vote in the quorum's log")]
-    Vote(#[source] Broken),
+    Vote(#[source] io::Error),
 }
 
 /// A failure of one operation.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+enum Broken {
     #[error(transparent)]
     Database(#[from] redb::Error),
     #[error("entry {index} of the log: {source}")]
@@ -143,7 +143,7 @@ impl LogStore {
             transaction.commit()?;
             Ok(true)
         };
-        standing_down().map_err(Error::Vote)
+        standing_down().map_err(|broken| Error::Vote(io::Error::other(broken)))
     }
 
     async fn change(&self, change: Change) -> Result<(), Broken> {

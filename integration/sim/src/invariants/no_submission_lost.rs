@@ -22,7 +22,9 @@ impl Invariant for NoSubmissionLost {
     fn see(&mut self, event: &Event) -> Result<(), String> {
         match event {
             Event::Accepted { jobs, .. } => {
-                jobs.iter().for_each(|job| drop(self.found.entry(*job).or_default()));
+                for job in jobs {
+                    self.found.entry(*job).or_default();
+                }
             }
             Event::Found { job, status: None } => {
                 return Err(format!("{job} was acknowledged and is unknown"));

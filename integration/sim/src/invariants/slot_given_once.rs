@@ -1,4 +1,5 @@
-//! A slot is one job's at a time, and a worker is given no more of them than it has.
+//! A slot is one job's at a time, and a worker is given no more of them than it has. What a worker brings when it registers is not counted from
+//! then on: one that was given up is given new tasks before those that it brings have stopped, see `docs/testing.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +35,11 @@ impl Invariant for SlotGivenOnce {
                 let offered = self.offered.get(worker).copied().unwrap_or(0) as usize;
                 if taken > offered {
                     return Err(format!("{worker} has {offered} slots and tasks in {taken}"));
+                }
+            }
+            Event::Registers { worker, running: brought } => {
+                if let Some(running) = self.running.get_mut(worker) {
+                    running.retain(|attempt, _| !brought.contains(attempt));
                 }
             }
             Event::TaskEnded { worker, attempt, .. } => {
