@@ -157,7 +157,7 @@ mod tests {
     }
 
     /// Of a checkpoint with two sinks that have prepared something and one that has not.
-    async fn asked(savepoint: bool, is_running: bool) -> Result<Vec<Asked>, Failure> {
+    async fn asked(savepoint: bool, running: &[u128], job: u128) -> Result<Vec<Asked>, Failure> {
         let output = |name: &str, count: usize| {
             let mut sink = sink();
             sink.table.path.table = name.to_owned();
@@ -176,9 +176,8 @@ mod tests {
             sinks: vec![output("a", 1), output("b", 0), output("c", 2)],
         };
         let world = World { manifest, asked: Mutex::default() };
-        let running = if is_running { BTreeSet::from([JobId(1)]) } else { BTreeSet::new() };
-        let recovery =
-            Recovery { job: JobId(2), manifest: "file:///chk-3".to_owned(), sinks: Vec::new(), running };
+        let (job, running) = (JobId(job), running.iter().copied().map(JobId).collect());
+        let recovery = Recovery { job, manifest: "file:///chk-3".to_owned(), sinks: Vec::new(), running };
         recover(recovery, &world, &world).await?;
         Ok(world.asked.into_inner())
     }
@@ -189,13 +188,19 @@ mod tests {
         let abort = |name: &str| Asked::Abort(name.to_owned());
         let committed = [commit("a"), commit("c")];
         let withdrawn = [abort("a"), abort("b"), abort("c")];
-        assert_eq!(asked(false, false).await.unwrap(), [&committed[..], &withdrawn[..]].concat());
-        assert_eq!(asked(true, true).await.unwrap(), committed, "a savepoint's job may go on");
+        assert_eq!(asked(false, &[], 2).await.unwrap(), [&committed[..], &withdrawn[..]].concat());
+        assert_eq!(asked(true, &[1], 2).await.unwrap(), committed, "a savepoint's job may go on");
     }
 
     #[tokio::test]
     async fn a_checkpoint_of_a_job_that_runs_is_left_alone() {
-        let failure = asked(false, true).await.unwrap_err();
+        let failure = asked(false, &[1, 2], 2).await.unwrap_err();
         assert!(failure.message.contains("still runs"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_job_goes_on_from_a_checkpoint_of_its_own() {
+        let asked = asked(false, &[1], 1).await.unwrap();
+        assert_eq!(asked[..2], [Asked::Commit("a".to_owned()), Asked::Commit("c".to_owned())]);
     }
 }

@@ -82,6 +82,18 @@ async fn what_was_acknowledged_is_there_after_the_process_was_killed() {
     );
 }
 
+#[tokio::test]
+async fn a_member_that_led_keeps_its_vote_and_leads_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(&Files, folder.path()).unwrap();
+    log.save_vote(&Vote::new_committed(3, 1)).await.unwrap();
+    assert!(!log.stand_down(2).unwrap(), "another led");
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(3, 1)));
+    assert!(log.stand_down(1).unwrap());
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(3, 1)));
+    assert!(!log.stand_down(1).unwrap());
+}
+
 /// The file of a log that is being closed, once it is.
 async fn closed(file: &Path) -> Database {
     loop {
