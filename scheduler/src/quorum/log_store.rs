@@ -60,7 +60,7 @@ pub enum Error {
 
 /// A failure of one operation.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+pub(super) enum Broken {
     #[error(transparent)]
     Database(#[from] redb::Error),
     #[error("entry {index} of the log: {source}")]
@@ -124,6 +124,11 @@ impl LogStore {
         let thread = thread::Builder::new().name("quorum-log".to_owned());
         thread.spawn(move || writer.run()).map_err(folder_error)?;
         Ok(Self { database, unflushed, writes })
+    }
+
+    /// How far the log reaches.
+    pub(super) fn last_log_id(&self) -> Result<Option<LogId>, Broken> {
+        Ok(self.state()?.last_log_id)
     }
 
     async fn change(&self, change: Change) -> Result<(), Broken> {

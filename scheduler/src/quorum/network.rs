@@ -20,7 +20,7 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{encoding, types::TypeConfig};
+use super::{election::PreVote, encoding, types::TypeConfig};
 
 /// Largest answer of a member.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -63,6 +63,13 @@ impl Calls {
     }
 }
 
+impl Calls {
+    /// The way to a member.
+    pub fn peer(&self, target: u64, node: &BasicNode) -> Peer {
+        Peer { client: self.client.clone(), target, address: node.addr.clone() }
+    }
+}
+
 impl Default for Calls {
     fn default() -> Self {
         Self::new()
@@ -73,7 +80,7 @@ impl RaftNetworkFactory<TypeConfig> for Calls {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
-        Peer { client: self.client.clone(), target, address: node.addr.clone() }
+        self.peer(target, node)
     }
 }
 
@@ -87,6 +94,19 @@ pub struct Peer {
 type Rpc<E> = RPCError<u64, BasicNode, RaftError<u64, E>>;
 
 impl Peer {
+    /// Whether this member would vote for another; one that does not answer would not.
+    pub async fn would_vote(&self, question: &PreVote, timeout: Duration) -> bool {
+        match self.ask("would-vote", question, timeout).await {
+            Ok(answer) => answer,
+            // It is of a build that does not know the question.
+            Err(CallError::Status { status: StatusCode::NOT_FOUND, .. }) => true,
+            Err(error) => {
+                tracing::debug!(%error, "a member was not asked whether it would vote");
+                false
+            }
+        }
+    }
+
     async fn call<Q: Serialize, A: DeserializeOwned, E>(
         &self,
         call: &str,
