@@ -23,6 +23,7 @@ pub mod rows;
 pub mod backend;
 pub mod table_committer;
 pub mod checkpoint_files;
+pub mod history_files;
 pub mod script_planner;
 pub mod embedded;
 pub mod remote;

@@ -401,6 +401,10 @@ keys! {
     EXCEPTION_HISTORY: u32 = "web.exception-history-size", "16";
     /// Finished jobs that the JobManager keeps in memory.
     JOB_STORE_MAX: u32 = "jobstore.max-capacity", "1000";
+    /// The folder, as a URL, to which jobs that have ended are written: every leader of a quorum reads it, and so does the next cluster. Without one, they are gone with the JobManager's memory of them.
+    ARCHIVE_DIR: String = "jobmanager.archive.fs.dir", "";
+    /// Jobs that are kept there at the least; older ones go.
+    ARCHIVE_RETAINED_JOBS: u32 = "historyserver.archive.retained-jobs", "10000";
     /// Jobs that may wait or run at once; a script that comes when there are so many is refused, and can be sent again later.
     OPEN_JOBS_MAX: u32 = "jobmanager.open-jobs.max", "10000";
     /// How long an unread result is kept. A query without an end whose rows nobody has read for so long is cancelled.

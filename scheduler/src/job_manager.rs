@@ -27,6 +27,7 @@ use crate::{
         driver::Driver,
         input::Input,
     },
+    history::History,
     log_ring::LogRing,
     planner::Planner,
     quorum::{self, MemberConfig, MemberId, Proposals, Proposer, Quorum, QuorumMember},
@@ -50,6 +51,8 @@ pub struct JobManagerConfig {
     pub quorum: Option<MemberConfig>,
     /// The newest lines of the process's log.
     pub log: LogRing,
+    /// Where jobs that have ended are kept, if they are.
+    pub history: Option<History>,
 }
 
 /// A JobManager that cannot start.
@@ -77,7 +80,7 @@ impl JobManager {
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
     ) -> Result<JobManager, Error> {
-        let JobManagerConfig { options, quorum, log } = config;
+        let JobManagerConfig { options, quorum, log, history } = config;
         let workers = WorkerSettings {
             heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
             heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
@@ -106,6 +109,7 @@ impl JobManager {
             planner.clone(),
             committer,
             storage.clone(),
+            history.clone(),
             results.clone(),
             to_itself,
             decides,
@@ -117,7 +121,7 @@ impl JobManager {
             Some((config, proposals)) => Some(join(config, proposals, inputs.clone()).await?),
         };
         let gateway = WorkerGateway::new(inputs.clone(), results.clone());
-        let dispatcher = DispatcherHandle { inputs, results };
+        let dispatcher = DispatcherHandle { inputs, results, history };
         let api = Api {
             dispatcher,
             quorum,
@@ -204,6 +208,9 @@ impl JobManager {
         if self.api.dispatcher.inputs.send(Input::Stop(stopped)).await.is_ok() {
             // A dispatcher that is gone already has stopped.
             let _ = done.await;
+        }
+        if let Some(history) = &self.api.dispatcher.history {
+            history.stop().await;
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     checkpoint_files::CheckpointFiles,
     config::{self, ConfigArgs},
     connectors,
+    history_files::HistoryFiles,
     interrupt::Shutdown,
     script_planner::ScriptPlanner,
     table_committer::TableCommitter,
@@ -49,11 +50,12 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
     let connectors = connectors::open(&config.options)?;
     let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
     let committer = Arc::new(TableCommitter::new(connectors.clone()));
+    let history = HistoryFiles::open(&config.options, connectors.clone())?;
     let storage = Arc::new(CheckpointFiles::new(connectors));
     let worker_options: Vec<String> =
         config.options.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let quorum = quorum(&config.options)?;
-    let manager_config = JobManagerConfig { options: config.options, quorum, log };
+    let manager_config = JobManagerConfig { options: config.options, quorum, log, history };
     let job_manager = JobManager::start(manager_config, planner, committer, storage).await?;
     let bound = listener.local_addr()?;
     if args.workers > 0 {

@@ -25,7 +25,7 @@ use crate::{
     job_master::{self, Event, ExecutionGraph, JobMaster, SavepointOrder},
     quorum::{self, AcceptedScript, Command, KeyRecord, MemberId, Refusal},
     resource_manager::{self, ResourceManager},
-    view::{JobDetails, JobEnd, SavepointStatus, SubtaskDetails},
+    view::{EndedJob, JobEnd, SavepointStatus},
 };
 
 /// Tasks in one message to a worker, so that the first start while the others are still on their way.
@@ -69,21 +69,14 @@ pub enum Effect {
     Changed(JobId),
     /// A job is over.
     Ended(JobId, JobEnd),
+    /// Keep what there is to know of a job that has ended.
+    Archive(Arc<EndedJob>),
     /// A job is dropped from memory.
     Forgotten(JobId),
-    /// This member leads now.
-    Leads,
+    /// This member leads now; these jobs have ended before, and the leader that knew all about them may not have come to keep it.
+    Leads(Vec<Arc<EndedJob>>),
     /// Go on with a script whose leader is gone.
     ResumeScript(Box<AcceptedScript>),
-}
-
-/// What is kept for readers of a job that has ended.
-pub(super) struct Archived {
-    pub(super) details: Arc<JobDetails>,
-    /// In the order of the vertices.
-    pub(super) subtasks: Vec<Vec<SubtaskDetails>>,
-    /// How the savepoints that were asked for have ended.
-    pub(super) savepoints: BTreeMap<String, SavepointStatus>,
 }
 
 /// How workers are watched, told to them when they register.
@@ -105,7 +98,7 @@ pub struct Cluster {
     pub(super) resources: ResourceManager,
     pub(super) masters: BTreeMap<JobId, JobMaster>,
     /// What is shown of jobs that have ended.
-    pub(super) archive: BTreeMap<JobId, Archived>,
+    pub(super) archive: BTreeMap<JobId, Arc<EndedJob>>,
     /// Plans in Flink's shape, made when first asked for.
     pub(super) plans: BTreeMap<JobId, Arc<serde_json::Value>>,
     sessions: BTreeMap<WorkerId, SessionId>,
@@ -425,7 +418,9 @@ impl Cluster {
             let execution = self.masters.get(&job).map(JobMaster::execution);
             let subtasks = execution.map(ExecutionGraph::all_subtask_details).unwrap_or_default();
             let savepoints = self.masters.get(&job).map(JobMaster::savepoint_statuses).unwrap_or_default();
-            self.archive.insert(job, Archived { details: Arc::new(details), subtasks, savepoints });
+            let ended = Arc::new(EndedJob { details, subtasks, savepoints });
+            self.archive.insert(job, ended.clone());
+            self.effects.push(Effect::Archive(ended));
         }
         self.plans.remove(&job);
         self.masters.remove(&job);

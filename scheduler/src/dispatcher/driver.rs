@@ -24,6 +24,7 @@ use crate::{
     checkpoint_storage::CheckpointStorage,
     clock::{Clock, Timestamp},
     committer::Committer,
+    history::History,
     planner::Planner,
     quorum::{Command, Decided, Leadership, MemberId, Quorum, ToState, Undecided},
     result_store::ResultStore,
@@ -54,6 +55,7 @@ pub(crate) struct Driver {
     leadership: Leadership,
     committer: Arc<dyn Committer>,
     storage: Arc<dyn CheckpointStorage>,
+    pub(super) history: Option<History>,
     outboxes: BTreeMap<SessionId, Outbox>,
     watchers: BTreeMap<JobId, Watcher>,
     changed: BTreeSet<JobId>,
@@ -72,6 +74,7 @@ impl Driver {
         planner: Arc<dyn Planner>,
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
+        history: Option<History>,
         results: Arc<ResultStore>,
         inbox: mpsc::WeakSender<Input>,
         quorum: Quorum,
@@ -91,6 +94,7 @@ impl Driver {
             inbox,
             committer,
             storage,
+            history,
             outboxes: BTreeMap::new(),
             watchers: BTreeMap::new(),
             changed: BTreeSet::new(),
@@ -349,7 +353,17 @@ impl Driver {
                     }
                 }
                 Effect::Forgotten(job) => self.results.forget(job),
-                Effect::Leads => tracing::info!("this JobManager leads"),
+                Effect::Archive(job) => {
+                    if let Some(history) = &self.history {
+                        history.keep(job);
+                    }
+                }
+                Effect::Leads(ended) => {
+                    tracing::info!("this JobManager leads");
+                    if let Some(history) = self.history.as_ref().filter(|_| !ended.is_empty()) {
+                        history.keep_unknown(ended);
+                    }
+                }
                 Effect::ResumeScript(accepted) => script::resume(self, *accepted),
             }
         }

@@ -100,6 +100,9 @@ pub enum Error {
         /// What was asked for.
         trigger: String,
     },
+    /// The job may have ended long ago, and nobody can look.
+    #[error("jobs that have ended cannot be looked at: {0}")]
+    HistoryUnreadable(Failure),
     /// The script was refused.
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -170,6 +173,7 @@ impl Error {
             Error::NotRunning(_) => "not-running",
             Error::NoStream(_) => "no-stream",
             Error::UnknownTrigger { .. } => "unknown-trigger",
+            Error::HistoryUnreadable(_) => "history-unreadable",
             Error::Sql(error) => error.code.as_str(),
             Error::KeyReused(_) => "idempotency-key-reused",
             Error::TooManyJobs(_) => "too-many-jobs",

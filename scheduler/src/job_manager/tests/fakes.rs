@@ -14,7 +14,7 @@ use thalweg_graph::{
 use thalweg_rpc::{Session, TaskUpdate, ToLeader, ToWorker};
 
 use crate::{
-    CheckpointStorage, Committer, JobManager, JobManagerConfig, Planner, Script, ScriptStatement,
+    CheckpointStorage, Committer, History, JobManager, JobManagerConfig, Planner, Script, ScriptStatement,
     StatementOutcome,
     testing::{graph, query, registration},
 };
@@ -168,10 +168,17 @@ impl FakeWorker {
 }
 
 pub(super) async fn manager(options: &[(&str, &str)]) -> (JobManager, Arc<Notes>) {
+    manager_with(options, None).await
+}
+
+pub(super) async fn manager_with(
+    options: &[(&str, &str)],
+    history: Option<History>,
+) -> (JobManager, Arc<Notes>) {
     let notes = Arc::new(Notes::default());
     let at_once = [("restart-strategy.exponential-delay.initial-backoff", "0 ms")];
     let options = at_once.iter().chain(options).copied().collect();
-    let config = JobManagerConfig { options, ..JobManagerConfig::default() };
+    let config = JobManagerConfig { options, history, ..JobManagerConfig::default() };
     let manager = JobManager::start(config, Arc::new(Words), notes.clone(), notes.clone()).await.unwrap();
     (manager, notes)
 }

@@ -2,6 +2,7 @@
 
 mod fakes;
 mod server;
+mod history;
 mod jobs;
 mod quorum;
 mod rest;

@@ -13,9 +13,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::fakes::{Notes, manager};
+use super::fakes::{Notes, manager_with};
 use crate::{
-    JobManager,
+    History, JobManager,
     rest::{limits::Times, serve::Connections},
 };
 
@@ -40,8 +40,22 @@ impl Server {
         times: Times,
         options: &[(&str, &str)],
     ) -> Server {
+        Self::start_with(connections, times, options, None).await
+    }
+
+    /// One that keeps jobs that have ended.
+    pub(super) async fn with_history(history: History, options: &[(&str, &str)]) -> Server {
+        Self::start_with(Connections::default(), Times::default(), options, Some(history)).await
+    }
+
+    async fn start_with(
+        connections: Connections,
+        times: Times,
+        options: &[(&str, &str)],
+        history: Option<History>,
+    ) -> Server {
         let options: Vec<_> = options.iter().copied().chain([("rest.secret", "s3cret")]).collect();
-        let (manager, notes) = manager(&options).await;
+        let (manager, notes) = manager_with(&options, history).await;
         let manager = Arc::new(manager);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
