@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::job_queues::JobQueues;
+
 /// Options as given, by name. Values are validated when they are set (see [`check`]) and read through a [`Key`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -50,6 +52,13 @@ impl Value for bool {
 
 impl Value for u32 {
     const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok()
+    }
+}
+
+impl Value for i32 {
+    const EXPECTED: &'static str = "a whole number from -2147483648 to 2147483647";
     fn parse(text: &str) -> Option<Self> {
         text.trim().parse().ok()
     }
@@ -128,6 +137,14 @@ impl Value for StateBackend {
             "lsm" | "rocksdb" => Some(StateBackend::Lsm),
             _ => None,
         }
+    }
+}
+
+impl Value for JobQueues {
+    const EXPECTED: &'static str =
+        "queues with what their jobs may have together, such as `etl: slots=10, jobs=2; adhoc: slots=4`";
+    fn parse(text: &str) -> Option<Self> {
+        JobQueues::parse(text)
     }
 }
 
@@ -405,6 +422,12 @@ keys! {
     ARCHIVE_DIR: String = "jobmanager.archive.fs.dir", "";
     /// Jobs that are kept there at the least; older ones go.
     ARCHIVE_RETAINED_JOBS: u32 = "historyserver.archive.retained-jobs", "10000";
+    /// Queues that jobs may name by `scheduler.queue`, and how many slots and running jobs those of one may have together: `etl: slots=10, jobs=2; adhoc: slots=4`. The queue `default` is always there.
+    JOB_QUEUES: JobQueues = "scheduler.queues", "";
+    /// The queue that a job belongs to.
+    JOB_QUEUE: String = "scheduler.queue", "default";
+    /// Jobs of a higher priority come to free slots first.
+    JOB_PRIORITY: i32 = "scheduler.priority", "0";
     /// Jobs that may wait or run at once; a script that comes when there are so many is refused, and can be sent again later.
     OPEN_JOBS_MAX: u32 = "jobmanager.open-jobs.max", "10000";
     /// How long an unread result is kept. A query without an end whose rows nobody has read for so long is cancelled.

@@ -85,6 +85,7 @@ impl JobManager {
             heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
             heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
             session_grace: SESSION_GRACE,
+            queues: Arc::new(options.get(&options::JOB_QUEUES)?),
         };
         let ended_max = options.get(&options::JOB_STORE_MAX)?;
         let artifacts = Arc::new(ArtifactStore::open(&options)?);

@@ -14,7 +14,7 @@ use std::{
 
 use thalweg_graph::{
     Attempt, BUILD_ID, CheckpointId, Failure, FailureKind, JobEpoch, JobGraph, JobId, JobStatus,
-    TaskDescriptor, Term, WorkerId, checkpoint::Manifest, options, table::SinkOutput,
+    Options, TaskDescriptor, Term, WorkerId, checkpoint::Manifest, options, table::SinkOutput,
 };
 use thalweg_rpc::ToWorker;
 
@@ -119,7 +119,7 @@ impl Cluster {
             elected: None,
             proposals: Vec::new(),
             state: quorum::State::default(),
-            resources: ResourceManager::new(settings, Term::default()),
+            resources: ResourceManager::new(settings.clone(), Term::default()),
             masters: BTreeMap::new(),
             archive: BTreeMap::new(),
             plans: BTreeMap::new(),
@@ -167,8 +167,18 @@ impl Cluster {
             return Err(Error::OtherBuild { planned: graph.build_id, ours: BUILD_ID.to_owned() });
         }
         job_master::Settings::read(&graph.options)?;
+        self.check_queue(&graph.options)?;
         job_master::break_cycles(&mut graph);
         Ok(Command::SubmitJob { graph: Arc::new(graph), at: now })
+    }
+
+    /// Refuses options that name a queue which is not there.
+    pub fn check_queue(&self, options: &Options) -> Result<(), Error> {
+        let queue = options.get(&options::JOB_QUEUE)?;
+        match self.settings.queues.has(&queue) {
+            true => Ok(()),
+            false => Err(Error::UnknownQueue { queue, known: self.settings.queues.to_string() }),
+        }
     }
 
     /// Ends a job of a script that has not come to run: it could not be planned, its turn does not come, or it has nothing to do.
@@ -309,6 +319,7 @@ impl Cluster {
         let job = graph.job;
         let Some(settings) = self.settings_of(&graph, now) else { return };
         self.expect_rows(&graph);
+        self.resources.introduce(job, settings.class.clone());
         self.masters.insert(job, JobMaster::new(graph, JobEpoch::default(), settings, now));
         self.tell(job, Event::Start, now);
     }

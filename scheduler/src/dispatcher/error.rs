@@ -37,6 +37,14 @@ pub enum Error {
         /// Who we are.
         ours: String,
     },
+    /// The cluster has no such queue.
+    #[error("`{name}` cannot be `{queue}`: the cluster has {known}", name = options::JOB_QUEUE.name)]
+    UnknownQueue {
+        /// What was asked for.
+        queue: String,
+        /// What there is.
+        known: String,
+    },
     /// A job of this id was submitted before.
     #[error("job `{0}` exists already")]
     JobExists(JobId),
@@ -161,6 +169,7 @@ impl Error {
             Error::InvalidGraph(_) => "invalid-graph",
             Error::InvalidOption(_) => "invalid-option",
             Error::OtherBuild { .. } => "other-build",
+            Error::UnknownQueue { .. } => "unknown-queue",
             Error::JobExists(_) => "job-exists",
             Error::NoResult(_) => "no-result",
             Error::ResultGone(_) => "result-gone",

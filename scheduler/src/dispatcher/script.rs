@@ -33,6 +33,9 @@ pub(super) fn open(driver: &mut Driver, request: Box<ScriptRequest>, reply: Repl
         Ok(options) => options,
         Err(error) => return drop(reply.send(Err(error.into()))),
     };
+    if let Err(error) = driver.cluster.check_queue(&options) {
+        return drop(reply.send(Err(error)));
+    }
     let (planner, inbox) = (driver.planner.clone(), driver.inbox.clone());
     let slots = driver.cluster.overview().slots_total;
     tokio::spawn(async move {

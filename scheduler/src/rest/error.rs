@@ -56,7 +56,9 @@ impl From<Error> for ApiError {
             Error::NoResult(_) | Error::NoPage { .. } => StatusCode::NOT_FOUND,
             Error::ResultGone(_) | Error::PageOutOfTurn { .. } => StatusCode::GONE,
             Error::ResultTaken(_) => StatusCode::CONFLICT,
-            Error::InvalidGraph(_) | Error::InvalidOption(_) | Error::Sql(_) => StatusCode::BAD_REQUEST,
+            Error::InvalidGraph(_) | Error::InvalidOption(_) | Error::Sql(_) | Error::UnknownQueue { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Error::OtherBuild { .. } | Error::JobExists(_) | Error::KeyReused(_) => StatusCode::CONFLICT,
             Error::JobFailed { .. } | Error::JobCanceled(_) | Error::NotRunning(_) => StatusCode::CONFLICT,
             Error::NoStream(_) => StatusCode::BAD_REQUEST,

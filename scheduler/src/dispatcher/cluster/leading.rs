@@ -50,7 +50,7 @@ impl Cluster {
     /// Begins to lead, with all that was decided before.
     pub(super) fn lead(&mut self, now: Timestamp) {
         self.step_down();
-        self.resources = ResourceManager::new(self.settings, self.state.term());
+        self.resources = ResourceManager::new(self.settings.clone(), self.state.term());
         self.leading = Leading::Reconciling {
             missing: self.state.workers().clone(),
             until: now.after(RECONCILE_TIMEOUT),
@@ -90,6 +90,7 @@ impl Cluster {
         };
         let Some(settings) = self.settings_of(&graph, now) else { return };
         self.expect_rows(&graph);
+        self.resources.introduce(job, settings.class.clone());
         let master = JobMaster::take_over(graph, JobEpoch::default(), settings, remembered, now);
         self.masters.insert(job, master);
     }
@@ -100,7 +101,7 @@ impl Cluster {
         self.masters.clear();
         self.orders.clear();
         self.proposals.clear();
-        self.resources = ResourceManager::new(self.settings, self.state.term());
+        self.resources = ResourceManager::new(self.settings.clone(), self.state.term());
         let sessions = std::mem::take(&mut self.sessions);
         self.effects.extend(sessions.into_values().map(Effect::Close));
     }

@@ -47,6 +47,7 @@ impl World {
             heartbeat_interval: std::time::Duration::from_secs(2),
             heartbeat_timeout: std::time::Duration::from_secs(10),
             session_grace: std::time::Duration::from_millis(50),
+            queues: Default::default(),
         };
         let mut world = World {
             cluster: Cluster::new(settings, 0, 100),
