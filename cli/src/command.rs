@@ -73,7 +73,7 @@ impl Cli {
         // What goes wrong for a user is said in the command's own words.
         let log = LogRing::default();
         let ring = matches!(self.command, Command::Jobmanager(_)).then(|| log.clone());
-        logging::init(&self.log, if is_server { "info" } else { "error" }, ring)?;
+        logging::init(&self.log, if is_server { SERVER_LOG } else { "error" }, ring)?;
         let runtime = runtime()?;
         match self.command {
             Command::Sql(args) => sql::run(&runtime, args),
@@ -91,6 +91,9 @@ impl Cli {
         }
     }
 }
+
+/// What a server logs where nothing is said: what it does itself. The Raft library tells each of its steps at this level.
+const SERVER_LOG: &str = "info,openraft=warn";
 
 /// What a shell reports for a program that a signal ended: 128 and the signal's number.
 const SIGINT_CODE: u8 = 130;

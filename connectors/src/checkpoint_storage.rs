@@ -111,8 +111,54 @@ pub async fn dispose(file_systems: &FileSystems, url: &str) -> Result<()> {
     remove(file_systems, &format!("{folder}/{MANIFEST}"), &[]).await
 }
 
-/// Removes a folder with all that is in it.
+/// Removes the folder of a job's checkpoints with all that is in it. The manifests of older ones go first: whoever dies half way leaves the
+/// newest or none, and nobody goes on from one behind which rows are visible already.
 pub async fn remove_folder(file_systems: &FileSystems, url: &str) -> Result<()> {
     let location = file_systems.locate(url)?;
-    location.file_system.delete(&location.path).await
+    let file_system = &location.file_system;
+    let entries = match file_system.list(&location.path).await {
+        Err(Error::NotFound { .. }) => return Ok(()),
+        entries => entries?,
+    };
+    for folder in oldest_first(entries.iter().map(|entry| entry.path.as_str())) {
+        file_system.delete(&format!("{folder}/{MANIFEST}")).await?;
+    }
+    file_system.delete(&location.path).await
+}
+
+/// Those folders that are of checkpoints, by their numbers.
+fn oldest_first<'a>(folders: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let number = |folder: &str| folder.rsplit('/').next()?.strip_prefix("chk-")?.parse::<u64>().ok();
+    let mut numbered: Vec<(u64, &str)> =
+        folders.filter_map(|folder| Some((number(folder)?, folder))).collect();
+    numbered.sort_unstable();
+    numbered.into_iter().map(|(_, folder)| folder).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_checkpoint_is_the_last_to_go() {
+        let folders = ["/c/job/chk-10", "/c/job/chk-9", "/c/job/shared", "/c/job/chk-11", "/c/job/chk-x"];
+        assert_eq!(oldest_first(folders.into_iter()), ["/c/job/chk-9", "/c/job/chk-10", "/c/job/chk-11"]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_goes_with_all_that_is_in_it_and_may_be_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = folder.path().join("job");
+        for name in ["chk-1", "chk-2", "taskowned"] {
+            std::fs::create_dir_all(job.join(name)).unwrap();
+            std::fs::write(job.join(name).join("file"), "x").unwrap();
+        }
+        std::fs::write(job.join("chk-2").join(MANIFEST), "{}").unwrap();
+        let file_systems = FileSystems::new(None, Default::default(), None).unwrap();
+        let url = format!("file://{}", job.display());
+        for _ in 0..2 {
+            remove_folder(&file_systems, &url).await.unwrap();
+            assert!(!job.exists());
+        }
+    }
 }

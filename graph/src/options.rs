@@ -359,6 +359,8 @@ keys! {
     HA_MEMBERS: String = "high-availability.raft.members", "";
     /// Of a quorum: the JobManager's own folder on a local disk, where its log and snapshots are.
     HA_DIR: String = "high-availability.raft.dir", "";
+    /// Of a quorum: silence of the leader behind which another JobManager may stand for election, half to once as long after it. Longer where disks or networks are slow; a leader change costs no job anything.
+    HA_ELECTION_TIMEOUT: Duration = "high-availability.raft.election-timeout", "500 ms";
     /// Time between heartbeats.
     HEARTBEAT_INTERVAL: Duration = "heartbeat.interval", "2 s";
     /// Silence after which the other side counts as lost.

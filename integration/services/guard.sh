@@ -7,7 +7,7 @@
 set -uo pipefail
 log=$1
 shift
-"$@" >"$log" 2>&1 </dev/null &
+"$@" >>"$log" 2>&1 </dev/null &
 echo $!
 # The job, not the number: that may be somebody else's by then.
 trap 'kill -9 %1 2>/dev/null' EXIT

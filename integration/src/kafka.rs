@@ -20,6 +20,9 @@ use krafka::{
 /// Time in which a topic must be made, filled or read.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often Kafka is started before it is given up.
+const STARTS_MAX: u32 = 3;
+
 /// A running Kafka. `run.sh` ends it when the pipe to its standard input closes, which happens at the latest when this process ends,
 /// in whichever way.
 #[derive(Debug)]
@@ -41,8 +44,19 @@ impl Kafka {
         })
     }
 
-    /// Starts one with more broker properties (`key=value`), and waits until topics can be made.
+    /// Starts one with more broker properties (`key=value`), and waits until topics can be made. The free ports that it looks for are no
+    /// longer free where another process takes them before Kafka does: then it looks for others.
     pub fn start(properties: &[&str]) -> Result<Self> {
+        for _ in 1..STARTS_MAX {
+            match Self::try_start(properties) {
+                Ok(kafka) => return Ok(kafka),
+                Err(error) => eprintln!("starting Kafka again: {error:#}"),
+            }
+        }
+        Self::try_start(properties)
+    }
+
+    fn try_start(properties: &[&str]) -> Result<Self> {
         let mut guard = Command::new(script("run.sh"))
             .args(properties)
             .stdin(Stdio::piped())

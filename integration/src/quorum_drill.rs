@@ -8,7 +8,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
     processes::{Cluster, ClusterConfig, Node},
-    stream_drill::{self, Target},
+    stream_drill::{self, Undisturbed},
 };
 
 /// JobManagers of the quorum.
@@ -106,10 +106,8 @@ pub async fn run(
     std::fs::create_dir(&checkpoints)?;
     stream_drill::configure(&mut config, &format!("file://{}", checkpoints.display()));
     config.members = MEMBERS;
-    let cluster = Cluster::start(config).await?;
-    let mut target = Target::new(&cluster, drill.rows, folder.path()).await?;
-    let expected = target.batch().await.context("as a batch")?;
-    let (undisturbed, _) = target.stream("undisturbed", &expected, async |_| Ok(())).await?;
+    let undisturbed = Undisturbed::run(config, drill.rows, folder.path()).await?;
+    let Undisturbed { cluster, mut target, expected, time: undisturbed } = undisturbed;
     let mut random = StdRng::seed_from_u64(drill.seed);
     let mut outcomes = Vec::new();
     for number in 0..drill.jobs {

@@ -68,10 +68,8 @@ pub async fn run(
     std::fs::create_dir(&local)?;
     let checkpoints = drill.checkpoints.clone().unwrap_or_else(|| format!("file://{}", local.display()));
     configure(&mut config, &checkpoints);
-    let cluster = Cluster::start(config).await?;
-    let mut target = Target::new(&cluster, drill.rows, folder.path()).await?;
-    let expected = target.batch().await.context("as a batch")?;
-    let (undisturbed, _) = target.stream("undisturbed", &expected, async |_| Ok(())).await?;
+    let undisturbed = Undisturbed::run(config, drill.rows, folder.path()).await?;
+    let Undisturbed { cluster, mut target, expected, time: undisturbed } = undisturbed;
     let mut random = StdRng::seed_from_u64(drill.seed);
     let mut outcomes = Vec::new();
     for number in 0..drill.jobs {
@@ -145,6 +143,29 @@ const QUERY: &str = "SELECT window_end, k, COUNT(*) AS n, SUM(v) AS s \
 /// Each row with how often it is there.
 pub type Counted = BTreeMap<String, usize>;
 
+/// A cluster on which the stream has run once.
+pub(crate) struct Undisturbed {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The stream, to be run again.
+    pub target: Target,
+    /// Its rows, as a batch gives them.
+    pub expected: Counted,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl Undisturbed {
+    /// Starts a cluster and runs the stream on it; its tables lie in a folder.
+    pub(crate) async fn run(config: ClusterConfig, rows: u64, folder: &Path) -> Result<Self> {
+        let cluster = Cluster::start(config).await?;
+        let mut target = Target::new(&cluster, rows, folder).await?;
+        let expected = target.batch().await.context("as a batch")?;
+        let (time, _) = target.stream("undisturbed", &expected, async |_| Ok(())).await?;
+        Ok(Self { cluster, target, expected, time })
+    }
+}
+
 /// The stream and its answer.
 pub(crate) struct Target {
     client: Client,
@@ -153,12 +174,12 @@ pub(crate) struct Target {
 
 impl Target {
     /// A session whose tables lie in a folder.
-    pub(crate) async fn new(cluster: &Cluster, rows: u64, folder: &Path) -> Result<Self> {
+    async fn new(cluster: &Cluster, rows: u64, folder: &Path) -> Result<Self> {
         Ok(Self { client: client(cluster, rows).await?, folder: folder.to_owned() })
     }
 
     /// The answer as a batch.
-    pub(crate) async fn batch(&mut self) -> Result<Counted> {
+    async fn batch(&mut self) -> Result<Counted> {
         self.client.sql("SET 'execution.runtime-mode' = 'BATCH'").await?;
         counted(&self.client.sql(QUERY).await?)
     }

@@ -1,5 +1,7 @@
 //! Every test that needs more than one crate, in one binary: it is linked once, and its tests share one HDFS and one cluster.
 
+// A client's future within a script's within a test's is too deep for the compiler's usual limit, depending on what it looks at first.
+#![recursion_limit = "256"]
 // A test's helper that cannot go on fails the test.
 #![allow(clippy::unwrap_used)]
 

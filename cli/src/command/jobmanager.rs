@@ -101,7 +101,8 @@ fn quorum(options: &Options) -> Result<Option<MemberConfig>> {
             options::HA_MEMBER.name
         );
     }
-    Ok(Some(MemberConfig { member, members, folder: folder.into() }))
+    let election_timeout = options.get(&options::HA_ELECTION_TIMEOUT)?;
+    Ok(Some(MemberConfig { member, members, folder: folder.into(), election_timeout }))
 }
 
 /// The address by which a process on this host reaches a port that may be bound to all addresses.

@@ -9,4 +9,4 @@ data=$(cd "$1" && pwd)
 . "$here/settings.sh"
 jars=$("$here/fetch.sh")
 (java_of client org.apache.hadoop.hdfs.tools.DFSHAAdmin -transitionToActive --forceactive "$2") >"$logs/activate.out" 2>&1 ||
-  { tail -20 "$logs/activate.out" >&2; exit 1; }
+  { tail -n 20 "$logs/activate.out" >&2; exit 1; }

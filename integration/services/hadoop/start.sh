@@ -130,7 +130,7 @@ launch() { # role, main class
 first=${namenodes[0]}
 if [ ! -f "$data/$first/current/VERSION" ]; then
   (java_of "$first" org.apache.hadoop.hdfs.server.namenode.NameNode -format -nonInteractive) >"$logs/format.out" 2>&1 ||
-    { tail -20 "$logs/format.out" >&2; exit 1; }
+    { tail -n 20 "$logs/format.out" >&2; exit 1; }
   # The other one begins with the same empty file system.
   for role in "${namenodes[@]:1}"; do cp -r "$data/$first" "$data/$role"; done
 fi
@@ -151,7 +151,7 @@ deadline=$((SECONDS + ready_timeout_s))
 for web in $(sed -n -E 's/^(web|standby)=//p' "$data/endpoints"); do
   until is_ready "$web"; do
     for role in "${namenodes[@]}" $(seq -f 'datanode%g' "$datanodes"); do
-      alive "$role" || { echo "$role died; its log:" >&2; tail -20 "$logs/$role.log" "$logs/$role.out" >&2; exit 1; }
+      alive "$role" || { echo "$role died; its log:" >&2; tail -n 20 "$logs/$role.log" "$logs/$role.out" >&2; exit 1; }
     done
     [ $SECONDS -lt $deadline ] || { echo "HDFS is not ready after $ready_timeout_s s; logs in $logs" >&2; exit 1; }
     sleep 0.2

@@ -80,7 +80,7 @@ fi
 
 deadline=$((SECONDS + ready_timeout_s))
 until grep -q 'Kafka Server started' "$data/kafka.log"; do
-  alive || { echo "kafka died; its log:" >&2; tail -20 "$data/kafka.log" "$data/kafka.out" >&2; exit 1; }
+  alive || { echo "kafka died; its log:" >&2; tail -n 20 "$data/kafka.log" "$data/kafka.out" >&2; exit 1; }
   [ $SECONDS -lt $deadline ] || { echo "Kafka is not ready after $ready_timeout_s s; log in $data/kafka.log" >&2; exit 1; }
   sleep 0.1
 done

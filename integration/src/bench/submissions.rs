@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -61,12 +61,14 @@ pub async fn run(mut config: ClusterConfig, workload: Submissions) -> Result<Rep
     while looked < workload.scripts {
         let next = looked + workload.scripts.div_ceil(LOOKS);
         while acknowledged.load(Ordering::Relaxed) < next.min(workload.scripts) {
-            ensure!(
-                !clients.iter().all(tokio::task::JoinHandle::is_finished),
-                "the clients gave up\n{}",
-                cluster.logs()
-            );
+            if clients.iter().all(tokio::task::JoinHandle::is_finished) {
+                // One of them says why.
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if acknowledged.load(Ordering::Relaxed) < next.min(workload.scripts) {
+            break;
         }
         looked = acknowledged.load(Ordering::Relaxed);
         let elapsed = start.elapsed().as_secs_f64();
@@ -78,7 +80,7 @@ pub async fn run(mut config: ClusterConfig, workload: Submissions) -> Result<Rep
         report.row([looked.to_string(), format!("{elapsed:.1}"), rate, mb(memory), mb(folder)]);
     }
     for client in clients {
-        client.await??;
+        client.await?.with_context(|| cluster.logs())?;
     }
     let mut latencies = std::mem::take(&mut *latencies.lock());
     latencies.sort_unstable();

@@ -185,6 +185,9 @@ enum Command {
         /// How many faults a job meets at most
         #[arg(long, default_value_t = 10)]
         faults_per_job: usize,
+        /// Which may happen; all where none is named
+        #[arg(long, value_delimiter = ',', default_values_t = Fault::ALL)]
+        kinds: Vec<Fault>,
         /// Where the random moments come from; another one each time where none is given
         #[arg(long)]
         seed: Option<u64>,
@@ -352,10 +355,9 @@ async fn on_cluster(command: Command) -> Result<Report> {
             bench::recovery::run(ClusterConfig::new(binary, bench::recovery::WORKERS, 1), state_mb, keys)
                 .await
         }
-        Command::ExactlyOnce { records, faults, faults_per_job, seed } => {
+        Command::ExactlyOnce { records, faults, faults_per_job, kinds, seed } => {
             let seed = seed.unwrap_or_else(rand::random);
-            let drill =
-                ExactlyOnceDrill { records, faults, faults_per_job, kinds: Fault::ALL.to_vec(), seed };
+            let drill = ExactlyOnceDrill { records, faults, faults_per_job, kinds, seed };
             let config = ClusterConfig::new(binary, exactly_once::WORKERS, exactly_once::SLOTS);
             disturb(config, drill).await
         }

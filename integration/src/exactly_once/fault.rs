@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum as _;
 use tokio::task::block_in_place;
 
 use crate::{kafka::Kafka, processes::Cluster};
@@ -14,7 +15,7 @@ use crate::{kafka::Kafka, processes::Cluster};
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// One thing that happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 pub enum Fault {
     /// SIGKILL of a worker; another one comes.
     KillWorker,
@@ -28,6 +29,14 @@ pub enum Fault {
     TearConnections,
     /// SIGKILL of the JobManager. Another one comes, which knows of no job: the job is submitted again, from its newest checkpoint.
     KillJobManager,
+}
+
+impl std::fmt::Display for Fault {
+    /// As it is named on the command line.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.to_possible_value().map(|value| value.get_name().to_owned());
+        formatter.write_str(&name.unwrap_or_default())
+    }
 }
 
 impl Fault {

@@ -156,7 +156,12 @@ impl Workload {
         for value in topics.values(&format!("{job}-named")).await? {
             *named.entry(cells(&value, &["window_end", "name", "n", "s"])?).or_default() += 1;
         }
-        compare(&self.named, &named).context("windows with names, in Kafka")?;
+        if let Err(error) = compare(&self.named, &named) {
+            let written =
+                topics.read_all(&format!("{job}-named"), IsolationLevel::ReadUncommitted).await?.len();
+            let what = format!("windows with names, in Kafka, which has {written}, visible or not");
+            return Err(error.context(what));
+        }
         let mut newest = BTreeMap::new();
         for record in topics.read_all(&format!("{job}-totals"), IsolationLevel::ReadCommitted).await? {
             let key = record.key_str().context("each record has a key")?.to_owned();

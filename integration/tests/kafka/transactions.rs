@@ -71,6 +71,33 @@ async fn rows_are_visible_once_their_checkpoint_is_committed() {
 }
 
 #[tokio::test]
+async fn a_commit_that_is_done_again_waits_for_no_other_transaction() {
+    let topics = Kafka::shared().topics().await.unwrap();
+    topics.create("again", 1).await.unwrap();
+    // Open from the first offset on: no committed row behind it can be read.
+    let other = table(
+        "again",
+        &[("sink.delivery-guarantee", "exactly-once"), ("sink.transactional-id-prefix", "again-other")],
+    );
+    let mut open = other.writer(schema(), 0).await.unwrap();
+    write(open.as_mut(), &[1]).await.unwrap();
+    let open = open.prepare(CheckpointId(1)).await.unwrap().unwrap();
+    let table = exactly_once("again");
+    let mut writer = table.writer(schema(), 0).await.unwrap();
+    write(writer.as_mut(), &[2]).await.unwrap();
+    let first = writer.prepare(CheckpointId(1)).await.unwrap().unwrap();
+    assert_eq!(table.commit(std::slice::from_ref(&first)).await.unwrap(), 1);
+    write(writer.as_mut(), &[3]).await.unwrap();
+    let second = writer.prepare(CheckpointId(2)).await.unwrap().unwrap();
+    let again = tokio::time::timeout(TIMEOUT / 2, table.commit(std::slice::from_ref(&first))).await;
+    assert_eq!(again.expect("it waits for the one that is open").unwrap(), 1);
+    assert_eq!(topics.values("again").await.unwrap(), Vec::<String>::new());
+    assert_eq!(table.commit(&[second]).await.unwrap(), 1);
+    assert_eq!(other.commit(&[open]).await.unwrap(), 1);
+    assert_eq!(topics.values("again").await.unwrap(), [row(1), row(2), row(3)]);
+}
+
+#[tokio::test]
 async fn checkpoints_may_be_committed_late_and_out_of_order() {
     let topics = topic("late").await;
     let table = exactly_once("late");
@@ -195,11 +222,10 @@ async fn a_transaction_that_has_expired_is_told_with_what_was_lost() {
         error.to_string().contains("2 rows") && error.to_string().contains("transaction.timeout.ms"),
         "{error}"
     );
-    // The writer goes on with the same id.
-    write(writer.as_mut(), &[3]).await.unwrap();
-    let next = writer.prepare(CheckpointId(2)).await.unwrap().unwrap();
-    assert_eq!(table.commit(&[next]).await.unwrap(), 1);
-    assert_eq!(topics.values("expired").await.unwrap(), [row(3)]);
+    // Nothing comes behind what is lost: who takes the id over may be another attempt.
+    let error = write(writer.as_mut(), &[3]).await.unwrap_err();
+    assert!(error.chain().contains("no longer this subtask's"), "{}", error.chain());
+    assert_eq!(topics.values("expired").await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use thalweg_graph::{
     CheckpointId, Failure, FailureKind, JobId,
     checkpoint::Manifest,
@@ -54,15 +55,24 @@ pub(super) fn spawn_commit_checkpoint(
 ) {
     tokio::spawn(async move {
         let what = format!("the commit of checkpoint {checkpoint}");
-        let committing = guarded(&what, async move {
-            for SinkOutput { sink, committables } in &sinks {
-                retry(job, "commit of a checkpoint", || committer.commit_checkpoint(job, sink, committables))
-                    .await?;
-            }
-            Ok(())
-        });
+        let committing = guarded(&what, async move { commit_prepared(job, job, &sinks, &*committer).await });
         answer(&inbox, Input::CheckpointCommitted(job, checkpoint, committing.await)).await;
     });
+}
+
+/// Makes visible what sinks of the job `of` have prepared for a checkpoint, all at once: they wait for one another where they share a topic,
+/// and one that waits holds up no other.
+pub(super) async fn commit_prepared(
+    job: JobId,
+    of: JobId,
+    sinks: &[SinkOutput],
+    committer: &dyn Committer,
+) -> Result<(), Failure> {
+    let prepared = sinks.iter().filter(|output| !output.committables.is_empty());
+    let commits = prepared.map(|SinkOutput { sink, committables }| {
+        retry(job, "commit of a checkpoint", || committer.commit_checkpoint(of, sink, committables))
+    });
+    join_all(commits).await.into_iter().collect()
 }
 
 /// Writes a checkpoint's manifest; the outcome comes back as input.

@@ -166,7 +166,7 @@ impl Driver {
     fn take(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Request(request) if !self.cluster.leads() => {
-                request.refuse(Error::NotLeader { leader: self.leadership.address() });
+                request.refuse(Error::NotLeader { leader: self.leadership.leader.clone() });
             }
             Input::Request(request) => self.answer(request, now),
             Input::Quorum(ToState::Apply(commands, applied)) => {
@@ -273,8 +273,10 @@ impl Driver {
         if began {
             proposer.propose(Command::Lead { member: leadership.member }, Box::new(|_| {}));
         }
-        if self.cluster.leads() && (began || !leadership.leads) {
-            tracing::warn!(leader = leadership.address(), "this JobManager leads no more");
+        // The log may have told already that another leads: then the cluster has stepped down, and nobody who waits knows.
+        let led = self.cluster.leads() || self.leadership.leads;
+        if led && (began || !leadership.leads) {
+            tracing::warn!(leader = leadership.leader, "this JobManager leads no more");
             self.forget_all();
         }
         self.leadership = leadership;

@@ -6,7 +6,7 @@ use thalweg_graph::{Failure, FailureKind, JobId, checkpoint::Manifest, table::Si
 use tokio::sync::mpsc;
 
 use super::{
-    commit::{abort, answer, guarded, retry},
+    commit::{abort, answer, commit_prepared, guarded, retry},
     input::Input,
 };
 use crate::{checkpoint_storage::CheckpointStorage, committer::Committer};
@@ -53,9 +53,7 @@ async fn recover(
         return Err(Failure::new(FailureKind::Deterministic, message));
     }
     let outputs = outputs(&manifest, &sinks);
-    for SinkOutput { sink, committables } in outputs.iter().filter(|output| !output.committables.is_empty()) {
-        retry(job, "commit of a checkpoint", || committer.commit_checkpoint(old, sink, committables)).await?;
-    }
+    commit_prepared(job, old, &outputs, committer).await?;
     // That of a savepoint's job may go on.
     if manifest.savepoint {
         return Ok(());

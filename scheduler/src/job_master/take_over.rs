@@ -321,12 +321,11 @@ impl JobMaster {
 
     /// Tells everything to stop that runs and was not adopted.
     fn stop_strays(&mut self, over: &TakeOver) {
-        for (subtask, attempts) in &over.found {
-            for (number, found) in attempts {
+        for attempts in over.found.values() {
+            for found in attempts.values() {
                 let What::Running(task) = &found.what else { continue };
-                let current = self.execution.vertices.get(subtask.vertex.index()).is_some()
-                    && self.execution.current(task.attempt).is_some_and(|subtask| subtask.attempt == *number);
-                if current {
+                // Only what was adopted is the current attempt of its subtask.
+                if self.execution.current(task.attempt).is_some() {
                     continue;
                 }
                 let allocation = self.hold(AllocationId(task.slot), &found.location);

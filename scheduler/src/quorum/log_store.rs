@@ -33,8 +33,9 @@ const PURGED: &str = "purged";
 const QUEUE: usize = 4096;
 /// Bytes of the database that are kept in memory.
 const CACHE_BYTES: usize = 32 << 20;
-/// Bytes of entries that go to a member at once.
-const READ_BYTES_MAX: usize = 8 << 20;
+/// Bytes of entries that go to a member at once, except that one entry always does: a call has no more time than is between two signs of
+/// life of the leader.
+const READ_BYTES_MAX: usize = 1 << 20;
 
 /// A log that cannot be opened or used.
 #[derive(Debug, thiserror::Error)]

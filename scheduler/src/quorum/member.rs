@@ -21,12 +21,12 @@ use super::{
     types::TypeConfig,
 };
 
-/// Time between a leader's signs of life.
-const HEARTBEAT_MS: u64 = 100;
-/// Silence of the leader after which another member stands for election: a random time between these.
-const ELECTION_MS: (u64, u64) = (400, 800);
-/// A leader that has not heard of a majority for so long leads no more: another may have been elected.
-const LEASE_MS: u64 = ELECTION_MS.1;
+/// Shortest time for an election: several heartbeats and syncs of a disk fit into half of it.
+const ELECTION_MS_MIN: u64 = 50;
+/// Signs of life in the shortest time behind which a member stands for election.
+const HEARTBEATS: u64 = 3;
+/// Times for an election behind which a quorum begins without its first member.
+const FIRST_IS_LATE: u32 = 10;
 /// How often it is looked after.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// Entries of the log between two snapshots.
@@ -40,6 +40,7 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A member and where its control port is found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "MemberFields")]
 pub struct MemberAddress {
     /// Its number.
     pub member: MemberId,
@@ -65,6 +66,22 @@ impl FromStr for MemberAddress {
     }
 }
 
+/// What is given as fields is held to the same as what is given as text.
+impl TryFrom<MemberFields> for MemberAddress {
+    type Error = InvalidMember;
+
+    fn try_from(MemberFields { member, address }: MemberFields) -> Result<Self, InvalidMember> {
+        format!("{member}@{address}").parse()
+    }
+}
+
+/// A member as JSON has it.
+#[derive(Deserialize)]
+struct MemberFields {
+    member: MemberId,
+    address: String,
+}
+
 impl fmt::Display for MemberAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.member, self.address)
@@ -80,6 +97,32 @@ pub struct MemberConfig {
     pub members: Vec<MemberAddress>,
     /// Its own folder on a local disk.
     pub folder: PathBuf,
+    /// Silence of the leader behind which another member may stand for election.
+    pub election_timeout: Duration,
+}
+
+/// How long members wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Patience {
+    /// Time between a leader's signs of life.
+    heartbeat_ms: u64,
+    /// A member stands for election when the leader was silent for the longer of these and then a random time between both. An election
+    /// that nobody wins costs as much again.
+    election_ms: (u64, u64),
+    /// A leader that has not heard of a majority for so long leads no more: the least time in which another can be elected.
+    lease_ms: u64,
+}
+
+impl Patience {
+    fn of(election_timeout: Duration) -> Self {
+        let longest = (election_timeout.as_millis() as u64).max(ELECTION_MS_MIN);
+        let shortest = longest / 2;
+        Self {
+            heartbeat_ms: shortest / HEARTBEATS,
+            election_ms: (shortest, longest),
+            lease_ms: longest + shortest,
+        }
+    }
 }
 
 /// A member that cannot start, or a change that cannot be made.
@@ -127,13 +170,6 @@ pub struct Leadership {
     pub leader: Option<String>,
     /// Where all members are that vote.
     pub members: Vec<String>,
-}
-
-impl Leadership {
-    /// Where the leader is.
-    pub fn address(&self) -> Option<String> {
-        self.leader.clone()
-    }
 }
 
 /// A member for those who look after the quorum.
@@ -190,11 +226,12 @@ impl QuorumMember {
     ) -> Result<Self, Error> {
         let log = LogStore::open(&config.folder)?;
         let machine = StateMachine::open(&config.folder, to_state).await?;
+        let patience = Patience::of(config.election_timeout);
         let raft_config = Config {
             cluster_name: "thalweg".to_owned(),
-            heartbeat_interval: HEARTBEAT_MS,
-            election_timeout_min: ELECTION_MS.0,
-            election_timeout_max: ELECTION_MS.1,
+            heartbeat_interval: patience.heartbeat_ms,
+            election_timeout_min: patience.election_ms.0,
+            election_timeout_max: patience.election_ms.1,
             install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
             max_in_snapshot_log_to_keep: ENTRIES_KEPT,
@@ -210,7 +247,7 @@ impl QuorumMember {
             watch::channel(Leadership { member: config.member, ..Leadership::default() });
         let (failure, failed) = watch::channel(None);
         tokio::spawn(proposer::propose(raft.clone(), proposals));
-        tokio::spawn(look_after(raft.clone(), config.member, leadership, failure));
+        tokio::spawn(look_after(raft.clone(), config.member, patience, leadership, failure));
         Ok(Self { raft, config, leadership: seen, failure: failed })
     }
 
@@ -328,14 +365,33 @@ impl QuorumMember {
     }
 }
 
-/// Begins the quorum, unless it has begun: every member of the first ones does so in the same way.
+/// Begins the quorum, unless it has begun. Whoever begins it stands for election at once, so that the first of its members does; another does
+/// if nothing was heard of the first for a while: it begins in the same way.
 async fn begin(raft: &Raft<TypeConfig>, config: &MemberConfig) -> Result<(), Error> {
-    if config.members.is_empty() {
-        return Ok(());
-    }
     let members = config.members.iter();
     let members: BTreeMap<_, _> =
         members.map(|member| (member.member, BasicNode { addr: member.address.clone() })).collect();
+    match members.keys().next() {
+        // It waits to be added.
+        None => Ok(()),
+        Some(first) if *first == config.member => initialize(raft, members).await,
+        Some(_) => {
+            let (raft, wait) = (raft.clone(), config.election_timeout * FIRST_IS_LATE);
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                // What has failed by then says so itself.
+                if matches!(raft.is_initialized().await, Ok(false))
+                    && let Err(error) = initialize(&raft, members).await
+                {
+                    tracing::error!(%error, "the quorum cannot begin");
+                }
+            });
+            Ok(())
+        }
+    }
+}
+
+async fn initialize(raft: &Raft<TypeConfig>, members: BTreeMap<u64, BasicNode>) -> Result<(), Error> {
     match raft.initialize(members).await {
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
         Err(error) => Err(Error::Start(error.to_string())),
@@ -345,6 +401,7 @@ async fn begin(raft: &Raft<TypeConfig>, config: &MemberConfig) -> Result<(), Err
 async fn look_after(
     raft: Raft<TypeConfig>,
     member: MemberId,
+    patience: Patience,
     leadership: watch::Sender<Leadership>,
     failure: watch::Sender<Option<String>>,
 ) {
@@ -358,7 +415,8 @@ async fn look_after(
             return;
         }
         let alone = seen.membership_config.membership().voter_ids().count() == 1;
-        let is_heard = alone || seen.millis_since_quorum_ack.is_some_and(|silent| silent <= LEASE_MS);
+        let is_heard =
+            alone || seen.millis_since_quorum_ack.is_some_and(|silent| silent <= patience.lease_ms);
         let leader = seen.current_leader.and_then(|leader| {
             seen.membership_config.membership().get_node(&leader).map(|node| node.addr.clone())
         });
@@ -407,6 +465,17 @@ fn stopped(fatal: &Fatal<u64>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leader_gives_up_before_another_can_be_elected() {
+        for ms in [0, 50, 500, 10_000] {
+            let Patience { heartbeat_ms, election_ms: (shortest, longest), lease_ms } =
+                Patience::of(Duration::from_millis(ms));
+            assert!(0 < heartbeat_ms && heartbeat_ms * 2 < shortest && shortest < longest);
+            // Others begin to count behind the leader's last sign of life, and wait for both.
+            assert!(lease_ms <= longest + shortest);
+        }
+    }
 
     #[test]
     fn members_have_a_number_and_an_address() {

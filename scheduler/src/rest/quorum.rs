@@ -32,9 +32,6 @@ pub async fn status(State(api): State<Api>) -> Result<Json<QuorumStatus>, ApiErr
 pub async fn add(State(api): State<Api>, body: Bytes) -> Result<Json<QuorumStatus>, ApiError> {
     let new: MemberAddress = parameters::body(&body)?;
     let member = member(&api)?;
-    let text = new.to_string();
-    let new: MemberAddress =
-        text.parse().map_err(|error| ApiError::bad_request("invalid-member", format!("{error}")))?;
     member.add(new).await.map_err(refusal)?;
     Ok(Json(member.status()))
 }

@@ -51,13 +51,29 @@ pub async fn commit(sink: &SinkDescriptor, committables: &[Committable]) -> Resu
         return Ok(outcome);
     }
     let client = Client::connect(&KafkaOptions::of(&sink.table)?).await?;
+    let patience = client.properties.patience();
+    let mut forgotten = Vec::new();
     for committable in committables {
         let transaction = Transaction::decode(committable)?;
-        commit_one(&client, &transaction).await?;
         outcome.rows += transaction.rows;
         outcome.bytes += transaction.bytes;
+        if let Known::No = commit_known(&client, &transaction, patience).await? {
+            forgotten.push(transaction);
+        }
+    }
+    // Behind the others: no row can be looked for behind a transaction that is open, as they were.
+    for transaction in forgotten {
+        look_for_witness(&client, &transaction, patience).await?;
     }
     Ok(outcome)
+}
+
+/// Whether Kafka still knows how a transaction has ended.
+enum Known {
+    /// Its rows are visible, or will be.
+    Yes,
+    /// Its id has moved on.
+    No,
 }
 
 /// Aborts what the job's attempts have left open.
@@ -86,16 +102,15 @@ pub async fn abort_open(client: &Client, prefix: &str) -> Result<Vec<String>> {
     Ok(aborted)
 }
 
-async fn commit_one(client: &Client, transaction: &Transaction) -> Result<()> {
+async fn commit_known(client: &Client, transaction: &Transaction, patience: Duration) -> Result<Known> {
     let started = Instant::now();
-    let patience = client.properties.patience();
     loop {
         match try_commit(client, transaction).await {
-            Ok(Ended::Committed) => return Ok(()),
+            Ok(Ended::Committed) => return Ok(Known::Yes),
             Ok(Ended::Ending) if started.elapsed() < patience => sleep(ENDING_PAUSE).await,
             // It is decided: its rows become visible when the brokers come to it.
-            Ok(Ended::Ending) => return Ok(()),
-            Ok(Ended::Unknown) => return look_for_witness(client, transaction, patience).await,
+            Ok(Ended::Ending) => return Ok(Known::Yes),
+            Ok(Ended::Unknown) => return Ok(Known::No),
             Err(error) if error.is_retriable() && started.elapsed() < patience => {
                 tracing::debug!(transaction = transaction.id, %error, "committing is tried again");
                 sleep(RETRY_PAUSE).await;
@@ -118,7 +133,8 @@ async fn try_commit(client: &Client, transaction: &Transaction) -> Result<Ended,
     let Some(description) = describe(client, &transaction.id).await? else { return Ok(Ended::Unknown) };
     let is_this = description.producer_id == transaction.producer_id
         && description.producer_epoch == transaction.producer_epoch;
-    // A commit ends the epoch in the second protocol.
+    // A commit ends the epoch in the second protocol, and the writer goes on in the next. An abort by whoever takes the id over leaves that
+    // epoch out.
     let is_next = transaction.is_v2
         && description.producer_id == transaction.producer_id
         && Some(description.producer_epoch) == transaction.producer_epoch.checked_add(1);
@@ -126,6 +142,7 @@ async fn try_commit(client: &Client, transaction: &Transaction) -> Result<Ended,
         "CompleteCommit" if is_this || is_next => Ok(Ended::Committed),
         "PrepareCommit" if is_this || is_next => Ok(Ended::Ending),
         "Ongoing" if is_this => end(client, transaction).await,
+        "Ongoing" if is_next => Ok(Ended::Committed),
         "PrepareAbort" | "PrepareEpochFence" => Err(concurrent(&transaction.id)),
         _ => Ok(Ended::Unknown),
     }

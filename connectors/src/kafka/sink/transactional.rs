@@ -46,12 +46,15 @@ impl TransactionalWriter {
         self.open.as_mut().ok_or_else(|| crate::Error::Internal("no transaction is open".to_owned()))
     }
 
-    /// Ends the open transaction's rows; all are in Kafka, and none is visible.
+    /// Ends the open transaction's rows; all are in Kafka, and none is visible. Until then it stays open here: who gives up waiting, or
+    /// fails, can still abort it.
     async fn seal(&mut self) -> Result<Option<Committable>> {
-        let Some(mut open) = self.open.take() else { return Ok(None) };
         let topic = &self.topic;
-        open.transaction.producer.flush().await.map_err(|error| failed("write to", topic, error))?;
-        open.deliveries.settle_all(topic).await?;
+        if let Some(open) = &mut self.open {
+            open.transaction.producer.flush().await.map_err(|error| failed("write to", topic, error))?;
+            open.deliveries.settle_all(topic).await?;
+        }
+        let Some(mut open) = self.open.take() else { return Ok(None) };
         let mut transaction = self.transactions.prepared(open.transaction);
         (transaction.rows, transaction.bytes) = (open.rows, open.bytes);
         transaction.witness = open.deliveries.witness.take();

@@ -110,7 +110,7 @@ impl Transactions {
         transaction
     }
 
-    /// Frees the ids whose transaction the leader has ended meanwhile.
+    /// Frees the ids whose transaction the leader has committed meanwhile.
     async fn reclaim(&mut self) -> Result<()> {
         if self.prepared.is_empty() {
             return Ok(());
@@ -120,25 +120,34 @@ impl Transactions {
         let described = self.client.admin().describe_transactions(&ids, options).await;
         let described =
             described.map_err(|error| failed("ask for transactions at", &self.client.servers, error))?;
-        let mut position = 0;
-        while let Some(numbered) = self.prepared.get(position) {
+        for numbered in std::mem::take(&mut self.prepared) {
             let id = self.ids.id(numbered.number);
-            let state = described.get(&id).and_then(|state| state.as_ref().ok());
-            match state.map(|state| state.state.as_str()) {
-                Some("CompleteCommit") => {
+            let Some(Ok(now)) = described.get(&id) else {
+                self.prepared.push(numbered);
+                continue;
+            };
+            let producer = &numbered.producer;
+            let is_own = now.producer_id == producer.producer_id();
+            match now.state.as_str() {
+                "CompleteCommit" if is_own && producer.transaction_version().is_v2() => {
                     // To commit once more is how this producer learns of it; one that was fenced off meanwhile fails here.
-                    let committed = numbered.producer.commit().await;
+                    let committed = producer.commit().await;
                     committed.map_err(|error| failed("go on after transaction", &id, error))?;
-                    let numbered = self.prepared.remove(position);
                     self.free.push(numbered);
                 }
-                Some("CompleteAbort" | "Dead") => {
-                    let Numbered { number, producer } = self.prepared.remove(position);
-                    drop(producer);
-                    let producer = self.producer(number).await?;
-                    self.free.push(Numbered { number, producer });
+                // In the first protocol this producer's next transaction would have the same epoch, and whoever commits this one again,
+                // after a failure, would commit the next half done.
+                "CompleteCommit" if is_own && now.producer_epoch == producer.producer_epoch() => {
+                    let number = numbered.number;
+                    drop(numbered);
+                    self.free.push(Numbered { number, producer: self.producer(number).await? });
                 }
-                _ => position += 1,
+                "CompleteCommit" | "CompleteAbort" | "Empty" | "Dead" => {
+                    let why = format!("its id is in state {} and no longer this subtask's", now.state);
+                    let fenced = KrafkaError::broker(ErrorCode::ProducerFenced, why);
+                    return Err(failed("go on after transaction", &id, fenced));
+                }
+                _ => self.prepared.push(numbered),
             }
         }
         Ok(())

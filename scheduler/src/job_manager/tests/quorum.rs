@@ -1,6 +1,6 @@
 //! Three JobManagers in one process, over their real control ports: what one has accepted, the next goes on with.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use thalweg_graph::JobStatus;
@@ -8,10 +8,13 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::fakes::{FakeWorker, Notes, Words};
 use crate::{
-    JobManager, JobManagerConfig, ScriptRequest,
+    JobManager, JobManagerConfig, ScriptAccepted, ScriptRequest,
     dispatcher::Error,
     quorum::{MemberAddress, MemberConfig},
 };
+
+/// Pause between two looks at who leads.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 struct Member {
     manager: Arc<JobManager>,
@@ -64,8 +67,14 @@ async fn three(folder: &TempDir) -> Vec<Member> {
     let mut started = Vec::new();
     for (member, listener) in (1..).zip(listeners) {
         let folder = folder.path().join(member.to_string());
-        started
-            .push(Member::start(MemberConfig { member, members: members.clone(), folder }, listener).await);
+        let config = MemberConfig {
+            member,
+            members: members.clone(),
+            folder,
+            // The other tests of this process leave it little of the processor.
+            election_timeout: Duration::from_secs(2),
+        };
+        started.push(Member::start(config, listener).await);
     }
     started
 }
@@ -78,11 +87,9 @@ async fn take_leader(members: &mut Vec<Member>) -> Member {
                 return members.swap_remove(index);
             }
         }
+        // Any of them may see it first, and takes orders a moment later.
         let mut leadership = members[0].manager.quorum().unwrap().leadership();
-        tokio::select! {
-            _ = leadership.changed() => {}
-            () = tokio::task::yield_now() => {}
-        }
+        let _ = tokio::time::timeout(LOOK_INTERVAL, leadership.changed()).await;
     }
 }
 
@@ -91,15 +98,26 @@ fn keyed(text: &str) -> ScriptRequest {
     ScriptRequest { script: text.to_owned(), idempotency_key, ..ScriptRequest::default() }
 }
 
+/// Submits a script to whoever leads, as a client does: by one key, as often as another turns out to lead. Takes that one out.
+async fn submit(members: &mut Vec<Member>, text: &str) -> (Member, ScriptAccepted) {
+    loop {
+        let leader = take_leader(members).await;
+        match leader.manager.dispatcher().submit_script(keyed(text)).await {
+            Ok(accepted) => return (leader, accepted),
+            Err(Error::NotLeader { .. }) => members.push(leader),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_leader_goes_on_with_a_script_and_knows_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let mut members = three(&folder).await;
-    let first = take_leader(&mut members).await;
+    let (first, accepted) = submit(&mut members, "insert\nset\ninsert").await;
     let refused = members[0].manager.dispatcher().jobs().await;
     assert!(matches!(refused, Err(Error::NotLeader { .. })), "another than the leader answers nothing");
     let mut worker = FakeWorker::attach(&first.manager, "a", 1).await;
-    let accepted = first.manager.dispatcher().submit_script(keyed("insert\nset\ninsert")).await.unwrap();
     let attempt = worker.deployed().await[0];
     worker.finish(attempt).await;
     let job = accepted.jobs[0].jobid;
@@ -107,11 +125,11 @@ async fn the_next_leader_goes_on_with_a_script_and_knows_its_key() {
     assert_eq!(worker.deployed().await[0].job, accepted.jobs[1].jobid);
     first.crash().await;
 
-    let second = take_leader(&mut members).await;
+    let (second, again) = submit(&mut members, "insert\nset\ninsert").await;
+    assert_eq!(again, accepted, "the key is known");
     let dispatcher = second.manager.dispatcher();
     // The worker comes with nothing: the task it had was lost.
     let mut worker = FakeWorker::attach(&second.manager, "a", 1).await;
-    assert_eq!(dispatcher.submit_script(keyed("insert\nset\ninsert")).await.unwrap(), accepted);
     let again = worker.deployed().await[0];
     assert_eq!(
         (again.job, again.number),
@@ -134,8 +152,7 @@ async fn the_next_leader_goes_on_with_a_script_and_knows_its_key() {
 async fn what_was_accepted_is_there_after_all_members_have_ended() {
     let folder = tempfile::tempdir().unwrap();
     let mut members = three(&folder).await;
-    let leader = take_leader(&mut members).await;
-    let accepted = leader.manager.dispatcher().submit_script(keyed("insert")).await.unwrap();
+    let (leader, accepted) = submit(&mut members, "insert").await;
     members.push(leader);
     let mut configs = Vec::new();
     for member in members {
