@@ -13,6 +13,7 @@
 //!
 //! Modules are listed lowest first; a module uses only those above it.
 
+pub mod large_buffers;
 pub mod memory;
 pub mod logging;
 pub mod config;

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use thalweg::large_buffers::LargeBuffers;
 use thalweg_graph::Options;
 use thalweg_integration::{
     bench::{
@@ -27,6 +28,10 @@ use thalweg_integration::{
     tpch::{QUERIES, Scale},
     tpch_data,
 };
+
+/// As in the binary that is measured.
+#[global_allocator]
+static ALLOCATOR: LargeBuffers = LargeBuffers;
 
 /// Measures Thalweg
 #[derive(Debug, Parser)]
