@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use thalweg_connectors::{
-    BuiltinConnectors, Error,
-    file_system::registry::Location,
-};
+use thalweg_connectors::{BuiltinConnectors, Error, file_system::Location};
 use thalweg_graph::{Failure, Options, options};
 use thalweg_scheduler::{History, HistoryStorage};
 

@@ -18,8 +18,9 @@ use crate::{
     clock::Timestamp,
     history::HistoryStorage,
     view::{
-        CheckpointCounts, CheckpointRecord, CheckpointStatus, EndedJob, FailureRecord, JobDetails, JobSummary,
-        RestoredCheckpoint, SavepointStatus, SubtaskDetails, TaskCounts, TaskRates, VertexDetails,
+        CheckpointCounts, CheckpointRecord, CheckpointStatus, EndedJob, FailureRecord, JobDetails,
+        JobSummary, RestoredCheckpoint, SavepointStatus, SubtaskDetails, TaskCounts, TaskRates,
+        VertexDetails,
     },
 };
 

@@ -13,8 +13,8 @@ use std::{
 };
 
 use thalweg_graph::{
-    Attempt, BUILD_ID, CheckpointId, Failure, FailureKind, JobEpoch, JobGraph, JobId, JobStatus,
-    Options, TaskDescriptor, Term, WorkerId, checkpoint::Manifest, options, table::SinkOutput,
+    Attempt, BUILD_ID, CheckpointId, Failure, FailureKind, JobEpoch, JobGraph, JobId, JobStatus, Options,
+    TaskDescriptor, Term, WorkerId, checkpoint::Manifest, options, table::SinkOutput,
 };
 use thalweg_rpc::ToWorker;
 
@@ -111,7 +111,7 @@ impl Cluster {
     /// A member that does not lead, without jobs and workers. Of the jobs that end the newest `ended_max` are remembered.
     pub fn new(settings: WorkerSettings, member: MemberId, ended_max: u32) -> Self {
         Self {
-            settings,
+            settings: settings.clone(),
             member,
             ended_max,
             leading: Leading::No,
@@ -119,7 +119,7 @@ impl Cluster {
             elected: None,
             proposals: Vec::new(),
             state: quorum::State::default(),
-            resources: ResourceManager::new(settings.clone(), Term::default()),
+            resources: ResourceManager::new(settings, Term::default()),
             masters: BTreeMap::new(),
             archive: BTreeMap::new(),
             plans: BTreeMap::new(),

@@ -127,9 +127,9 @@ impl DispatcherHandle {
         of: impl FnOnce(&EndedJob) -> Option<T>,
     ) -> Result<T, Error> {
         match asked {
-            Err(unknown @ (Error::UnknownJob(_) | Error::UnknownVertex { .. } | Error::UnknownTrigger { .. })) => {
-                self.ended(job).await?.and_then(|ended| of(&ended)).ok_or(unknown)
-            }
+            Err(
+                unknown @ (Error::UnknownJob(_) | Error::UnknownVertex { .. } | Error::UnknownTrigger { .. }),
+            ) => self.ended(job).await?.and_then(|ended| of(&ended)).ok_or(unknown),
             asked => asked,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use thalweg_graph::{JobId, JobStatus, TaskState, VertexId, explain};
+use thalweg_graph::{JobId, JobStatus, VertexId, explain};
 
 use super::{Error, cluster::Cluster};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     quorum::JobRecord,
     view::{
         JobDetails, JobProgress, JobSummary, Overview, SubtaskDetails, TaskCounts, VertexDetails,
-        VertexEventTime, VertexProgress, WorkerDetails,
+        VertexEventTime, WorkerDetails,
     },
 };
 

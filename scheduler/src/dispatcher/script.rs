@@ -132,7 +132,11 @@ pub(super) fn start(
 fn runner(driver: &Driver) -> Option<Runner> {
     let inputs = driver.inbox.upgrade()?;
     Some(Runner {
-        dispatcher: DispatcherHandle { inputs, results: driver.results.clone(), history: driver.history.clone() },
+        dispatcher: DispatcherHandle {
+            inputs,
+            results: driver.results.clone(),
+            history: driver.history.clone(),
+        },
         planner: driver.planner.clone(),
         planning: driver.planning.clone(),
         slots: driver.cluster.overview().slots_total,

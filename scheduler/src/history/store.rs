@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use thalweg_graph::{Failure, FailureKind, JobId};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
@@ -22,16 +21,31 @@ use crate::{
 const WAITING_MAX: usize = 4096;
 /// Jobs that are written at once.
 const BATCH: usize = 512;
-/// Time in which those that end shortly after another go with it.
-const LINGER: Duration = Duration::from_millis(300);
-/// Pauses between tries to write.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Time for the last ones when the JobManager stops.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How often a job that is not found makes this JobManager look for files of others.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Jobs that were written or read last, and are at hand.
 const AT_HAND: usize = 32;
+
+/// How long is waited for what.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Time in which those that end shortly after another go with it.
+    linger: Duration,
+    /// Pauses between tries to write: the first, and the longest.
+    retry: (Duration, Duration),
+    /// How often a job that is not found makes this JobManager look for files of others.
+    look_again: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            linger: Duration::from_millis(300),
+            retry: (Duration::from_secs(1), Duration::from_secs(60)),
+            look_again: Duration::from_secs(10),
+        }
+    }
+}
 
 /// Jobs that have ended. Cheap to clone.
 #[derive(Clone)]
@@ -59,9 +73,14 @@ impl fmt::Debug for History {
 impl History {
     /// Keeps at least the newest `retained` jobs in this storage. Must be called inside a tokio runtime.
     pub fn open(storage: Arc<dyn HistoryStorage>, retained: usize) -> Self {
+        Self::open_with(storage, retained, Pace::default())
+    }
+
+    fn open_with(storage: Arc<dyn HistoryStorage>, retained: usize, pace: Pace) -> Self {
         let shelf = Arc::new(Shelf {
             storage,
             retained,
+            pace,
             catalogue: Mutex::default(),
             at_hand: Mutex::default(),
             looked: tokio::sync::Mutex::default(),
@@ -117,6 +136,7 @@ impl History {
 struct Shelf {
     storage: Arc<dyn HistoryStorage>,
     retained: usize,
+    pace: Pace,
     catalogue: Mutex<Catalogue>,
     at_hand: Mutex<VecDeque<Arc<EndedJob>>>,
     /// When all files were known last. One looks at a time.
@@ -139,7 +159,7 @@ impl Shelf {
         self.look(None).await?;
         let found = match self.read(job).await? {
             // Another may have written it, or merged the file that it was in.
-            None if self.look(Some(LOOK_AGAIN)).await? => self.read(job).await?,
+            None if self.look(Some(self.pace.look_again)).await? => self.read(job).await?,
             found => found,
         };
         if let Some(found) = &found {
@@ -256,7 +276,7 @@ async fn write_all(shelf: Arc<Shelf>, mut waiting: mpsc::Receiver<Ended>, stop: 
         };
         let Some(first) = first else { return };
         tokio::select! {
-            () = tokio::time::sleep(LINGER) => {}
+            () = tokio::time::sleep(shelf.pace.linger) => {}
             () = stop.cancelled() => {}
         }
         let mut batch = vec![first];
@@ -265,14 +285,14 @@ async fn write_all(shelf: Arc<Shelf>, mut waiting: mpsc::Receiver<Ended>, stop: 
         {
             batch.push(next);
         }
-        let mut pause = RETRY_PAUSE.0;
+        let (mut pause, longest) = shelf.pace.retry;
         while let Err(failure) = write_batch(&shelf, &batch).await {
             tracing::warn!(%failure, retry_in_s = pause.as_secs(), "the history cannot be written");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return,
             }
-            pause = (pause * 2).min(RETRY_PAUSE.1);
+            pause = (pause * 2).min(longest);
         }
         if let Err(failure) = shelf.tidy().await {
             tracing::warn!(%failure, "files of the history cannot be merged or removed; that is tried again");
@@ -361,29 +381,50 @@ mod tests {
         numbers
     }
 
-    #[tokio::test(start_paused = true)]
+    const MS: Duration = Duration::from_millis(1);
+
+    fn open(files: &Arc<Files>) -> History {
+        let pace = Pace { linger: MS, retry: (MS, MS), look_again: Duration::ZERO };
+        History::open_with(files.clone(), 100, pace)
+    }
+
+    /// Waits until another history sees that the files have all of these jobs.
+    async fn wait_for(files: &Arc<Files>, jobs: &[u128]) {
+        let waiting = async {
+            loop {
+                let seen = numbers(&open(files)).await;
+                if jobs.iter().all(|job| seen.contains(job)) {
+                    return;
+                }
+                tokio::time::sleep(MS).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the jobs are not written");
+    }
+
+    #[tokio::test]
     async fn what_was_kept_is_there_for_the_next() {
         let files = Arc::new(Files::default());
-        let history = History::open(files.clone(), 100);
+        let history = open(&files);
         for job in 1..=3 {
             history.keep(ended(job));
         }
         history.stop().await;
         assert_eq!(files.files.lock().len(), 1, "those that end together share a file");
-        let next = History::open(files, 100);
+        let next = open(&files);
         assert_eq!(numbers(&next).await, [1, 2, 3]);
         let job = next.job(JobId(2)).await.unwrap().unwrap();
-        assert_eq!(job.details.statement, ended(2).details.statement);
+        assert_eq!(job.details.summary, ended(2).details.summary);
         assert!(next.job(JobId(4)).await.unwrap().is_none());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn many_jobs_are_in_few_files_and_the_oldest_go() {
         let files = Arc::new(Files::default());
-        let history = History::open(files.clone(), 100);
+        let history = open(&files);
         for job in 1..=300 {
             history.keep(ended(job));
-            tokio::time::sleep(LINGER * 2).await;
+            wait_for(&files, &[job]).await;
         }
         history.stop().await;
         let numbers = numbers(&history).await;
@@ -392,56 +433,57 @@ mod tests {
         assert!(files.files.lock().len() < 25, "{} files", files.files.lock().len());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_storage_that_is_away_for_a_while_loses_nothing() {
         let files = Arc::new(Files::default());
-        let history = History::open(files.clone(), 100);
+        let history = open(&files);
         *files.failing.lock() = true;
         history.keep(ended(1));
-        tokio::time::sleep(LINGER * 2).await;
         assert!(history.summaries().await.unwrap_err().message.contains("the disk is away"));
+        assert!(history.job(JobId(2)).await.unwrap_err().message.contains("the disk is away"));
         *files.failing.lock() = false;
-        tokio::time::sleep(RETRY_PAUSE.1).await;
-        assert_eq!(numbers(&history).await, [1]);
+        wait_for(&files, &[1]).await;
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_leader_sees_what_others_write_and_writes_what_they_did_not() {
         let files = Arc::new(Files::default());
-        let (one, other) = (History::open(files.clone(), 100), History::open(files.clone(), 100));
+        let (one, other) = (open(&files), open(&files));
         assert!(other.job(JobId(1)).await.unwrap().is_none());
         one.keep(ended(1));
         one.stop().await;
+        assert!(other.job(JobId(1)).await.unwrap().is_some());
         let poor = |job| {
             let mut job = ended_job(job);
             job.details.vertices.clear();
             Arc::new(job)
         };
-        other.keep_unknown(vec![poor(1), poor(2)]);
-        tokio::time::sleep(LINGER * 2).await;
-        assert_eq!(numbers(&other).await, [1, 2]);
+        let third = open(&files);
+        third.keep_unknown(vec![poor(1), poor(2)]);
+        third.stop().await;
+        let next = open(&files);
+        assert_eq!(numbers(&next).await, [1, 2]);
         let vertices = |job: Arc<EndedJob>| job.details.vertices.len();
-        assert_eq!(vertices(other.job(JobId(1)).await.unwrap().unwrap()), 1, "that of who knew all");
-        assert_eq!(vertices(other.job(JobId(2)).await.unwrap().unwrap()), 0);
+        assert_eq!(vertices(next.job(JobId(1)).await.unwrap().unwrap()), 1, "that of who knew all");
+        assert_eq!(vertices(next.job(JobId(2)).await.unwrap().unwrap()), 0);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_file_that_was_damaged_costs_its_own_jobs_only() {
         let files = Arc::new(Files::default());
-        let history = History::open(files.clone(), 100);
+        let history = open(&files);
         history.keep(ended(1));
-        tokio::time::sleep(LINGER * 2).await;
+        wait_for(&files, &[1]).await;
         let damaged = files.files.lock().keys().next().unwrap().clone();
         history.keep(ended(2));
         history.stop().await;
         let cut = files.files.lock()[&damaged].slice(..20);
         files.files.lock().insert(damaged, cut);
-        let next = History::open(files.clone(), 100);
+        let next = open(&files);
         assert_eq!(numbers(&next).await, [2]);
-        // A job of it that is still believed to be there is an error, not an answer.
-        let stale = History::open(files, 100);
-        assert!(stale.job(JobId(1)).await.unwrap().is_none());
-        let first = history.shelf.read(JobId(1)).await.unwrap_err();
-        assert!(first.message.contains("cannot be read"), "{}", first.message);
+        assert!(next.job(JobId(1)).await.unwrap().is_none());
+        // A job that is still believed to be there is an error, not an answer.
+        let failure = history.shelf.read(JobId(1)).await.unwrap_err();
+        assert!(failure.message.contains("cannot be read"), "{}", failure.message);
     }
 }

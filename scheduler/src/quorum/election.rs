@@ -59,13 +59,13 @@ impl Silence {
     }
 
     /// The leader was heard, or somebody was voted for who may be it soon.
-    pub fn broken(&self) {
-        *self.heard.lock() = Some(Instant::now());
+    pub fn broken(&self, now: Instant) {
+        *self.heard.lock() = Some(now);
     }
 
     /// Whether this member would vote for another whose log reaches so far.
-    pub fn would_vote(&self, other: Option<LogId>, own: Option<LogId>) -> bool {
-        let is_over = self.heard.lock().is_none_or(|heard| heard.elapsed() >= self.lease);
+    pub fn would_vote(&self, other: Option<LogId>, own: Option<LogId>, now: Instant) -> bool {
+        let is_over = self.heard.lock().is_none_or(|heard| now.duration_since(heard) >= self.lease);
         is_over && other >= own
     }
 
@@ -185,28 +185,34 @@ mod tests {
         assert_eq!(rank(4, Some(2), &voters), None, "one that does not vote does not stand");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_vote_is_promised_in_silence_and_to_those_who_know_as_much() {
-        let lease = Duration::from_millis(500);
-        let silence = Silence::new(lease);
-        assert!(silence.would_vote(log(2, 5), log(2, 5)), "one that has just started has heard nobody");
-        silence.broken();
-        assert!(!silence.would_vote(log(9, 9), log(1, 1)));
-        tokio::time::advance(lease - Duration::from_millis(1)).await;
-        assert!(!silence.would_vote(log(9, 9), log(1, 1)));
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(silence.would_vote(log(2, 5), log(2, 5)) && silence.would_vote(log(3, 1), log(2, 5)));
-        assert!(!silence.would_vote(log(2, 4), log(2, 5)) && !silence.would_vote(None, log(1, 0)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn turns_are_counted_from_what_was_heard_last() {
+    #[test]
+    fn a_vote_is_promised_in_silence_and_to_those_who_know_as_much() {
         let lease = Duration::from_millis(500);
         let silence = Silence::new(lease);
         let start = Instant::now();
-        assert_eq!(silence.turn(0), start + lease + MARGIN);
-        tokio::time::advance(Duration::from_millis(200)).await;
-        silence.broken();
-        assert_eq!(silence.turn(2) - start, Duration::from_millis(200) + lease + MARGIN + TURN * 2);
+        assert!(
+            silence.would_vote(log(2, 5), log(2, 5), start),
+            "one that has just started has heard nobody"
+        );
+        silence.broken(start);
+        let nearly = start + lease - Duration::from_millis(1);
+        assert!(!silence.would_vote(log(9, 9), log(1, 1), start));
+        assert!(!silence.would_vote(log(9, 9), log(1, 1), nearly));
+        let over = start + lease;
+        assert!(silence.would_vote(log(2, 5), log(2, 5), over));
+        assert!(silence.would_vote(log(3, 1), log(2, 5), over));
+        assert!(
+            !silence.would_vote(log(2, 4), log(2, 5), over) && !silence.would_vote(None, log(1, 0), over)
+        );
+    }
+
+    #[test]
+    fn turns_are_counted_from_what_was_heard_last() {
+        let lease = Duration::from_millis(500);
+        let silence = Silence::new(lease);
+        assert_eq!(silence.turn(0), silence.started + lease + MARGIN);
+        let heard = silence.started + Duration::from_millis(200);
+        silence.broken(heard);
+        assert_eq!(silence.turn(2), heard + lease + MARGIN + TURN * 2);
     }
 }

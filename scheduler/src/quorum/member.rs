@@ -8,7 +8,10 @@ use openraft::{
     raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use super::{
     command::MemberId,
@@ -361,7 +364,7 @@ impl QuorumMember {
         let request: VoteRequest<u64> = encoding::decode(question)?;
         let answer = self.raft.vote(request).await;
         if answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
-            self.silence.broken();
+            self.silence.broken(Instant::now());
         }
         Ok(encoding::encode(&answer)?)
     }
@@ -371,14 +374,14 @@ impl QuorumMember {
         let leads = self.leadership.borrow().leads;
         // One that cannot read its log has no vote to give.
         let own = self.log.last_log_id();
-        let would = !leads && own.is_ok_and(|own| self.silence.would_vote(last_log_id, own));
+        let would = !leads && own.is_ok_and(|own| self.silence.would_vote(last_log_id, own, Instant::now()));
         Ok(encoding::encode(&would)?)
     }
 
     /// A call of whoever leads, unless another one is known that does since then. It counts when it comes: the disk may take its time.
     fn heard(&self, of: &Vote) {
         if *of >= self.raft.metrics().borrow().vote {
-            self.silence.broken();
+            self.silence.broken(Instant::now());
         }
     }
 

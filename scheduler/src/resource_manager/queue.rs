@@ -227,7 +227,8 @@ impl Queue {
             let request: &Request = &self.requests[&ticket];
             request.width(self.reach(request.job, slots_total))
         };
-        let Turn { ticket: first, job: id, .. } = self.lines.values().filter_map(|line| line.next(width)).min()?;
+        let Turn { ticket: first, job: id, .. } =
+            self.lines.values().filter_map(|line| line.next(width)).min()?;
         let width = width(first);
         if width > slots_free as usize {
             return None;

@@ -64,7 +64,9 @@ impl From<Error> for ApiError {
             Error::NoStream(_) => StatusCode::BAD_REQUEST,
             Error::ResultUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Error::TooManyJobs(_) => StatusCode::TOO_MANY_REQUESTS,
-            Error::HistoryUnreadable(_) | Error::Stopped | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::HistoryUnreadable(_) | Error::Stopped | Error::NotLeader { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         };
         let mut refusal = ApiError::new(status, error.code(), error.to_string());
         if let Error::Sql(sql) = &error {
