@@ -5,6 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+/// The environment variable with options for a process, `key=value` in lines, below those of its command line. For secrets: arguments are
+/// shown to every user of a host.
+pub const ENVIRONMENT: &str = "THALWEG_OPTIONS";
+
 /// Options as given, by name. Values are validated when they are set (see [`check`]) and read through a [`Key`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -185,6 +189,12 @@ impl Options {
         (key.parse)(text).map(Some).ok_or_else(|| invalid::<T>(key.name, text))
     }
 
+    /// These without the operator's own, `security.*`: what sessions and jobs may see of a process's options.
+    pub fn of_jobs(&self) -> Options {
+        let options = self.0.iter().filter(|(name, _)| !is_operators(name));
+        Options(options.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     /// The folders for temporary files, in order; empty for the system's.
     pub fn tmp_dirs(&self) -> Result<Vec<PathBuf>, InvalidValue> {
         let folders: String = self.get(&TMP_DIRS)?;
@@ -204,6 +214,11 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Options {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         Options(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     }
+}
+
+/// Whether an option is the operator's alone: it holds for a process, and no session or job sets or sees it.
+pub fn is_operators(name: &str) -> bool {
+    name.starts_with("security.")
 }
 
 fn invalid<T: Value>(key: &str, value: &str) -> InvalidValue {
@@ -351,6 +366,10 @@ keys! {
     REST_PORT: u32 = "rest.port", "8081";
     /// The address that the control port binds.
     REST_BIND_ADDRESS: String = "rest.bind-address", "127.0.0.1";
+    /// What the cluster's processes prove themselves by to each other: a text of at least 16 characters, the same for all. Better in a file: see `security.cluster.secret-file`.
+    CLUSTER_SECRET: String = "security.cluster.secret", "";
+    /// The file with the cluster's secret, readable by the cluster's user only.
+    CLUSTER_SECRET_FILE: String = "security.cluster.secret-file", "";
     /// `raft` for a JobManager of a quorum, or one that is to go on where it stood after its own end; `none` keeps nothing.
     HA_TYPE: String = "high-availability.type", "none";
     /// Of a quorum: the JobManager's own number, from 1, which it keeps for life.

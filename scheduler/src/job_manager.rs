@@ -7,7 +7,7 @@ use thalweg_graph::{
     Options,
     options::{self, InvalidValue},
 };
-use thalweg_rpc::{Session, ToLeader, ToWorker};
+use thalweg_rpc::{Session, ToLeader, ToWorker, Trust};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -48,6 +48,8 @@ pub struct JobManagerConfig {
     pub options: Options,
     /// Its place in a quorum; one without others keeps nothing beyond its end.
     pub quorum: Option<MemberConfig>,
+    /// What it proves itself by to the cluster's other processes, and whom it believes.
+    pub trust: Trust,
     /// The newest lines of the process's log.
     pub log: LogRing,
 }
@@ -77,7 +79,7 @@ impl JobManager {
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
     ) -> Result<JobManager, Error> {
-        let JobManagerConfig { options, quorum, log } = config;
+        let JobManagerConfig { options, quorum, trust, log } = config;
         let workers = WorkerSettings {
             heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
             heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
@@ -114,13 +116,14 @@ impl JobManager {
         tokio::spawn(driver.run(inbox));
         let quorum = match quorum.zip(proposals) {
             None => None,
-            Some((config, proposals)) => Some(join(config, proposals, inputs.clone()).await?),
+            Some((config, proposals)) => Some(join(config, trust.clone(), proposals, inputs.clone()).await?),
         };
         let gateway = WorkerGateway::new(inputs.clone(), results.clone());
         let dispatcher = DispatcherHandle { inputs, results };
         let api = Api {
             dispatcher,
             quorum,
+            trust,
             gateway,
             options: Arc::new(options),
             planner,
@@ -161,7 +164,8 @@ impl JobManager {
         times: Times,
     ) -> io::Result<()> {
         let routes = rest::routes(self.api.clone(), times);
-        let serving = rest::serve::serve(listener, routes, connections, self.api.stop.clone());
+        let trust = self.api.trust.clone();
+        let serving = rest::serve::serve(listener, routes, connections, trust, self.api.stop.clone());
         match &self.api.quorum {
             None => serving.await,
             Some(quorum) => tokio::select! {
@@ -211,6 +215,7 @@ impl JobManager {
 /// Starts this JobManager's member of the quorum, and brings to the dispatcher what that says.
 async fn join(
     config: MemberConfig,
+    trust: Trust,
     proposals: Proposals,
     inputs: mpsc::Sender<Input>,
 ) -> Result<QuorumMember, quorum::member::Error> {
@@ -223,7 +228,7 @@ async fn join(
             }
         }
     });
-    let member = QuorumMember::start(config, to_state, proposals).await?;
+    let member = QuorumMember::start(config, trust, to_state, proposals).await?;
     let mut leadership = member.leadership();
     tokio::spawn(async move {
         loop {

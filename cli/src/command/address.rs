@@ -1,8 +1,11 @@
 //! Where the JobManagers are: `-m host:port`, several separated by commas; else the members of the quorum; else `rest.address` and
 //! `rest.port`.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result, bail};
 use thalweg_graph::{Options, options};
+use thalweg_rpc::Trust;
 use thalweg_scheduler::MemberAddress;
 
 use super::warn;
@@ -45,6 +48,18 @@ pub fn jobmanager(given: Option<&str>, configured: &Options) -> Result<String> {
 /// Each of several addresses.
 pub fn each(addresses: &str) -> Vec<String> {
     addresses.split(',').map(str::to_owned).collect()
+}
+
+/// Makes sure that an address is bound only where that is meant: others than this host reach it only if they can be told apart.
+pub fn may_bind(option: &str, ip: IpAddr, trust: &Trust, insecure: bool) -> Result<()> {
+    if ip.is_loopback() || insecure || trust.secret.is_some() {
+        return Ok(());
+    }
+    bail!(
+        "`{option}` is `{ip}`, which others can reach, and the cluster has no secret: set `{}`, \
+         use a loopback address, or `--insecure` on a network on which everybody may do everything",
+        options::CLUSTER_SECRET_FILE.name
+    )
 }
 
 /// The members of the quorum, as configured.

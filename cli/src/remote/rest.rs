@@ -135,6 +135,8 @@ impl Rest {
         }
         // With a key it runs once, however often it has to be sent.
         let key = crate::job_id::random().to_string();
+        // What is the operator's here is the operator's there.
+        let options = options.of_jobs();
         let mut body = json!({ "script": script, "configuration": options, "idempotencyKey": key });
         if let Some(name) = name {
             body["name"] = json!(name);

@@ -37,12 +37,17 @@ pub struct ScriptRequest {
 }
 
 impl ScriptRequest {
-    /// The options of its session, over those of the cluster.
+    /// The options of its session, over those of the cluster. The operator's own are neither seen nor set.
     pub(crate) fn session_options(&self, cluster: &Options) -> Result<Options, InvalidValue> {
         for (name, value) in &self.configuration.0 {
+            if options::is_operators(name) {
+                // Not its value: it may be a secret that was sent by mistake.
+                let expected = "to be set by the operator, where the processes are configured".to_owned();
+                return Err(InvalidValue { key: name.clone(), value: "******".to_owned(), expected });
+            }
             options::check(name, value)?;
         }
-        let mut session = cluster.overridden_by(&self.configuration);
+        let mut session = cluster.of_jobs().overridden_by(&self.configuration);
         if let Some(parallelism) = self.parallelism {
             session.0.insert(options::PARALLELISM_DEFAULT.name.to_owned(), parallelism.to_string());
         }

@@ -30,6 +30,8 @@ mod artifact_runs;
 mod sql;
 mod prometheus;
 mod quorum;
+mod internal;
+mod opening;
 mod worker_session;
 
 use std::sync::Arc;
@@ -42,7 +44,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, get, on},
 };
 use thalweg_graph::Options;
-use thalweg_rpc::WORKER_SESSION_PATH;
+use thalweg_rpc::Trust;
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -63,6 +65,8 @@ pub struct Api {
     pub dispatcher: DispatcherHandle,
     /// Its place in a quorum.
     pub quorum: Option<QuorumMember>,
+    /// What the cluster's processes prove themselves by.
+    pub trust: Trust,
     /// The workers' sessions.
     pub gateway: WorkerGateway,
     /// The JobManager's options.
@@ -85,11 +89,10 @@ pub struct Api {
 pub fn routes(api: Api, times: Times) -> Router {
     let of_leader = served(Member::Leader, times)
         .route("/metrics", get(prometheus::serve))
-        .route(WORKER_SESSION_PATH, get(worker_session::open))
         .layer(middleware::from_fn_with_state(api.clone(), leader::only));
     of_leader
         .merge(served(Member::Any, times))
-        .merge(quorum::calls())
+        .merge(internal::calls(&api, times))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         // Each operation has its own.

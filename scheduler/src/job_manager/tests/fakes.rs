@@ -168,10 +168,13 @@ impl FakeWorker {
 }
 
 pub(super) async fn manager(options: &[(&str, &str)]) -> (JobManager, Arc<Notes>) {
-    let notes = Arc::new(Notes::default());
     let at_once = [("restart-strategy.exponential-delay.initial-backoff", "0 ms")];
     let options = at_once.iter().chain(options).copied().collect();
-    let config = JobManagerConfig { options, ..JobManagerConfig::default() };
+    manager_of(JobManagerConfig { options, ..JobManagerConfig::default() }).await
+}
+
+pub(super) async fn manager_of(config: JobManagerConfig) -> (JobManager, Arc<Notes>) {
+    let notes = Arc::new(Notes::default());
     let manager = JobManager::start(config, Arc::new(Words), notes.clone(), notes.clone()).await.unwrap();
     (manager, notes)
 }

@@ -4,6 +4,7 @@ mod fakes;
 mod server;
 mod jobs;
 mod quorum;
+mod internal_calls;
 mod rest;
 mod rest_artifacts;
 mod rest_bad_input;

@@ -13,9 +13,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::fakes::{Notes, manager};
+use super::fakes::{Notes, manager_of};
 use crate::{
-    JobManager,
+    JobManager, JobManagerConfig,
     rest::{limits::Times, serve::Connections},
 };
 
@@ -40,8 +40,14 @@ impl Server {
         times: Times,
         options: &[(&str, &str)],
     ) -> Server {
-        let options: Vec<_> = options.iter().copied().chain([("rest.secret", "s3cret")]).collect();
-        let (manager, notes) = manager(&options).await;
+        let at_once = ("restart-strategy.exponential-delay.initial-backoff", "0 ms");
+        let options = options.iter().copied().chain([("rest.secret", "s3cret"), at_once]).collect();
+        let config = JobManagerConfig { options, ..JobManagerConfig::default() };
+        Self::start_as(config, connections, times).await
+    }
+
+    pub(super) async fn start_as(config: JobManagerConfig, connections: Connections, times: Times) -> Server {
+        let (manager, notes) = manager_of(config).await;
         let manager = Arc::new(manager);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
