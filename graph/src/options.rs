@@ -189,7 +189,7 @@ impl Options {
         (key.parse)(text).map(Some).ok_or_else(|| invalid::<T>(key.name, text))
     }
 
-    /// These without the operator's own, `security.*`: what sessions and jobs may see of a process's options.
+    /// These without the operator's own, `security.*`, and without a client's token: what sessions and jobs may see of a process's options.
     pub fn of_jobs(&self) -> Options {
         let options = self.0.iter().filter(|(name, _)| !is_operators(name));
         Options(options.map(|(name, value)| (name.clone(), value.clone())).collect())
@@ -218,7 +218,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Options {
 
 /// Whether an option is the operator's alone: it holds for a process, and no session or job sets or sees it.
 pub fn is_operators(name: &str) -> bool {
-    name.starts_with("security.")
+    name.starts_with("security.") || name.starts_with("rest.token")
 }
 
 fn invalid<T: Value>(key: &str, value: &str) -> InvalidValue {
@@ -356,7 +356,7 @@ keys! {
     TMP_DIRS: String = "io.tmp.dirs", "";
     /// The host name that a worker gives to others and by which data locality is matched; by default the machine's.
     WORKER_HOST: String = "taskmanager.host", "";
-    /// The address that a worker's data port binds.
+    /// The address that a worker's data port binds. One that others can reach needs `security.cluster.secret-file`.
     WORKER_BIND_HOST: String = "taskmanager.bind-host", "127.0.0.1";
     /// A worker's data port; 0 picks a free one.
     WORKER_DATA_PORT: u32 = "taskmanager.data.port", "0";
@@ -364,7 +364,13 @@ keys! {
     REST_ADDRESS: String = "rest.address", "127.0.0.1";
     /// The control port: REST, web and internal calls.
     REST_PORT: u32 = "rest.port", "8081";
-    /// The address that the control port binds.
+    /// A client's token, by which it comes in from another host. Better in a file: see `rest.token-file`; or in the variable THALWEG_TOKEN.
+    REST_TOKEN: String = "rest.token", "";
+    /// The file with a client's token.
+    REST_TOKEN_FILE: String = "rest.token-file", "";
+    /// Whether callers on the JobManager's own host must have a token, too. To be set where they are not all trusted, or where a proxy there lets others in.
+    LOOPBACK_LOGIN: bool = "security.rest.loopback-login", "false";
+    /// The address that the control port binds. One that others can reach needs `security.cluster.secret-file`; callers from there need a token.
     REST_BIND_ADDRESS: String = "rest.bind-address", "127.0.0.1";
     /// What the cluster's processes prove themselves by to each other: a text of at least 16 characters, the same for all. Better in a file: see `security.cluster.secret-file`.
     CLUSTER_SECRET: String = "security.cluster.secret", "";

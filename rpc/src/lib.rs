@@ -10,6 +10,7 @@ pub mod secret;
 pub mod handshake;
 pub mod trust;
 pub mod upgrade;
+pub mod call;
 
 pub use message::{LIVE_CHUNKS_MAX, Registration, RunningTask, TaskUpdate, ToLeader, ToWorker};
 pub use session::Session;

@@ -51,6 +51,18 @@ pub enum Error {
         /// `host:port` of the leader.
         leader: String,
     },
+    /// An answer that is too long, or broken off.
+    #[error("the answer of the JobManager at `{address}` cannot be read")]
+    Answer {
+        /// `host:port`.
+        address: String,
+    },
+    /// Not the path of a URL.
+    #[error("`{path}` cannot be asked for")]
+    Path {
+        /// What was given.
+        path: String,
+    },
     /// Another answer than the upgrade.
     #[error("the server at `{address}` refused the worker session with status {status}: {body}")]
     Refused {
@@ -115,7 +127,7 @@ async fn open(address: &str, trust: &Trust) -> Result<Session<ToLeader, ToWorker
 }
 
 /// `host:port` of a URL.
-fn authority(location: Option<&http::HeaderValue>) -> Option<String> {
+pub(crate) fn authority(location: Option<&http::HeaderValue>) -> Option<String> {
     let uri: http::Uri = location?.to_str().ok()?.parse().ok()?;
     uri.authority().map(ToString::to_string)
 }

@@ -10,13 +10,14 @@ use thalweg_graph::{
 use thalweg_rpc::{Session, ToLeader, ToWorker, Trust};
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
 
 use thalweg_deploy::{Container, Deployment};
 
 use crate::{
+    access::{Access, Login},
     artifact_store::ArtifactStore,
     checkpoint_storage::CheckpointStorage,
     clock::Clock,
@@ -50,6 +51,8 @@ pub struct JobManagerConfig {
     pub quorum: Option<MemberConfig>,
     /// What it proves itself by to the cluster's other processes, and whom it believes.
     pub trust: Trust,
+    /// Who must log in at its control port.
+    pub login: Login,
     /// The newest lines of the process's log.
     pub log: LogRing,
 }
@@ -79,7 +82,7 @@ impl JobManager {
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
     ) -> Result<JobManager, Error> {
-        let JobManagerConfig { options, quorum, trust, log } = config;
+        let JobManagerConfig { options, quorum, trust, login, log } = config;
         let workers = WorkerSettings {
             heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
             heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
@@ -100,6 +103,7 @@ impl JobManager {
                 (Quorum::Member(proposer), Some(proposals))
             }
         };
+        let (to_access, tokens) = watch::channel(Arc::default());
         let to_itself = inputs.downgrade();
         let driver = Driver::new(
             cluster,
@@ -111,6 +115,7 @@ impl JobManager {
             results.clone(),
             to_itself,
             decides,
+            to_access,
             options.get(&options::OPEN_JOBS_MAX)? as usize,
         );
         tokio::spawn(driver.run(inbox));
@@ -124,6 +129,7 @@ impl JobManager {
             dispatcher,
             quorum,
             trust,
+            access: Arc::new(Access { login, tokens }),
             gateway,
             options: Arc::new(options),
             planner,

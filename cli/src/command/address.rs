@@ -20,13 +20,34 @@ pub struct ClusterArgs {
     /// The JobManager, or those of a quorum, separated by commas [default: high-availability.raft.members, or rest.address and rest.port]
     #[arg(short = 'm', long, value_name = "HOST:PORT,...")]
     jobmanager: Option<String>,
+
+    #[command(flatten)]
+    token: TokenArgs,
+}
+
+/// By what a command comes in.
+#[derive(Debug, clap::Args)]
+pub struct TokenArgs {
+    /// The token to come in by; better in the variable or in a file, since others on the host see arguments [default: rest.token-file]
+    #[arg(long, value_name = "TOKEN", env = "THALWEG_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl TokenArgs {
+    /// Puts it where all look for it.
+    pub fn put(&self, options: &mut Options) {
+        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
+            options.0.insert(options::REST_TOKEN.name.to_owned(), token.clone());
+        }
+    }
 }
 
 impl ClusterArgs {
     /// The configuration, with its warnings printed, and the JobManagers' `host:port`, separated by commas.
     pub fn load(&self) -> Result<(Options, String)> {
-        let config = config::load(&self.config)?;
+        let mut config = config::load(&self.config)?;
         warn(&config.warnings);
+        self.token.put(&mut config.options);
         let address = jobmanager(self.jobmanager.as_deref(), &config.options)?;
         Ok((config.options, address))
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use thalweg_deploy::{Process, ProcessConfig};
 use thalweg_graph::{Options, options};
 use thalweg_rpc::Trust;
-use thalweg_scheduler::{JobManager, JobManagerConfig, LogRing, MemberConfig};
+use thalweg_scheduler::{JobManager, JobManagerConfig, LogRing, Login, MemberConfig};
 use tokio::net::TcpListener;
 
 use super::{address, warn};
@@ -55,7 +55,12 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
     let storage = Arc::new(CheckpointFiles::new(connectors));
     let workers = ProcessConfig::this_binary(&config.options, args.insecure)?;
     let quorum = quorum(&config.options)?;
-    let manager_config = JobManagerConfig { options: config.options, quorum, trust, log };
+    let login = match (args.insecure, config.options.get(&options::LOOPBACK_LOGIN)?) {
+        (_, true) => Login::Everybody,
+        (false, false) => Login::Others,
+        (true, false) => Login::Nobody,
+    };
+    let manager_config = JobManagerConfig { options: config.options, quorum, trust, login, log };
     let job_manager = JobManager::start(manager_config, planner, committer, storage).await?;
     let bound = listener.local_addr()?;
     if args.workers > 0 {

@@ -13,6 +13,7 @@ use super::{
     request::{Reply, Request, ScriptAccepted, ScriptRequest},
 };
 use crate::{
+    access::TokenRecord,
     job_master::SavepointOrder,
     result_store::{Finished, JobResult, Live, ResultStore, live::End, live_pages::NoPage, page::Page},
     view::{
@@ -64,6 +65,16 @@ impl DispatcherHandle {
     /// How a savepoint that was asked for stands.
     pub async fn savepoint_status(&self, job: JobId, trigger: &str) -> Result<SavepointStatus, Error> {
         self.ask(|reply| Request::SavepointStatus(job, trigger.to_owned(), reply)).await
+    }
+
+    /// Takes a token in.
+    pub async fn create_token(&self, token: TokenRecord) -> Result<(), Error> {
+        self.ask(|reply| Request::CreateToken(token, reply)).await
+    }
+
+    /// Lets a token count no more.
+    pub async fn revoke_token(&self, name: String) -> Result<(), Error> {
+        self.ask(|reply| Request::RevokeToken(name, reply)).await
     }
 
     /// Every job that is remembered, newest first.

@@ -10,6 +10,7 @@ use thalweg_graph::{
 use tokio::sync::{oneshot, watch};
 
 use super::Error;
+use crate::access::TokenRecord;
 use crate::job_master::SavepointOrder;
 use crate::view::{
     JobDetails, JobProgress, JobSummary, Overview, SavepointStatus, SubtaskDetails, VertexDetails,
@@ -87,6 +88,8 @@ pub(crate) enum Request {
     Cancel(JobId, Reply<()>),
     Savepoint(JobId, SavepointOrder, Reply<()>),
     SavepointStatus(JobId, String, Reply<SavepointStatus>),
+    CreateToken(TokenRecord, Reply<()>),
+    RevokeToken(String, Reply<()>),
     Jobs(Reply<Vec<JobSummary>>),
     Job(JobId, Reply<Arc<JobDetails>>),
     Vertex(JobId, VertexId, Reply<(VertexDetails, Vec<SubtaskDetails>)>),
@@ -103,6 +106,7 @@ impl Request {
             Request::Submit(_, reply) => drop(reply.send(Err(error))),
             Request::Script(_, reply) => drop(reply.send(Err(error))),
             Request::Cancel(_, reply) | Request::Savepoint(_, _, reply) => drop(reply.send(Err(error))),
+            Request::CreateToken(_, reply) | Request::RevokeToken(_, reply) => drop(reply.send(Err(error))),
             Request::SavepointStatus(_, _, reply) => drop(reply.send(Err(error))),
             Request::Jobs(reply) => drop(reply.send(Err(error))),
             Request::Job(_, reply) => drop(reply.send(Err(error))),

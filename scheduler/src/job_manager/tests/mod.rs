@@ -6,6 +6,7 @@ mod jobs;
 mod quorum;
 mod internal_calls;
 mod rest;
+mod rest_access;
 mod rest_artifacts;
 mod rest_bad_input;
 mod rest_page;

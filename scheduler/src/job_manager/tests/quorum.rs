@@ -2,6 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tempfile::TempDir;
 use thalweg_graph::JobStatus;
 use thalweg_rpc::{Trust, secret::ClusterSecret};
@@ -9,7 +13,9 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::fakes::{FakeWorker, Notes, Words};
 use crate::{
-    JobManager, JobManagerConfig, ScriptAccepted, ScriptRequest,
+    JobManager, JobManagerConfig, Role, ScriptAccepted, ScriptRequest,
+    access::{TokenDigest, TokenRecord, token},
+    clock::Timestamp,
     dispatcher::Error,
     quorum::{MemberAddress, MemberConfig},
 };
@@ -53,6 +59,15 @@ impl Member {
             async move { drop(manager.serve(listener).await) }
         });
         Member { manager, serving, notes, config }
+    }
+
+    /// The status of its answer to the bearer of a token.
+    async fn ask(&self, path: &str, token: &str) -> u16 {
+        let own = self.config.members.iter().find(|known| known.member == self.config.member).unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let request = Request::get(format!("http://{}{path}", own.address));
+        let request = request.header("authorization", format!("Bearer {token}")).body(Empty::new()).unwrap();
+        client.request(request).await.unwrap().status().as_u16()
     }
 
     /// Ends it as a crash would, as far as others can see.
@@ -202,6 +217,44 @@ async fn a_member_with_another_secret_takes_no_part_and_the_others_do_without() 
     let stranger = members.iter().find(|member| member.config.member == 1).unwrap();
     let seen = stranger.manager.quorum().unwrap().leadership().borrow().clone();
     assert!(!seen.leads && seen.leader.is_none(), "{seen:?}");
+    leader.crash().await;
+    for member in members {
+        member.crash().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_known_at_every_member_and_to_the_next_leader() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = three(&folder).await;
+    let made = token::make().unwrap();
+    let record = TokenRecord {
+        name: "ci".to_owned(),
+        digest: TokenDigest::of(&made),
+        role: Role::Read,
+        created: Timestamp::wall(),
+        expires: None,
+        by: "test".to_owned(),
+    };
+    let leader = loop {
+        let leader = take_leader(&mut members).await;
+        match leader.manager.dispatcher().create_token(record.clone()).await {
+            Ok(()) => break leader,
+            Err(Error::NotLeader { .. }) => members.push(leader),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    for follower in &members {
+        // It hears of it with the leader's next sign of life.
+        while follower.ask("/config", &made).await != 200 {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        assert_eq!(follower.ask("/config", "thalweg_00").await, 401);
+        assert_eq!(follower.ask("/jobs", "thalweg_00").await, 401, "strangers are not sent to the leader");
+    }
+    leader.crash().await;
+    let leader = take_leader(&mut members).await;
+    assert_eq!(leader.ask("/jobs", &made).await, 200);
     leader.crash().await;
     for member in members {
         member.crash().await;
