@@ -376,6 +376,12 @@ keys! {
     CLUSTER_SECRET: String = "security.cluster.secret", "";
     /// The file with the cluster's secret, readable by the cluster's user only.
     CLUSTER_SECRET_FILE: String = "security.cluster.secret-file", "";
+    /// The JobManager's audit log: a line of JSON for each call that changes something or was refused, with who and where from. By default none is kept.
+    AUDIT_PATH: String = "security.audit.path", "";
+    /// Size at which the audit log's file is renamed to `<path>.1`, that one to `<path>.2`, and so on.
+    AUDIT_MAX_SIZE: MemorySize = "security.audit.max-size", "64mb";
+    /// How many files of the audit log are kept, with the newest.
+    AUDIT_MAX_FILES: u32 = "security.audit.max-files", "10";
     /// `raft` for a JobManager of a quorum, or one that is to go on where it stood after its own end; `none` keeps nothing.
     HA_TYPE: String = "high-availability.type", "none";
     /// Of a quorum: the JobManager's own number, from 1, which it keeps for life.

@@ -19,6 +19,7 @@ use thalweg_deploy::{Container, Deployment};
 use crate::{
     access::{Access, Login},
     artifact_store::ArtifactStore,
+    audit::{self, AuditLog},
     checkpoint_storage::CheckpointStorage,
     clock::Clock,
     committer::Committer,
@@ -63,6 +64,9 @@ pub enum Error {
     /// An option has a value that it cannot take.
     #[error(transparent)]
     InvalidOption(#[from] InvalidValue),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// The quorum.
     #[error(transparent)]
     Quorum(#[from] quorum::member::Error),
@@ -89,6 +93,7 @@ impl JobManager {
             session_grace: SESSION_GRACE,
         };
         let ended_max = options.get(&options::JOB_STORE_MAX)?;
+        let audit = AuditLog::open(&options)?.map(Arc::new);
         let artifacts = Arc::new(ArtifactStore::open(&options)?);
         let clock = Clock::start();
         let results =
@@ -130,6 +135,7 @@ impl JobManager {
             quorum,
             trust,
             access: Arc::new(Access { login, tokens }),
+            audit,
             gateway,
             options: Arc::new(options),
             planner,

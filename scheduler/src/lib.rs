@@ -8,6 +8,7 @@
 mod testing;
 pub mod clock;
 pub mod access;
+pub mod audit;
 pub mod log_ring;
 pub mod view;
 pub mod planner;

@@ -11,7 +11,10 @@ use axum::{
 };
 use thalweg_rpc::{LEADER_PATH, WORKER_SESSION_PATH, handshake};
 
-use super::{Api, error::ApiError, leader, limits, limits::Times, opening::Peer, quorum, worker_session};
+use super::{
+    Api, access::Called, error::ApiError, leader, limits, limits::Times, opening::Peer, quorum,
+    worker_session,
+};
 use crate::quorum::network::CALL_PATH;
 
 /// Largest call of a member: a batch of entries of the log, or a part of a snapshot.
@@ -46,7 +49,9 @@ async fn of_cluster_only(
         "refused an internal call: it did not prove to know the cluster's secret"
     );
     let text = handshake::Error::NoSecretHere.to_string();
-    ApiError::new(StatusCode::UNAUTHORIZED, "cluster-secret", text).into_response()
+    let answer = ApiError::new(StatusCode::UNAUTHORIZED, "cluster-secret", text).into_response();
+    Called::by(&request).note(&api, None, &answer);
+    answer
 }
 
 /// The newest term and where its leader is, for workers: `7 host:port`.

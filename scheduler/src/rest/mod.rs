@@ -59,6 +59,7 @@ use self::{
 use crate::{
     access::{Access, Role},
     artifact_store::ArtifactStore,
+    audit::AuditLog,
     checkpoint_storage::CheckpointStorage,
     dispatcher::DispatcherHandle,
     log_ring::LogRing,
@@ -78,6 +79,8 @@ pub struct Api {
     pub trust: Trust,
     /// How callers are told apart.
     pub access: Arc<Access>,
+    /// Where it is written down who has changed what.
+    pub audit: Option<Arc<AuditLog>>,
     /// The workers' sessions.
     pub gateway: WorkerGateway,
     /// The JobManager's options.

@@ -160,3 +160,45 @@ async fn a_script_neither_sets_nor_sees_what_is_the_operators() {
     let seen = request.session_options(&options.into_iter().collect()).unwrap();
     assert!(seen.0.is_empty(), "{seen:?}");
 }
+
+#[tokio::test]
+async fn changes_and_refusals_are_written_down_without_what_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let options = [("security.audit.path", path.to_str().unwrap())].into_iter().collect();
+    let config = JobManagerConfig { options, ..JobManagerConfig::default() };
+    let server = Server::start_as(config, Connections::default(), Times::default()).await;
+    let body = json!({ "script": "set\ninsert", "configuration": { "fs.password": "hunter2" } }).to_string();
+    let (_, accepted) = server.json(Method::POST, "/v1/sql/jobs?", body).await;
+    let job = accepted["jobs"][0]["jobid"].clone();
+    let reads = token_of(&server, "reads", Role::Read, None).await;
+    ask(&server, "get", "/v1/overview", Some(&reads)).await;
+    let cancel = format!("/v1/jobs/{}?mode=cancel", job.as_str().unwrap());
+    ask(&server, "patch", &cancel, Some(&reads)).await;
+    ask(&server, "get", "/v1/overview", Some("thalweg_00")).await;
+    ask(&server, "patch", &cancel, None).await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["who"].as_str().unwrap(),
+                line["method"].as_str().unwrap(),
+                line["status"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("loopback", "POST", 202),
+        ("token reads", "PATCH", 403),
+        ("unknown", "GET", 401),
+        ("loopback", "PATCH", 202),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!((&lines[0]["jobs"][0], &lines[3]["jobs"][0]), (&job, &job));
+    for secret in ["hunter2", reads.as_str(), "thalweg_00", "mode=", "insert"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert!(lines.iter().all(|line| line["from"].as_str().unwrap().starts_with("127.0.0.1:")), "{text}");
+}
