@@ -376,6 +376,8 @@ keys! {
     CLUSTER_SECRET: String = "security.cluster.secret", "";
     /// The file with the cluster's secret, readable by the cluster's user only.
     CLUSTER_SECRET_FILE: String = "security.cluster.secret-file", "";
+    /// What submitted jobs may name on file systems: prefixes separated by commas, such as `hdfs://nn:8020/data, /srv/shared`; `/` is all of the local file system, `hdfs://` every HDFS. Checkpoints and savepoints may also be below the folders that the configuration names. By default everything, for JobManagers that only their own host reaches.
+    PATHS_ALLOW: String = "security.paths.allow", "";
     /// The JobManager's audit log: a line of JSON for each call that changes something or was refused, with who and where from. By default none is kept.
     AUDIT_PATH: String = "security.audit.path", "";
     /// Size at which the audit log's file is renamed to `<path>.1`, that one to `<path>.2`, and so on.

@@ -45,6 +45,7 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
     let trust = Trust::from_options(&config.options)?;
     let address = bind_address(&config.options)?;
     address::may_bind(options::REST_BIND_ADDRESS.name, address.ip(), &trust, args.insecure)?;
+    check_paths(&config.options, address.ip(), args.insecure)?;
     let mut shutdown = Shutdown::listen()?;
     let listener = TcpListener::bind(address)
         .await
@@ -74,6 +75,19 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
         signal = shutdown.requested() => tracing::info!(signal, "stopping"),
     }
     job_manager.stop().await;
+    Ok(())
+}
+
+/// Makes sure that jobs of others do not get to every file by default.
+fn check_paths(options: &Options, bind: IpAddr, insecure: bool) -> Result<()> {
+    let allow = options::PATHS_ALLOW.name;
+    if options.get(&options::PATHS_ALLOW)?.trim().is_empty() && !bind.is_loopback() && !insecure {
+        bail!(
+            "`{}` is `{bind}`, and jobs of others may name every path: list in `{allow}` below what they may read and \
+             write, such as `hdfs://` for every HDFS",
+            options::REST_BIND_ADDRESS.name
+        );
+    }
     Ok(())
 }
 
