@@ -46,6 +46,9 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
     let address = bind_address(&config.options)?;
     address::may_bind(options::REST_BIND_ADDRESS.name, address.ip(), &trust, args.insecure)?;
     check_paths(&config.options, address.ip(), args.insecure)?;
+    if !address.ip().is_loopback() {
+        tracing::warn!("tokens, statements and rows cross the network in the clear: there is no TLS yet");
+    }
     let mut shutdown = Shutdown::listen()?;
     let listener = TcpListener::bind(address)
         .await
