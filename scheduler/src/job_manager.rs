@@ -7,17 +7,19 @@ use thalweg_graph::{
     Options,
     options::{self, InvalidValue},
 };
-use thalweg_rpc::{Session, ToLeader, ToWorker};
+use thalweg_rpc::{Session, ToLeader, ToWorker, Trust};
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
 
 use thalweg_deploy::{Container, Deployment};
 
 use crate::{
+    access::{Access, Login},
     artifact_store::ArtifactStore,
+    audit::{self, AuditLog},
     checkpoint_storage::CheckpointStorage,
     clock::Clock,
     committer::Committer,
@@ -49,6 +51,10 @@ pub struct JobManagerConfig {
     pub options: Options,
     /// Its place in a quorum; one without others keeps nothing beyond its end.
     pub quorum: Option<MemberConfig>,
+    /// What it proves itself by to the cluster's other processes, and whom it believes.
+    pub trust: Trust,
+    /// Who must log in at its control port.
+    pub login: Login,
     /// The newest lines of the process's log.
     pub log: LogRing,
     /// Where jobs that have ended are kept, if they are.
@@ -61,6 +67,9 @@ pub enum Error {
     /// An option has a value that it cannot take.
     #[error(transparent)]
     InvalidOption(#[from] InvalidValue),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// The quorum.
     #[error(transparent)]
     Quorum(#[from] quorum::member::Error),
@@ -80,7 +89,7 @@ impl JobManager {
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
     ) -> Result<JobManager, Error> {
-        let JobManagerConfig { options, quorum, log, history } = config;
+        let JobManagerConfig { options, quorum, trust, login, log, history } = config;
         let workers = WorkerSettings {
             heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
             heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
@@ -88,6 +97,7 @@ impl JobManager {
             queues: Arc::new(options.get(&options::JOB_QUEUES)?),
         };
         let ended_max = options.get(&options::JOB_STORE_MAX)?;
+        let audit = AuditLog::open(&options)?.map(Arc::new);
         let artifacts = Arc::new(ArtifactStore::open(&options)?);
         let clock = Clock::start();
         let results =
@@ -102,6 +112,7 @@ impl JobManager {
                 (Quorum::Member(proposer), Some(proposals))
             }
         };
+        let (to_access, tokens) = watch::channel(Arc::default());
         let to_itself = inputs.downgrade();
         let driver = Driver::new(
             cluster,
@@ -114,18 +125,22 @@ impl JobManager {
             results.clone(),
             to_itself,
             decides,
+            to_access,
             options.get(&options::OPEN_JOBS_MAX)? as usize,
         );
         tokio::spawn(driver.run(inbox));
         let quorum = match quorum.zip(proposals) {
             None => None,
-            Some((config, proposals)) => Some(join(config, proposals, inputs.clone()).await?),
+            Some((config, proposals)) => Some(join(config, trust.clone(), proposals, inputs.clone()).await?),
         };
         let gateway = WorkerGateway::new(inputs.clone(), results.clone());
         let dispatcher = DispatcherHandle { inputs, results, history };
         let api = Api {
             dispatcher,
             quorum,
+            trust,
+            access: Arc::new(Access { login, tokens }),
+            audit,
             gateway,
             options: Arc::new(options),
             planner,
@@ -166,7 +181,8 @@ impl JobManager {
         times: Times,
     ) -> io::Result<()> {
         let routes = rest::routes(self.api.clone(), times);
-        let serving = rest::serve::serve(listener, routes, connections, self.api.stop.clone());
+        let trust = self.api.trust.clone();
+        let serving = rest::serve::serve(listener, routes, connections, trust, self.api.stop.clone());
         match &self.api.quorum {
             None => serving.await,
             Some(quorum) => tokio::select! {
@@ -219,6 +235,7 @@ impl JobManager {
 /// Starts this JobManager's member of the quorum, and brings to the dispatcher what that says.
 async fn join(
     config: MemberConfig,
+    trust: Trust,
     proposals: Proposals,
     inputs: mpsc::Sender<Input>,
 ) -> Result<QuorumMember, quorum::member::Error> {
@@ -231,7 +248,7 @@ async fn join(
             }
         }
     });
-    let member = QuorumMember::start(config, to_state, proposals).await?;
+    let member = QuorumMember::start(config, trust, to_state, proposals).await?;
     let mut leadership = member.leadership();
     tokio::spawn(async move {
         loop {

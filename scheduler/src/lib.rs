@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod testing;
 pub mod clock;
+pub mod access;
+pub mod audit;
 pub mod log_ring;
 pub mod view;
 pub mod planner;
@@ -24,6 +26,7 @@ pub mod rest;
 pub mod job_manager;
 pub mod bench;
 
+pub use access::{Login, Role};
 pub use checkpoint_storage::CheckpointStorage;
 pub use committer::Committer;
 pub use dispatcher::{DispatcherHandle, ResultStream, ScriptAccepted, ScriptJob, ScriptRequest};

@@ -21,6 +21,10 @@ pub struct Args {
     /// Slots to offer: tasks that run at once [default: taskmanager.numberOfTaskSlots]
     #[arg(long, value_name = "N")]
     slots: Option<u32>,
+
+    /// Bind a data port that others can reach without a secret: whoever reaches it can read what tasks exchange
+    #[arg(long)]
+    insecure: bool,
 }
 
 /// Runs the command until a signal or the JobManager ends it.
@@ -32,6 +36,9 @@ pub async fn run(args: Args) -> Result<()> {
     let mut shutdown = Shutdown::listen()?;
     let config = WorkerConfig::from_options(&options, &host_name())?;
     let slots = config.slots;
+    if let Some(bind) = config.bind {
+        address::may_bind(options::WORKER_BIND_HOST.name, bind, &config.trust, args.insecure)?;
+    }
     let connectors = connectors::open_for(&options, &config)?;
     let mut worker =
         Worker::start(config, connectors, LeaderLink::Remote { addresses: address::each(&address) }).await?;

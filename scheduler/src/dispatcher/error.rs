@@ -117,6 +117,15 @@ pub enum Error {
     /// The idempotency key belongs to another script.
     #[error("the idempotency key `{0}` was used for another script")]
     KeyReused(String),
+    /// A token has this name.
+    #[error("{}", Refusal::TokenExists(.0.clone()))]
+    TokenExists(String),
+    /// No token has this name.
+    #[error("{}", Refusal::UnknownToken(.0.clone()))]
+    UnknownToken(String),
+    /// There are as many tokens as are kept.
+    #[error("{}", Refusal::TooManyTokens(*.0))]
+    TooManyTokens(usize),
     /// More is waiting than is good.
     #[error("{0} jobs wait or run already, as many as `{name}` allows; send the script again later", name = options::OPEN_JOBS_MAX.name)]
     TooManyJobs(usize),
@@ -155,6 +164,9 @@ impl From<Refusal> for Error {
             Refusal::JobExists(job) => Error::JobExists(job),
             Refusal::JobEnded(job) => Error::JobCanceled(job),
             Refusal::KeyUsed(key) => Error::KeyReused(key),
+            Refusal::TokenExists(name) => Error::TokenExists(name),
+            Refusal::UnknownToken(name) => Error::UnknownToken(name),
+            Refusal::TooManyTokens(max) => Error::TooManyTokens(max),
         }
     }
 }
@@ -186,6 +198,9 @@ impl Error {
             Error::Sql(error) => error.code.as_str(),
             Error::KeyReused(_) => "idempotency-key-reused",
             Error::TooManyJobs(_) => "too-many-jobs",
+            Error::TokenExists(_) => "token-exists",
+            Error::UnknownToken(_) => "unknown-token",
+            Error::TooManyTokens(_) => "too-many-tokens",
             Error::NotLeader { .. } => "not-leader",
             Error::Stopped => "stopping",
         }

@@ -13,6 +13,7 @@ use super::{
     request::{Reply, Request, ScriptAccepted, ScriptRequest},
 };
 use crate::{
+    access::TokenRecord,
     history::History,
     job_master::SavepointOrder,
     result_store::{Finished, JobResult, Live, ResultStore, live::End, live_pages::NoPage, page::Page},
@@ -67,6 +68,16 @@ impl DispatcherHandle {
     pub async fn savepoint_status(&self, job: JobId, trigger: &str) -> Result<SavepointStatus, Error> {
         let asked = self.ask(|reply| Request::SavepointStatus(job, trigger.to_owned(), reply)).await;
         self.or_in_history(job, asked, |ended| ended.savepoints.get(trigger).cloned()).await
+    }
+
+    /// Takes a token in.
+    pub async fn create_token(&self, token: TokenRecord) -> Result<(), Error> {
+        self.ask(|reply| Request::CreateToken(token, reply)).await
+    }
+
+    /// Lets a token count no more.
+    pub async fn revoke_token(&self, name: String) -> Result<(), Error> {
+        self.ask(|reply| Request::RevokeToken(name, reply)).await
     }
 
     /// Every job that is remembered, newest first.

@@ -8,6 +8,7 @@ use openraft::{
     raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest},
 };
 use serde::{Deserialize, Serialize};
+use thalweg_rpc::Trust;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -221,9 +222,10 @@ pub struct QuorumMember {
 }
 
 impl QuorumMember {
-    /// Starts a member. The replicated state is held by whoever answers `to_state`; what it is to decide comes as `proposals`.
+    /// Starts a member, which proves itself to the others by `trust`. The replicated state is held by whoever answers `to_state`; what it is to decide comes as `proposals`.
     pub async fn start(
         config: MemberConfig,
+        trust: Trust,
         to_state: mpsc::Sender<ToState>,
         proposals: Proposals,
     ) -> Result<Self, Error> {
@@ -245,7 +247,7 @@ impl QuorumMember {
             ..Config::default()
         };
         let raft_config = raft_config.validate().map_err(|error| Error::Start(error.to_string()))?;
-        let (member, calls) = (config.member, Calls::new());
+        let (member, calls) = (config.member, Calls::new(trust));
         let raft = Raft::new(member, Arc::new(raft_config), calls.clone(), log.clone(), machine).await;
         let raft = raft.map_err(|error| Error::Start(error.to_string()))?;
         begin(&raft, &config).await?;

@@ -1,14 +1,14 @@
 //! What members say to each other: calls over their control ports.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use openraft::{
     BasicNode,
     error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable},
@@ -19,6 +19,7 @@ use openraft::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+use thalweg_rpc::trust::{self, Connector, Trust};
 
 use super::{election::PreVote, encoding, types::TypeConfig};
 
@@ -47,18 +48,32 @@ enum CallError {
     Encoding(#[from] encoding::Error),
 }
 
+impl CallError {
+    /// Why the two members do not believe each other, if that is it.
+    fn refusal(&self) -> Option<String> {
+        match self {
+            CallError::Connect { source, .. } => {
+                let mut causes =
+                    std::iter::successors(std::error::Error::source(source), |cause| cause.source());
+                let refusal = causes.find_map(|cause| cause.downcast_ref::<trust::Error>())?;
+                refusal.is_refusal().then(|| refusal.to_string())
+            }
+            CallError::Status { status: StatusCode::UNAUTHORIZED, text, .. } => Some(text.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// Calls every member.
 #[derive(Clone)]
 pub struct Calls {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
 }
 
 impl Calls {
     /// No connection yet.
-    pub fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    pub fn new(trust: Trust) -> Self {
+        let connector = Connector { trust, timeout: CONNECT_TIMEOUT };
         Self { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 }
@@ -66,13 +81,12 @@ impl Calls {
 impl Calls {
     /// The way to a member.
     pub fn peer(&self, target: u64, node: &BasicNode) -> Peer {
-        Peer { client: self.client.clone(), target, address: node.addr.clone() }
-    }
-}
-
-impl Default for Calls {
-    fn default() -> Self {
-        Self::new()
+        Peer {
+            client: self.client.clone(),
+            target,
+            address: node.addr.clone(),
+            is_refused: AtomicBool::new(false),
+        }
     }
 }
 
@@ -86,9 +100,11 @@ impl RaftNetworkFactory<TypeConfig> for Calls {
 
 /// Calls one member.
 pub struct Peer {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     target: u64,
     address: String,
+    /// Whether the newest call found that the two do not believe each other.
+    is_refused: AtomicBool,
 }
 
 type Rpc<E> = RPCError<u64, BasicNode, RaftError<u64, E>>;
@@ -118,11 +134,26 @@ impl Peer {
         RaftError<u64, E>: DeserializeOwned,
     {
         let called = self.ask(call, question, timeout).await;
+        self.note(called.as_ref().err());
         let answer: Result<A, RaftError<u64, E>> = called.map_err(|error| match error {
             CallError::Connect { .. } => RPCError::Unreachable(Unreachable::new(&error)),
             error => RPCError::Network(NetworkError::new(&error)),
         })?;
         answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
+    }
+
+    /// Says once that the two do not believe each other: calls are many.
+    fn note(&self, error: Option<&CallError>) {
+        let why = error.and_then(CallError::refusal);
+        let was_refused = self.is_refused.swap(why.is_some(), Relaxed);
+        if let Some(why) = why.filter(|_| !was_refused) {
+            tracing::warn!(
+                member = self.target,
+                address = self.address,
+                why,
+                "no call reaches a member of the quorum"
+            );
+        }
     }
 
     async fn ask<A: DeserializeOwned>(

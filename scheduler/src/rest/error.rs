@@ -52,6 +52,7 @@ impl From<Error> for ApiError {
             Error::UnknownJob(_)
             | Error::UnknownVertex { .. }
             | Error::UnknownWorker(_)
+            | Error::UnknownToken(_)
             | Error::UnknownTrigger { .. } => StatusCode::NOT_FOUND,
             Error::NoResult(_) | Error::NoPage { .. } => StatusCode::NOT_FOUND,
             Error::ResultGone(_) | Error::PageOutOfTurn { .. } => StatusCode::GONE,
@@ -61,6 +62,7 @@ impl From<Error> for ApiError {
             }
             Error::OtherBuild { .. } | Error::JobExists(_) | Error::KeyReused(_) => StatusCode::CONFLICT,
             Error::JobFailed { .. } | Error::JobCanceled(_) | Error::NotRunning(_) => StatusCode::CONFLICT,
+            Error::TokenExists(_) | Error::TooManyTokens(_) => StatusCode::CONFLICT,
             Error::NoStream(_) => StatusCode::BAD_REQUEST,
             Error::ResultUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Error::TooManyJobs(_) => StatusCode::TOO_MANY_REQUESTS,

@@ -252,7 +252,7 @@ fn had_some_of(manifest: &Manifest, id: SubtaskId, groups: &Range<KeyGroup>) -> 
 }
 
 async fn read(file_systems: &FileSystems, stored: &StoredChunk) -> Result<Bytes, Error> {
-    let location = file_systems.locate(&stored.file)?;
+    let location = file_systems.locate_state(&stored.file)?;
     let failed = |source| Error::Read { file: stored.file.clone(), source };
     let path = Path::parse(location.path.trim_start_matches('/')).map_err(|error| failed(error.into()))?;
     let range = stored.offset..stored.offset + stored.bytes;
@@ -334,7 +334,7 @@ impl StateFile<'_> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => {
-                let location = self.file_systems.locate(&self.url)?;
+                let location = self.file_systems.locate_state(&self.url)?;
                 none.insert(location.file_system.create(&location.path).await?)
             }
         };
