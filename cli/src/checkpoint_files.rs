@@ -21,6 +21,11 @@ impl CheckpointFiles {
 
 #[async_trait]
 impl CheckpointStorage for CheckpointFiles {
+    fn check(&self, url: &str) -> Result<(), Failure> {
+        let allowed = self.connectors.file_systems().check_state(url);
+        allowed.map_err(|error| Failure::new(error.kind(), error.chain()))
+    }
+
     async fn write(&self, url: &str, manifest: &Manifest) -> Result<(), Failure> {
         let written = checkpoint_storage::write(self.connectors.file_systems(), url, manifest).await;
         written.map_err(|error| failure("cannot write the checkpoint", &error))

@@ -72,9 +72,9 @@ impl Client {
         Ok(Client { session: embedded.session(options), backend: Box::new(embedded) })
     }
 
-    /// Runs jobs on the cluster whose JobManager is at `address` (`host:port`).
+    /// Runs jobs on the cluster whose JobManager is at `address` (`host:port`), with the token that the options give.
     pub async fn remote(address: &str, options: Options) -> Result<Client> {
-        let remote = Remote::connect(address).await?;
+        let remote = Remote::connect(address, &options).await?;
         Ok(Client { session: remote.session(options)?, backend: Box::new(remote) })
     }
 

@@ -22,6 +22,7 @@ mod quorum;
 mod run;
 mod savepoint;
 mod sql;
+mod token;
 mod transactions;
 mod worker;
 
@@ -44,6 +45,7 @@ enum Command {
     Cancel(cancel::Args),
     Jobmanager(jobmanager::Args),
     Quorum(quorum::Args),
+    Token(token::Args),
     #[command(alias = "taskmanager")]
     Worker(worker::Args),
     Stop(savepoint::StopArgs),
@@ -82,6 +84,7 @@ impl Cli {
             Command::Info(args) => runtime.block_on(info::run(args)),
             Command::Cancel(args) => runtime.block_on(cancel::run(args)),
             Command::Jobmanager(args) => runtime.block_on(jobmanager::run(args, log)),
+            Command::Token(args) => runtime.block_on(token::run(args)),
             Command::Quorum(args) => runtime.block_on(quorum::run(args)),
             Command::Worker(args) => runtime.block_on(worker::run(args)),
             Command::Stop(args) => runtime.block_on(savepoint::stop(args)),

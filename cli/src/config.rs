@@ -1,4 +1,4 @@
-//! Where options come from: `config.yaml` (nested or flat) or the older `flink-conf.yaml`, then `-D key=value`. Gives the
+//! Where options come from: `config.yaml` (nested or flat) or the older `flink-conf.yaml`, then $THALWEG_OPTIONS, then `-D key=value`. Gives the
 //! options and what is worth a warning: names that are not known, and Flink's names that are taken for one of ours.
 
 use std::{
@@ -98,10 +98,19 @@ pub fn load(args: &ConfigArgs) -> Result<Config> {
         Some(path) => read(&path)?,
         None => BTreeMap::new(),
     };
+    options.extend(of_environment(&env::var(options::ENVIRONMENT).unwrap_or_default())?);
     options.extend(args.define.iter().cloned());
     let mut warnings = map_flink_names(&mut options);
     warnings.extend(check(&options)?);
     Ok(Config { options: Options(options), warnings })
+}
+
+/// The options of [`options::ENVIRONMENT`].
+fn of_environment(text: &str) -> Result<Vec<(String, String)>> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    // Its text may be a secret, and is not repeated.
+    let pairs = lines.map(|line| key_and_value(line).ok().context("a line of it is not `key=value`"));
+    pairs.collect::<Result<_>>().with_context(|| format!("the variable {}", options::ENVIRONMENT))
 }
 
 /// The configuration file: the one that is named must exist, the others may.
@@ -322,6 +331,14 @@ mod tests {
             ]
         );
         assert!(check(&pairs(&[("rest.port", "http")])).is_err());
+    }
+
+    #[test]
+    fn the_environment_has_lines_and_a_wrong_one_is_not_repeated() {
+        let options = of_environment("a.secret=x=y\n\nb=1\n").unwrap();
+        assert_eq!(options, [("a.secret".to_owned(), "x=y".to_owned()), ("b".to_owned(), "1".to_owned())]);
+        let error = format!("{:#}", of_environment("hunter2").unwrap_err());
+        assert!(error.contains("THALWEG_OPTIONS") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -22,6 +22,18 @@ pub fn open_for(options: &Options, worker: &WorkerConfig) -> Result<Arc<BuiltinC
 
 fn open_with(options: &Options, config: ConnectorsConfig) -> Result<Arc<BuiltinConnectors>> {
     let patience = Patience::of(options.get(&options::HDFS_RETRY_TIMEOUT)?);
-    let config = ConnectorsConfig { patience, io_runtime: Some(Handle::current()), ..config };
+    let folders = [options.get(&options::CHECKPOINT_DIR)?, options.get(&options::SAVEPOINT_DIR)?];
+    let config = ConnectorsConfig {
+        patience,
+        io_runtime: Some(Handle::current()),
+        allowed_paths: listed(&options.get(&options::PATHS_ALLOW)?),
+        state_paths: folders.into_iter().filter(|folder| !folder.is_empty()).collect(),
+        ..config
+    };
     BuiltinConnectors::new(config).context("cannot set up the connectors")
+}
+
+/// The parts of a list that commas separate.
+fn listed(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }

@@ -13,6 +13,7 @@
 //!
 //! Modules are listed lowest first; a module uses only those above it.
 
+pub mod large_buffers;
 pub mod memory;
 pub mod logging;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod rows;
 pub mod backend;
 pub mod table_committer;
 pub mod checkpoint_files;
+pub mod history_files;
 pub mod script_planner;
 pub mod embedded;
 pub mod remote;

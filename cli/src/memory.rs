@@ -3,13 +3,12 @@
 
 use std::{fs, path::Path};
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use crate::large_buffers::MAPPED_BYTES_MIN;
+
 /// Heaps of the allocator: more of them fragment, and threads of compute are few.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const ARENAS_MAX: libc::c_int = 2;
-
-/// Smaller buffers come from a heap; glibc takes no higher threshold.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const MAPPED_BYTES_MIN: libc::c_int = 32 << 20;
 
 /// Free bytes at the end of a heap that are kept from the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -38,7 +37,7 @@ pub fn keep_freed_buffers() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (parameter, value) in [
         (libc::M_ARENA_MAX, ARENAS_MAX),
-        (libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN),
+        (libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN as libc::c_int),
         (libc::M_TRIM_THRESHOLD, KEPT_BYTES_MAX),
     ] {
         // SAFETY: `mallopt` takes two numbers by value, may be called at any time, and refuses what it does not know.

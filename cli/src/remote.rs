@@ -24,7 +24,9 @@ use crate::{
 
 mod events;
 mod rest;
+mod operator;
 
+pub use operator::Operator;
 pub use rest::{Rest, ScriptJob};
 
 /// A cluster, seen from one SQL session.
@@ -39,8 +41,8 @@ pub struct Remote {
 
 impl Remote {
     /// Asks the JobManager at `address` (`host:port`) how large the cluster is.
-    pub async fn connect(address: &str) -> Result<Remote> {
-        let rest = Rest::new(address)?;
+    pub async fn connect(address: &str, options: &Options) -> Result<Remote> {
+        let rest = Rest::new(address, options)?;
         let slots = rest.slots().await?;
         Ok(Remote { rest, slots, places: Default::default(), prelude: String::new() })
     }

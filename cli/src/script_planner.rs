@@ -28,8 +28,9 @@ impl Planner for ScriptPlanner {
         let target = Target::Cluster { parallelism, max_slots: slots.max(1) };
         let parsed = Session::parse(script)?;
         let statements = parsed.iter().map(describe).collect();
-        let session = Session::new(self.connectors.clone(), options.clone(), target);
-        Ok(Box::new(SessionScript { session, parsed, statements }))
+        let connectors = self.connectors.clone();
+        let session = Session::new(connectors.clone(), options.clone(), target);
+        Ok(Box::new(SessionScript { connectors, session, parsed, statements }))
     }
 }
 
@@ -43,9 +44,23 @@ fn describe(statement: &Statement) -> ScriptStatement {
 }
 
 struct SessionScript {
+    connectors: Arc<BuiltinConnectors>,
     session: Session,
     parsed: Vec<Statement>,
     statements: Vec<ScriptStatement>,
+}
+
+impl SessionScript {
+    /// Refuses checkpoints where the operator does not want them, before anything runs.
+    fn check_state_paths(&self, options: &Options) -> Result<(), SqlError> {
+        for key in [&options::CHECKPOINT_DIR, &options::SAVEPOINT_DIR, &options::RECOVERY_PATH] {
+            let path = options.get(key).unwrap_or_default();
+            if !path.is_empty() {
+                self.connectors.file_systems().check_state(&path)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -57,7 +72,10 @@ impl Script for SessionScript {
     async fn run(&mut self, index: usize, job: JobId) -> Result<StatementOutcome, SqlError> {
         let statement = &self.parsed[index];
         match self.session.execute(statement, job).await? {
-            Outcome::Job(graph) => Ok(StatementOutcome::Job(graph)),
+            Outcome::Job(graph) => {
+                self.check_state_paths(&graph.options)?;
+                Ok(StatementOutcome::Job(graph))
+            }
             Outcome::Ok { message } => Ok(StatementOutcome::Done { message }),
             Outcome::StopJob(..) => Err(SqlError::new(
                 SqlErrorCode::Unsupported,

@@ -68,6 +68,10 @@ pub struct ConnectorsConfig {
     pub patience: Patience,
     /// Where sockets to HDFS are driven; the caller's runtime where not given.
     pub io_runtime: Option<Handle>,
+    /// Below what jobs may name paths; anywhere where empty.
+    pub allowed_paths: Vec<String>,
+    /// Where checkpoints and savepoints may be beside those.
+    pub state_paths: Vec<String>,
 }
 
 /// The connectors that come with the engine.
@@ -83,7 +87,11 @@ const CONNECTORS: &[&str] =
 impl BuiltinConnectors {
     /// Opens nothing yet: file systems are reached when a table first names them.
     pub fn new(config: ConnectorsConfig) -> Result<Arc<Self>> {
-        let file_systems = FileSystems::new(config.hadoop_conf_dir, config.patience, config.io_runtime)?;
+        let (conf_dir, patience, io_runtime) = (config.hadoop_conf_dir, config.patience, config.io_runtime);
+        let file_systems = match config.allowed_paths.as_slice() {
+            [] => FileSystems::new(conf_dir, patience, io_runtime)?,
+            allowed => FileSystems::restricted(conf_dir, patience, io_runtime, allowed, &config.state_paths)?,
+        };
         let disks = match config.tmp_dirs.is_empty() {
             true => DiskManagerMode::OsTmpDirectory,
             false => DiskManagerMode::Directories(config.tmp_dirs),
@@ -145,8 +153,10 @@ impl BuiltinConnectors {
             _ => {}
         }
         match table.connector() {
-            "filesystem" => FilesystemOptions::of(table).map(|_| ()),
-            "kafka" | "upsert-kafka" => Ok(()),
+            "filesystem" => self.file_systems.check_file(&FilesystemOptions::of(table)?.path),
+            "kafka" | "upsert-kafka" => {
+                kafka::files_of(table).try_for_each(|file| self.file_systems.check_file(file))
+            }
             "datagen" => Datagen::of(table).map(|_| ()),
             "nexmark" => nexmark::check(table),
             "print" => options::check("print", &table.options, print::OPTIONS),

@@ -15,7 +15,7 @@ pub const MANIFEST: &str = "_metadata";
 
 /// Writes a manifest at a URL: it appears whole or not at all. One that is there already is of a try whose answer was lost.
 pub async fn write(file_systems: &FileSystems, url: &str, manifest: &Manifest) -> Result<()> {
-    let location = file_systems.locate(url)?;
+    let location = file_systems.locate_state(url)?;
     let text = serde_json::to_vec(manifest).map_err(|error| Error::Internal(error.to_string()))?;
     location.file_system.create_dirs(parent(&location.path)).await?;
     match location.file_system.create_atomically(&location.path, Bytes::from(text)).await {
@@ -26,7 +26,7 @@ pub async fn write(file_systems: &FileSystems, url: &str, manifest: &Manifest) -
 
 /// Reads the manifest at a URL: that of the file or of the folder that it names.
 pub async fn read(file_systems: &FileSystems, url: &str) -> Result<Manifest> {
-    let location = file_systems.locate(url)?;
+    let location = file_systems.locate_state(url)?;
     let path = match location.file_system.status(&location.path).await? {
         None => return Err(Error::NotFound { path: location.url() }),
         Some(status) if status.is_dir => format!("{}/{MANIFEST}", location.path.trim_end_matches('/')),
@@ -63,7 +63,7 @@ pub async fn check(file_systems: &FileSystems, manifest: &Manifest) -> Result<()
         *end = (*end).max(file.bytes);
     }
     for (file, bytes) in needed {
-        let location = file_systems.locate(file)?;
+        let location = file_systems.locate_state(file)?;
         match location.file_system.status(&location.path).await? {
             None => return Err(Error::NotFound { path: file.to_owned() }),
             Some(status) if status.bytes < bytes => {
@@ -88,11 +88,11 @@ pub async fn remove(file_systems: &FileSystems, url: &str, kept: &[String]) -> R
     for url in kept {
         needed.extend(read(file_systems, url).await?.files().map(str::to_owned));
     }
-    let location = file_systems.locate(url)?;
+    let location = file_systems.locate_state(url)?;
     location.file_system.delete(parent(&location.path)).await?;
     let unneeded: BTreeSet<&str> = old.files().filter(|file| !needed.contains(*file)).collect();
     for file in unneeded {
-        let location = file_systems.locate(file)?;
+        let location = file_systems.locate_state(file)?;
         location.file_system.delete(&location.path).await?;
     }
     Ok(())
@@ -114,7 +114,7 @@ pub async fn dispose(file_systems: &FileSystems, url: &str) -> Result<()> {
 /// Removes the folder of a job's checkpoints with all that is in it. The manifests of older ones go first: whoever dies half way leaves the
 /// newest or none, and nobody goes on from one behind which rows are visible already.
 pub async fn remove_folder(file_systems: &FileSystems, url: &str) -> Result<()> {
-    let location = file_systems.locate(url)?;
+    let location = file_systems.locate_state(url)?;
     let file_system = &location.file_system;
     let entries = match file_system.list(&location.path).await {
         Err(Error::NotFound { .. }) => return Ok(()),

@@ -48,6 +48,16 @@ pub enum Error {
         /// What the file system said.
         source: Cause,
     },
+    /// The operator does not let jobs name this.
+    #[error(
+        "jobs may not name `{path}` here: the operator allows what is below `{allowed}` (`security.paths.allow`)"
+    )]
+    NotAllowed {
+        /// The file or folder, as a URL.
+        path: String,
+        /// What may be named.
+        allowed: String,
+    },
     /// No space, no quota.
     #[error("cannot write `{path}`: the disk or the quota is full; free space or write elsewhere")]
     DiskFull {
@@ -200,6 +210,7 @@ impl Error {
             | Error::Vanished { .. }
             | Error::AlreadyExists { .. }
             | Error::PermissionDenied { .. }
+            | Error::NotAllowed { .. }
             | Error::Corrupt { .. }
             | Error::MalformedRow { .. }
             | Error::MalformedRecord { .. }

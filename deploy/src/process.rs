@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, ffi::OsString, io, path::PathBuf, process::Stdio, time::Duration};
 
 use async_trait::async_trait;
+use thalweg_graph::{Options, options, secret::is_secret};
 use tokio::{
     process::{Child, Command},
     sync::Mutex,
@@ -18,17 +19,26 @@ pub struct ProcessConfig {
     pub program: PathBuf,
     /// Its arguments before `--jobmanager <leader>`.
     pub arguments: Vec<OsString>,
+    /// What it finds in its environment, which only its user can see.
+    pub environment: Vec<(OsString, OsString)>,
     /// Time for an orderly end before it is enforced.
     pub stop_timeout: Duration,
 }
 
 impl ProcessConfig {
-    /// Workers of this binary with these options (`key=value`).
-    pub fn this_binary(options: impl IntoIterator<Item = String>) -> io::Result<Self> {
-        let options = options.into_iter().flat_map(|option| [OsString::from("-D"), option.into()]);
-        let arguments = std::iter::once(OsString::from("worker")).chain(options).collect();
+    /// Workers of this binary with these options, `insecure` as their JobManager is. Secrets go by the environment: arguments are shown to
+    /// every user of the host.
+    pub fn this_binary(options: &Options, insecure: bool) -> io::Result<Self> {
+        let (secret, open): (Vec<_>, Vec<_>) = options.0.iter().partition(|(name, _)| is_secret(name));
+        let define =
+            |(name, value): (&String, &String)| [OsString::from("-D"), format!("{name}={value}").into()];
+        let mut arguments = vec![OsString::from("worker")];
+        arguments.extend(insecure.then(|| OsString::from("--insecure")));
+        arguments.extend(open.into_iter().flat_map(define));
+        let secret: Vec<String> = secret.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let environment = vec![(options::ENVIRONMENT.into(), secret.join("\n").into())];
         let program = std::env::current_exe()?;
-        Ok(Self { program, arguments, stop_timeout: Duration::from_secs(10) })
+        Ok(Self { program, arguments, environment, stop_timeout: Duration::from_secs(10) })
     }
 }
 
@@ -49,6 +59,7 @@ impl Process {
         let program = self.config.program.display().to_string();
         let mut command = Command::new(&self.config.program);
         command.args(&self.config.arguments).arg("--jobmanager").arg(leader);
+        command.envs(self.config.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).kill_on_drop(true);
         let start_error = |source| Error::Start { program: program.clone(), source };
         let child = command.spawn().map_err(start_error)?;
@@ -113,7 +124,12 @@ mod tests {
 
     fn shell(script: &str, stop_timeout: Duration) -> Process {
         let arguments = ["-c", script, "worker"].map(OsString::from).into();
-        Process::new(ProcessConfig { program: "/bin/sh".into(), arguments, stop_timeout })
+        Process::new(ProcessConfig {
+            program: "/bin/sh".into(),
+            arguments,
+            environment: Vec::new(),
+            stop_timeout,
+        })
     }
 
     fn is_alive(container: &Container) -> bool {
@@ -145,6 +161,7 @@ mod tests {
         let config = ProcessConfig {
             program: "/does/not/exist".into(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             stop_timeout: Duration::from_secs(1),
         };
         let error = Process::new(config).start_workers("host:1", 1).await.unwrap_err();

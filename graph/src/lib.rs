@@ -8,6 +8,7 @@ pub mod id;
 pub mod failure;
 pub mod secret;
 pub mod table;
+pub mod job_queues;
 pub mod options;
 pub mod checkpoint;
 pub mod source;

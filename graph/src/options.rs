@@ -5,6 +5,12 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::job_queues::JobQueues;
+
+/// The environment variable with options for a process, `key=value` in lines, below those of its command line. For secrets: arguments are
+/// shown to every user of a host.
+pub const ENVIRONMENT: &str = "THALWEG_OPTIONS";
+
 /// Options as given, by name. Values are validated when they are set (see [`check`]) and read through a [`Key`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -50,6 +56,13 @@ impl Value for bool {
 
 impl Value for u32 {
     const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok()
+    }
+}
+
+impl Value for i32 {
+    const EXPECTED: &'static str = "a whole number from -2147483648 to 2147483647";
     fn parse(text: &str) -> Option<Self> {
         text.trim().parse().ok()
     }
@@ -131,6 +144,14 @@ impl Value for StateBackend {
     }
 }
 
+impl Value for JobQueues {
+    const EXPECTED: &'static str =
+        "queues with what their jobs may have together, such as `etl: slots=10, jobs=2; adhoc: slots=4`";
+    fn parse(text: &str) -> Option<Self> {
+        JobQueues::parse(text)
+    }
+}
+
 /// Where rows of an aggregation without windows are gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AggPhaseStrategy {
@@ -185,6 +206,12 @@ impl Options {
         (key.parse)(text).map(Some).ok_or_else(|| invalid::<T>(key.name, text))
     }
 
+    /// These without the operator's own, `security.*`, and without a client's token: what sessions and jobs may see of a process's options.
+    pub fn of_jobs(&self) -> Options {
+        let options = self.0.iter().filter(|(name, _)| !is_operators(name));
+        Options(options.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     /// The folders for temporary files, in order; empty for the system's.
     pub fn tmp_dirs(&self) -> Result<Vec<PathBuf>, InvalidValue> {
         let folders: String = self.get(&TMP_DIRS)?;
@@ -204,6 +231,11 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Options {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         Options(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     }
+}
+
+/// Whether an option is the operator's alone: it holds for a process, and no session or job sets or sees it.
+pub fn is_operators(name: &str) -> bool {
+    name.starts_with("security.") || name.starts_with("rest.token")
 }
 
 fn invalid<T: Value>(key: &str, value: &str) -> InvalidValue {
@@ -341,7 +373,7 @@ keys! {
     TMP_DIRS: String = "io.tmp.dirs", "";
     /// The host name that a worker gives to others and by which data locality is matched; by default the machine's.
     WORKER_HOST: String = "taskmanager.host", "";
-    /// The address that a worker's data port binds.
+    /// The address that a worker's data port binds. One that others can reach needs `security.cluster.secret-file`.
     WORKER_BIND_HOST: String = "taskmanager.bind-host", "127.0.0.1";
     /// A worker's data port; 0 picks a free one.
     WORKER_DATA_PORT: u32 = "taskmanager.data.port", "0";
@@ -349,8 +381,26 @@ keys! {
     REST_ADDRESS: String = "rest.address", "127.0.0.1";
     /// The control port: REST, web and internal calls.
     REST_PORT: u32 = "rest.port", "8081";
-    /// The address that the control port binds.
+    /// A client's token, by which it comes in from another host. Better in a file: see `rest.token-file`; or in the variable THALWEG_TOKEN.
+    REST_TOKEN: String = "rest.token", "";
+    /// The file with a client's token.
+    REST_TOKEN_FILE: String = "rest.token-file", "";
+    /// Whether callers on the JobManager's own host must have a token, too. To be set where they are not all trusted, or where a proxy there lets others in.
+    LOOPBACK_LOGIN: bool = "security.rest.loopback-login", "false";
+    /// The address that the control port binds. One that others can reach needs `security.cluster.secret-file`; callers from there need a token.
     REST_BIND_ADDRESS: String = "rest.bind-address", "127.0.0.1";
+    /// What the cluster's processes prove themselves by to each other: a text of at least 16 characters, the same for all. Better in a file: see `security.cluster.secret-file`.
+    CLUSTER_SECRET: String = "security.cluster.secret", "";
+    /// The file with the cluster's secret, readable by the cluster's user only.
+    CLUSTER_SECRET_FILE: String = "security.cluster.secret-file", "";
+    /// What submitted jobs may name on file systems: prefixes separated by commas, such as `hdfs://nn:8020/data, /srv/shared`; `/` is all of the local file system, `hdfs://` every HDFS. Checkpoints and savepoints may also be below the folders that the configuration names. By default everything, for JobManagers that only their own host reaches.
+    PATHS_ALLOW: String = "security.paths.allow", "";
+    /// The JobManager's audit log: a line of JSON for each call that changes something or was refused, with who and where from. By default none is kept.
+    AUDIT_PATH: String = "security.audit.path", "";
+    /// Size at which the audit log's file is renamed to `<path>.1`, that one to `<path>.2`, and so on.
+    AUDIT_MAX_SIZE: MemorySize = "security.audit.max-size", "64mb";
+    /// How many files of the audit log are kept, with the newest.
+    AUDIT_MAX_FILES: u32 = "security.audit.max-files", "10";
     /// `raft` for a JobManager of a quorum, or one that is to go on where it stood after its own end; `none` keeps nothing.
     HA_TYPE: String = "high-availability.type", "none";
     /// Of a quorum: the JobManager's own number, from 1, which it keeps for life.
@@ -359,7 +409,7 @@ keys! {
     HA_MEMBERS: String = "high-availability.raft.members", "";
     /// Of a quorum: the JobManager's own folder on a local disk, where its log and snapshots are.
     HA_DIR: String = "high-availability.raft.dir", "";
-    /// Of a quorum: silence of the leader behind which another JobManager may stand for election, half to once as long after it. Longer where disks or networks are slow; a leader change costs no job anything.
+    /// Of a quorum: silence of the leader behind which the others elect another one. Longer where disks or networks are slow; a leader change costs no job anything.
     HA_ELECTION_TIMEOUT: Duration = "high-availability.raft.election-timeout", "500 ms";
     /// Time between heartbeats.
     HEARTBEAT_INTERVAL: Duration = "heartbeat.interval", "2 s";
@@ -401,6 +451,16 @@ keys! {
     EXCEPTION_HISTORY: u32 = "web.exception-history-size", "16";
     /// Finished jobs that the JobManager keeps in memory.
     JOB_STORE_MAX: u32 = "jobstore.max-capacity", "1000";
+    /// The folder, as a URL, to which jobs that have ended are written: every leader of a quorum reads it, and so does the next cluster. Without one, they are gone with the JobManager's memory of them.
+    ARCHIVE_DIR: String = "jobmanager.archive.fs.dir", "";
+    /// Jobs that are kept there at the least; older ones go.
+    ARCHIVE_RETAINED_JOBS: u32 = "historyserver.archive.retained-jobs", "10000";
+    /// Queues that jobs may name by `scheduler.queue`, and how many slots and running jobs those of one may have together: `etl: slots=10, jobs=2; adhoc: slots=4`. The queue `default` is always there.
+    JOB_QUEUES: JobQueues = "scheduler.queues", "";
+    /// The queue that a job belongs to.
+    JOB_QUEUE: String = "scheduler.queue", "default";
+    /// Jobs of a higher priority come to free slots first.
+    JOB_PRIORITY: i32 = "scheduler.priority", "0";
     /// Jobs that may wait or run at once; a script that comes when there are so many is refused, and can be sent again later.
     OPEN_JOBS_MAX: u32 = "jobmanager.open-jobs.max", "10000";
     /// How long an unread result is kept. A query without an end whose rows nobody has read for so long is cancelled.

@@ -8,7 +8,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
     processes::{Cluster, ClusterConfig, Node},
-    stream_drill::{self, Undisturbed},
+    stream_drill::{self, Ran, Undisturbed},
 };
 
 /// JobManagers of the quorum.
@@ -91,6 +91,10 @@ pub struct Disturbed {
     pub total_ms: u64,
     /// How long it takes undisturbed.
     pub undisturbed_ms: u64,
+    /// The longest time in which nothing new was to be seen of its output.
+    pub longest_gap_ms: u64,
+    /// The same where nothing disturbs it.
+    pub undisturbed_gap_ms: u64,
     /// Rows that it left, all of them right.
     pub rows: usize,
 }
@@ -107,7 +111,8 @@ pub async fn run(
     stream_drill::configure(&mut config, &format!("file://{}", checkpoints.display()));
     config.members = MEMBERS;
     let undisturbed = Undisturbed::run(config, drill.rows, folder.path()).await?;
-    let Undisturbed { cluster, mut target, expected, time: undisturbed } = undisturbed;
+    let Undisturbed { cluster, mut target, expected, time: undisturbed, longest_gap: undisturbed_gap } =
+        undisturbed;
     let mut random = StdRng::seed_from_u64(drill.seed);
     let mut outcomes = Vec::new();
     for number in 0..drill.jobs {
@@ -131,7 +136,7 @@ pub async fn run(
             Ok(())
         };
         let ran = target.stream(&format!("disturbed{number}"), &expected, disturb).await;
-        let (total, job) = ran.with_context(describe).with_context(|| cluster.logs())?;
+        let Ran { total, job, longest_gap } = ran.with_context(describe).with_context(|| cluster.logs())?;
         let left: Vec<_> = std::fs::read_dir(&checkpoints)?.collect();
         ensure!(left.is_empty(), "{} checkpoints were left behind: {left:?}", describe());
         let details = cluster.get(&format!("/v1/jobs/{job}")).await?;
@@ -140,6 +145,8 @@ pub async fn run(
             restarts: details["restarts"].as_u64().unwrap_or_default(),
             total_ms: total.as_millis() as u64,
             undisturbed_ms: undisturbed.as_millis() as u64,
+            longest_gap_ms: longest_gap.as_millis() as u64,
+            undisturbed_gap_ms: undisturbed_gap.as_millis() as u64,
             rows: expected.len(),
         };
         let may_restart = kinds.iter().any(|fault| fault.takes_tasks());

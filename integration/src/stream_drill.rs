@@ -24,6 +24,8 @@ pub const WORKERS: usize = 3;
 /// Slots of each worker.
 pub const SLOTS: u32 = 1;
 const PARALLELISM: u32 = 2;
+/// Pause between two looks at what is to be seen of the output.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Time for a job to recover and end.
 const JOB_TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -53,6 +55,8 @@ pub struct Disturbed {
     pub total_ms: u64,
     /// How long it takes undisturbed.
     pub undisturbed_ms: u64,
+    /// The longest time in which nothing new was to be seen of its output.
+    pub longest_gap_ms: u64,
     /// Rows that it left, all of them right.
     pub rows: usize,
 }
@@ -69,7 +73,7 @@ pub async fn run(
     let checkpoints = drill.checkpoints.clone().unwrap_or_else(|| format!("file://{}", local.display()));
     configure(&mut config, &checkpoints);
     let undisturbed = Undisturbed::run(config, drill.rows, folder.path()).await?;
-    let Undisturbed { cluster, mut target, expected, time: undisturbed } = undisturbed;
+    let Undisturbed { cluster, mut target, expected, time: undisturbed, .. } = undisturbed;
     let mut random = StdRng::seed_from_u64(drill.seed);
     let mut outcomes = Vec::new();
     for number in 0..drill.jobs {
@@ -87,7 +91,7 @@ pub async fn run(
             Ok(())
         };
         let ran = target.stream(&format!("disturbed{number}"), &expected, kill).await;
-        let (total, job) = ran.with_context(describe).with_context(|| cluster.logs())?;
+        let Ran { total, job, longest_gap } = ran.with_context(describe).with_context(|| cluster.logs())?;
         let left: Vec<_> = std::fs::read_dir(&local)?.collect();
         ensure!(left.is_empty(), "{} checkpoints were left behind: {left:?}", describe());
         let details = cluster.get(&format!("/v1/jobs/{job}")).await?;
@@ -96,6 +100,7 @@ pub async fn run(
             restarts: details["restarts"].as_u64().unwrap_or_default(),
             total_ms: total.as_millis() as u64,
             undisturbed_ms: undisturbed.as_millis() as u64,
+            longest_gap_ms: longest_gap.as_millis() as u64,
             rows: expected.len(),
         };
         report(&outcome);
@@ -153,6 +158,8 @@ pub(crate) struct Undisturbed {
     pub expected: Counted,
     /// How long it took.
     pub time: Duration,
+    /// The longest time in which nothing new was to be seen of its output.
+    pub longest_gap: Duration,
 }
 
 impl Undisturbed {
@@ -161,9 +168,19 @@ impl Undisturbed {
         let cluster = Cluster::start(config).await?;
         let mut target = Target::new(&cluster, rows, folder).await?;
         let expected = target.batch().await.context("as a batch")?;
-        let (time, _) = target.stream("undisturbed", &expected, async |_| Ok(())).await?;
-        Ok(Self { cluster, target, expected, time })
+        let ran = target.stream("undisturbed", &expected, async |_| Ok(())).await?;
+        Ok(Self { cluster, target, expected, time: ran.total, longest_gap: ran.longest_gap })
     }
+}
+
+/// One run of the stream.
+pub(crate) struct Ran {
+    /// How long it took.
+    pub total: Duration,
+    /// Its job.
+    pub job: JobId,
+    /// The longest time in which nothing new was to be seen of its output, from the first of it on.
+    pub longest_gap: Duration,
 }
 
 /// The stream and its answer.
@@ -190,7 +207,7 @@ impl Target {
         table: &str,
         expected: &Counted,
         meanwhile: impl AsyncFnOnce(Instant) -> Result<()>,
-    ) -> Result<(Duration, JobId)> {
+    ) -> Result<Ran> {
         let path = self.folder.join(table);
         let create = format!(
             "CREATE TABLE {table} (window_end TIMESTAMP(3), k BIGINT, n BIGINT, s BIGINT) \
@@ -206,7 +223,8 @@ impl Target {
             bail!("`{insert}` made no job");
         };
         let ended = tokio::time::timeout(JOB_TIMEOUT, self.client.wait(job));
-        let (ended, meanwhile) = tokio::join!(ended, meanwhile(start));
+        let running = async { tokio::join!(ended, meanwhile(start)) };
+        let ((ended, meanwhile), longest_gap) = with_longest_gap(&path, running).await;
         meanwhile?;
         ended.with_context(|| format!("the job did not end in {} s", JOB_TIMEOUT.as_secs()))??;
         let total = start.elapsed();
@@ -214,8 +232,35 @@ impl Target {
         self.client.sql("SET 'execution.runtime-mode' = 'BATCH'").await?;
         let found = counted(&self.client.sql(&format!("SELECT window_end, k, n, s FROM {table}")).await?)?;
         compare(expected, &found)?;
-        Ok((total, job))
+        Ok(Ran { total, job, longest_gap })
     }
+}
+
+/// Does something, and looks meanwhile how long nothing new is to be seen in a folder.
+async fn with_longest_gap<T>(folder: &Path, meanwhile: impl Future<Output = T>) -> (T, Duration) {
+    let (mut seen, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    let mut meanwhile = std::pin::pin!(meanwhile);
+    loop {
+        tokio::select! {
+            done = &mut meanwhile => return (done, longest),
+            _ = looks.tick() => {
+                let files = visible(folder);
+                if files != seen {
+                    if seen > 0 {
+                        longest = longest.max(since.elapsed());
+                    }
+                    (seen, since) = (files, Instant::now());
+                }
+            }
+        }
+    }
+}
+
+/// How many files of a folder readers see.
+fn visible(folder: &Path) -> usize {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter(|name| !name.to_string_lossy().starts_with('.')).count()
 }
 
 /// The rows of a result, each with how often it is there.

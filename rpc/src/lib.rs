@@ -1,16 +1,22 @@
 //! The words between the JobManager and its workers, and the one connection that carries them. Nothing else.
 //!
 //! A worker opens a session to the JobManager's control port (an HTTP/1.1 upgrade at [`WORKER_SESSION_PATH`]); both sides then
-//! send length-prefixed `postcard` messages. In embedded mode the same session is a pair of channels.
+//! send length-prefixed `postcard` messages. In embedded mode the same session is a pair of channels. Processes that share a secret prove
+//! so to each other before they say anything else ([`trust`]).
 
 pub mod message;
 pub mod session;
 pub mod network;
+pub mod secret;
+pub mod handshake;
+pub mod trust;
 pub mod upgrade;
+pub mod call;
 
 pub use message::{LIVE_CHUNKS_MAX, Registration, RunningTask, TaskUpdate, ToLeader, ToWorker};
 pub use network::{Network, Tcp};
 pub use session::Session;
+pub use trust::Trust;
 
 /// The path at which a worker asks for its session.
 pub const WORKER_SESSION_PATH: &str = "/internal/v1/workers/session";

@@ -7,11 +7,14 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 
 use crate::{
-    LEADER_PATH, Session, ToLeader, ToWorker, WORKER_SESSION_PATH, WORKER_SESSION_PROTOCOL, network::Network,
+    LEADER_PATH, Session, ToLeader, ToWorker, WORKER_SESSION_PATH, WORKER_SESSION_PROTOCOL,
+    trust::{self, Trust},
 };
 
 /// Largest answer to the question who leads.
 const LEADER_BYTES_MAX: usize = 1024;
+/// Largest refusal.
+const REFUSAL_BYTES_MAX: usize = 4096;
 /// Time for connecting and for the upgrade.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -24,7 +27,7 @@ pub enum Error {
         /// `host:port`.
         address: String,
         /// Why.
-        source: std::io::Error,
+        source: trust::Error,
     },
     /// No answer in time.
     #[error("the JobManager at `{address}` did not answer within {} s", OPEN_TIMEOUT.as_secs())]
@@ -48,6 +51,18 @@ pub enum Error {
         /// `host:port` of the leader.
         leader: String,
     },
+    /// An answer that is too long, or broken off.
+    #[error("the answer of the JobManager at `{address}` cannot be read")]
+    Answer {
+        /// `host:port`.
+        address: String,
+    },
+    /// Not the path of a URL.
+    #[error("`{path}` cannot be asked for")]
+    Path {
+        /// What was given.
+        path: String,
+    },
     /// Another answer than the upgrade.
     #[error("the server at `{address}` refused the worker session with status {status}: {body}")]
     Refused {
@@ -60,17 +75,28 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the JobManager does not believe this worker, or this worker not the JobManager: it will be the same the next time.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Error::Connect { source, .. } => source.is_refusal(),
+            Error::Refused { status, .. } => *status == StatusCode::UNAUTHORIZED,
+            _ => false,
+        }
+    }
+}
+
 /// Connects to `address` (`host:port`) and opens a worker session there. Must be called inside a tokio runtime.
-pub async fn connect(address: &str, network: &dyn Network) -> Result<Session<ToLeader, ToWorker>, Error> {
-    match tokio::time::timeout(OPEN_TIMEOUT, open(address, network)).await {
+pub async fn connect(address: &str, trust: &Trust) -> Result<Session<ToLeader, ToWorker>, Error> {
+    match tokio::time::timeout(OPEN_TIMEOUT, open(address, trust)).await {
         Ok(result) => result,
         Err(_) => Err(Error::Timeout { address: address.to_owned() }),
     }
 }
 
-async fn open(address: &str, network: &dyn Network) -> Result<Session<ToLeader, ToWorker>, Error> {
+async fn open(address: &str, trust: &Trust) -> Result<Session<ToLeader, ToWorker>, Error> {
     let http_error = |source| Error::Http { address: address.to_owned(), source };
-    let stream = network
+    let stream = trust
         .connect(address)
         .await
         .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
@@ -91,8 +117,9 @@ async fn open(address: &str, network: &dyn Network) -> Result<Session<ToLeader, 
     }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(http_error)?.to_bytes();
-        let body = String::from_utf8_lossy(&body).chars().take(500).collect();
+        let body = http_body_util::Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
+        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+        let body = String::from_utf8_lossy(&body).into_owned();
         return Err(Error::Refused { address: address.to_owned(), status, body });
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(http_error)?;
@@ -100,23 +127,23 @@ async fn open(address: &str, network: &dyn Network) -> Result<Session<ToLeader, 
 }
 
 /// `host:port` of a URL.
-fn authority(location: Option<&http::HeaderValue>) -> Option<String> {
+pub(crate) fn authority(location: Option<&http::HeaderValue>) -> Option<String> {
     let uri: http::Uri = location?.to_str().ok()?.parse().ok()?;
     uri.authority().map(ToString::to_string)
 }
 
 /// Asks a JobManager who leads: the newest term that it knows of, and where that term's leader is found, if it knows. `None` where it
 /// belongs to no quorum.
-pub async fn leader(address: &str, network: &dyn Network) -> Result<Option<(u64, String)>, Error> {
-    match tokio::time::timeout(OPEN_TIMEOUT, ask_leader(address, network)).await {
+pub async fn leader(address: &str, trust: &Trust) -> Result<Option<(u64, String)>, Error> {
+    match tokio::time::timeout(OPEN_TIMEOUT, ask_leader(address, trust)).await {
         Ok(result) => result,
         Err(_) => Err(Error::Timeout { address: address.to_owned() }),
     }
 }
 
-async fn ask_leader(address: &str, network: &dyn Network) -> Result<Option<(u64, String)>, Error> {
+async fn ask_leader(address: &str, trust: &Trust) -> Result<Option<(u64, String)>, Error> {
     let http_error = |source| Error::Http { address: address.to_owned(), source };
-    let stream = network
+    let stream = trust
         .connect(address)
         .await
         .map_err(|source| Error::Connect { address: address.to_owned(), source })?;

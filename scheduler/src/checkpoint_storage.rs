@@ -6,6 +6,9 @@ use thalweg_graph::{Failure, checkpoint::Manifest};
 /// Keeps the manifests of checkpoints. Every call may be repeated.
 #[async_trait]
 pub trait CheckpointStorage: Send + Sync {
+    /// Refuses a place that jobs may not name.
+    fn check(&self, url: &str) -> Result<(), Failure>;
+
     /// Writes a manifest at a URL. It is durable when this returns.
     async fn write(&self, url: &str, manifest: &Manifest) -> Result<(), Failure>;
 

@@ -1,8 +1,6 @@
-//! What a JobManager stands on: the network, a disk, the wall clock. A simulation puts others of them below it.
+//! What a JobManager stands on: a disk, the wall clock. A simulation puts others of them below it.
 
 use std::sync::Arc;
-
-use thalweg_rpc::{Network, Tcp};
 
 use crate::{
     clock::Timestamp,
@@ -12,8 +10,6 @@ use crate::{
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Ground {
-    /// The way to other JobManagers.
-    pub network: Arc<dyn Network>,
     /// What the quorum's log is kept on.
     pub disk: Arc<dyn Disk>,
     /// Reads the wall clock, once at the start.
@@ -23,6 +19,6 @@ pub struct Ground {
 impl Default for Ground {
     /// The operating system's.
     fn default() -> Self {
-        Self { network: Arc::new(Tcp), disk: Arc::new(Files), wall_clock: Timestamp::wall }
+        Self { disk: Arc::new(Files), wall_clock: Timestamp::wall }
     }
 }

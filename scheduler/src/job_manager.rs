@@ -7,14 +7,16 @@ use thalweg_graph::{
     Options,
     options::{self, InvalidValue},
 };
-use thalweg_rpc::{Session, ToLeader, ToWorker};
-use tokio::sync::{mpsc, oneshot};
+use thalweg_rpc::{Session, ToLeader, ToWorker, Trust};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use thalweg_deploy::{Container, Deployment};
 
 use crate::{
+    access::{Access, Login},
     artifact_store::ArtifactStore,
+    audit::{self, AuditLog},
     checkpoint_storage::CheckpointStorage,
     clock::Clock,
     committer::Committer,
@@ -25,6 +27,7 @@ use crate::{
         input::Input,
     },
     ground::Ground,
+    history::History,
     log_ring::LogRing,
     planner::Planner,
     quorum::{self, MemberConfig, MemberId, Proposals, Proposer, Quorum, QuorumMember},
@@ -51,10 +54,16 @@ pub struct JobManagerConfig {
     pub options: Options,
     /// Its place in a quorum; one without others keeps nothing beyond its end.
     pub quorum: Option<MemberConfig>,
+    /// What it proves itself by to the cluster's other processes, and whom it believes.
+    pub trust: Trust,
+    /// Who must log in at its control port.
+    pub login: Login,
     /// The newest lines of the process's log.
     pub log: LogRing,
     /// What it stands on.
     pub ground: Ground,
+    /// Where jobs that have ended are kept, if they are.
+    pub history: Option<History>,
 }
 
 /// A JobManager that cannot start.
@@ -63,6 +72,9 @@ pub enum Error {
     /// An option has a value that it cannot take.
     #[error(transparent)]
     InvalidOption(#[from] InvalidValue),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// The quorum.
     #[error(transparent)]
     Quorum(#[from] quorum::member::Error),
@@ -82,13 +94,15 @@ impl JobManager {
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
     ) -> Result<JobManager, Error> {
-        let JobManagerConfig { options, quorum, log, ground } = config;
+        let JobManagerConfig { options, quorum, trust, login, log, history, ground } = config;
         let workers = WorkerSettings {
             heartbeat_interval: options.get(&options::HEARTBEAT_INTERVAL)?,
             heartbeat_timeout: options.get(&options::HEARTBEAT_TIMEOUT)?,
             session_grace: SESSION_GRACE,
+            queues: Arc::new(options.get(&options::JOB_QUEUES)?),
         };
         let ended_max = options.get(&options::JOB_STORE_MAX)?;
+        let audit = AuditLog::open(&options)?.map(Arc::new);
         let artifacts = Arc::new(ArtifactStore::open(&options)?);
         let clock = Clock::start_at((ground.wall_clock)());
         let results =
@@ -103,6 +117,7 @@ impl JobManager {
                 (Quorum::Member(proposer), Some(proposals))
             }
         };
+        let (to_access, tokens) = watch::channel(Arc::default());
         let to_itself = inputs.downgrade();
         let driver = Driver::new(
             cluster,
@@ -111,21 +126,28 @@ impl JobManager {
             planner.clone(),
             committer,
             storage.clone(),
+            history.clone(),
             results.clone(),
             to_itself,
             decides,
+            to_access,
             options.get(&options::OPEN_JOBS_MAX)? as usize,
         );
         tokio::spawn(driver.run(inbox));
         let quorum = match quorum.zip(proposals) {
             None => None,
-            Some((config, proposals)) => Some(join(config, &ground, proposals, inputs.clone()).await?),
+            Some((config, proposals)) => {
+                Some(join(config, trust.clone(), &ground, proposals, inputs.clone()).await?)
+            }
         };
         let gateway = WorkerGateway::new(inputs.clone(), results.clone());
-        let dispatcher = DispatcherHandle { inputs, results };
+        let dispatcher = DispatcherHandle { inputs, results, history };
         let api = Api {
             dispatcher,
             quorum,
+            trust,
+            access: Arc::new(Access { login, tokens }),
+            audit,
             gateway,
             options: Arc::new(options),
             planner,
@@ -166,7 +188,8 @@ impl JobManager {
         times: Times,
     ) -> io::Result<()> {
         let routes = rest::routes(self.api.clone(), times);
-        let serving = rest::serve::serve(listener, routes, connections, self.api.stop.clone());
+        let trust = self.api.trust.clone();
+        let serving = rest::serve::serve(listener, routes, connections, trust, self.api.stop.clone());
         match &self.api.quorum {
             None => serving.await,
             Some(quorum) => tokio::select! {
@@ -210,12 +233,16 @@ impl JobManager {
             // A dispatcher that is gone already has stopped.
             let _ = done.await;
         }
+        if let Some(history) = &self.api.dispatcher.history {
+            history.stop().await;
+        }
     }
 }
 
 /// Starts this JobManager's member of the quorum, and brings to the dispatcher what that says.
 async fn join(
     config: MemberConfig,
+    trust: Trust,
     ground: &Ground,
     proposals: Proposals,
     inputs: mpsc::Sender<Input>,
@@ -229,7 +256,7 @@ async fn join(
             }
         }
     });
-    let member = QuorumMember::start(config, ground, to_state, proposals).await?;
+    let member = QuorumMember::start(config, trust, ground, to_state, proposals).await?;
     let mut leadership = member.leadership();
     tokio::spawn(async move {
         loop {

@@ -11,7 +11,7 @@ use thalweg_graph::{
 use crate::clock::Timestamp;
 
 /// Number of subtasks in each state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TaskCounts([u32; TaskState::ALL.len()]);
 
 impl TaskCounts {
@@ -46,7 +46,7 @@ impl Index<TaskState> for TaskCounts {
 }
 
 /// A job in a line.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobSummary {
     /// Its id.
     pub job: JobId,
@@ -65,7 +65,7 @@ pub struct JobSummary {
 }
 
 /// All about a job except its subtasks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobDetails {
     /// The line.
     pub summary: JobSummary,
@@ -105,8 +105,66 @@ pub struct JobDetails {
     pub restored: Option<RestoredCheckpoint>,
 }
 
+/// A job that has ended, as it is kept for readers.
+///
+/// Files keep it by these names and those of what is in it: a field that comes later needs a default, and none may change its meaning.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EndedJob {
+    /// All about it.
+    pub details: JobDetails,
+    /// Its subtasks, in the order of the vertices.
+    pub subtasks: Vec<Vec<SubtaskDetails>>,
+    /// How the savepoints that were asked for have ended.
+    pub savepoints: BTreeMap<String, SavepointStatus>,
+}
+
+impl EndedJob {
+    /// Its id.
+    pub fn job(&self) -> JobId {
+        self.details.summary.job
+    }
+
+    /// One vertex with its subtasks.
+    pub fn vertex(&self, vertex: VertexId) -> Option<(VertexDetails, Vec<SubtaskDetails>)> {
+        let details = self.details.vertices.get(vertex.index()).cloned();
+        details.zip(self.subtasks.get(vertex.index()).cloned())
+    }
+
+    /// How far event time came.
+    pub fn event_time(&self) -> Vec<VertexEventTime> {
+        let vertices = self.details.vertices.iter().map(|vertex| VertexEventTime {
+            vertex: vertex.id,
+            name: vertex.name.clone(),
+            watermark_ms: vertex.metrics.watermark_ms,
+            held_by: None,
+        });
+        vertices.collect()
+    }
+
+    /// How far it came.
+    pub fn progress(&self) -> JobProgress {
+        let details = &self.details;
+        let vertices = details.vertices.iter().map(|vertex| VertexProgress {
+            name: vertex.name.clone(),
+            parallelism: vertex.parallelism,
+            running: vertex.tasks[TaskState::Running],
+            finished: vertex.tasks[TaskState::Finished],
+            metrics: vertex.metrics,
+        });
+        JobProgress {
+            job: details.summary.job,
+            status: details.summary.status,
+            waiting: None,
+            failure: details.failure.clone(),
+            restarts: details.restarts,
+            has_live_result: details.has_live_result,
+            vertices: vertices.collect(),
+        }
+    }
+}
+
 /// One vertex.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VertexDetails {
     /// Its position.
     pub id: VertexId,
@@ -142,7 +200,7 @@ impl VertexDetails {
 }
 
 /// One subtask's current attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SubtaskDetails {
     /// Its index.
     pub index: u32,
@@ -165,7 +223,7 @@ pub struct SubtaskDetails {
 }
 
 /// What a task does in a second.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct TaskRates {
     /// Rows read.
     pub records_in: f64,
@@ -215,7 +273,7 @@ pub struct HeldBack {
 }
 
 /// A failure that was met.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailureRecord {
     /// When.
     pub at: Timestamp,
@@ -321,7 +379,7 @@ pub struct Overview {
 }
 
 /// A checkpoint or savepoint of a job.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointRecord {
     /// Its number.
     pub checkpoint: CheckpointId,
@@ -354,7 +412,7 @@ pub struct CheckpointRecord {
 }
 
 /// What a job has gone on from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoredCheckpoint {
     /// Its folder, as a URL.
     pub path: String,
@@ -367,7 +425,7 @@ pub struct RestoredCheckpoint {
 }
 
 /// Checkpoints and savepoints of a job that have ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CheckpointCounts {
     /// Those that are complete.
     pub completed: u64,
@@ -378,7 +436,7 @@ pub struct CheckpointCounts {
 }
 
 /// What has become of a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CheckpointStatus {
     /// It is under way.
     InProgress,
@@ -389,7 +447,7 @@ pub enum CheckpointStatus {
 }
 
 /// How a savepoint that was asked for stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SavepointStatus {
     /// It is under way, or waits for its turn.
     InProgress,

@@ -29,6 +29,7 @@ use thalweg_graph::{
     },
 };
 use thalweg_plan::exec::{Channel, OpenExchange as _, codec};
+use thalweg_rpc::Trust;
 use thalweg_worker::{
     counters::TaskCounters,
     exchange::{
@@ -74,7 +75,7 @@ fn exchange_of(name: &str, folder: &tempfile::TempDir) -> Arc<Exchange> {
     Arc::new(Exchange {
         worker: WorkerId(name.to_owned()),
         store,
-        client: DataClient::new(Handle::current(), memory.new_empty()),
+        client: DataClient::new(Handle::current(), memory.new_empty(), Trust::default()),
         shuffle_dirs: vec![folder.path().to_owned()],
         memory,
     })
@@ -181,7 +182,7 @@ async fn main() {
     let there = exchange_of("there", &folder);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
-    let _server = DataServer::start(listener, Arc::clone(&here.store), Handle::current());
+    let _server = DataServer::start(listener, Arc::clone(&here.store), Handle::current(), Trust::default());
     let ways = [
         ("queues in one worker", &here, ExchangeKind::Pipelined),
         ("a connection between two", &there, ExchangeKind::Pipelined),

@@ -6,6 +6,7 @@ use thalweg_graph::{
     Options, WorkerId,
     options::{self, InvalidValue},
 };
+use thalweg_rpc::{Trust, secret};
 
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct WorkerConfig {
     pub memory_bytes: u64,
     /// Folders for spilled data and shuffle files; one below the system's temporary folder where empty.
     pub tmp_dirs: Vec<PathBuf>,
+    /// What it proves itself by to JobManagers and other workers, and whom it believes.
+    pub trust: Trust,
 }
 
 /// Why options do not make a worker.
@@ -44,6 +47,9 @@ pub enum Error {
         /// What was given.
         value: u32,
     },
+    /// The cluster's secret.
+    #[error(transparent)]
+    Secret(#[from] secret::Error),
     /// No slots.
     #[error("option `{}` cannot be 0: a worker without slots runs nothing", options::TASK_SLOTS.name)]
     NoSlots,
@@ -72,6 +78,7 @@ impl WorkerConfig {
             slots,
             memory_bytes: options.get(&options::PROCESS_MEMORY)?.0,
             tmp_dirs: options.tmp_dirs()?,
+            trust: Trust::from_options(options)?,
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use thalweg_graph::{Term, WorkerId};
-use thalweg_rpc::{Network, Registration, Session, ToLeader, ToWorker, upgrade};
+use thalweg_rpc::{Registration, Session, ToLeader, ToWorker, Trust, upgrade};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -35,8 +35,6 @@ pub enum LeaderLink {
     Remote {
         /// Where; at least one.
         addresses: Vec<String>,
-        /// The way there.
-        network: Arc<dyn Network>,
     },
 }
 
@@ -57,6 +55,7 @@ enum SessionEnd {
 /// Keeps in touch with the leader until the worker is to stop.
 pub async fn run(
     link: LeaderLink,
+    trust: Trust,
     registration: Registration,
     tasks: Arc<TaskTable>,
     stop: CancellationToken,
@@ -66,8 +65,8 @@ pub async fn run(
             SessionEnd::Stopped(stopped) => stopped,
             SessionEnd::Broken(why) => Stopped::InOrder(why),
         },
-        LeaderLink::Remote { addresses, network } => {
-            stay_connected(Members::new(addresses, network), registration, &tasks, &stop).await
+        LeaderLink::Remote { addresses } => {
+            stay_connected(Members::new(addresses, trust), registration, &tasks, &stop).await
         }
     }
 }
@@ -82,14 +81,18 @@ async fn stay_connected(
     let mut lost = Instant::now();
     loop {
         let address = members.next();
+        let mut refused = false;
         let connecting = tokio::select! {
-            connecting = timeout(OPEN_TIMEOUT, upgrade::connect(&address, &*members.network)) => connecting,
+            connecting = timeout(OPEN_TIMEOUT, upgrade::connect(&address, &members.trust)) => connecting,
             () = stop.cancelled() => return stopped_here(),
         };
         let why = match connecting {
             Err(_) => format!("`{address}` did not answer within {} ms", OPEN_TIMEOUT.as_millis()),
             Ok(Err(upgrade::Error::Elsewhere { leader, .. })) if members.follow(&leader) => continue,
-            Ok(Err(error)) => thalweg_graph::failure::chain(&error),
+            Ok(Err(error)) => {
+                refused = error.is_refusal();
+                thalweg_graph::failure::chain(&error)
+            }
             Ok(Ok(session)) => {
                 members.leader(&address);
                 match converse(session, &registration, tasks, stop, Some(&mut members)).await {
@@ -101,13 +104,17 @@ async fn stay_connected(
                 }
             }
         };
+        if refused {
+            // It will be the same the next time, until somebody changes a configuration.
+            backoff = BACKOFF_MAX;
+        }
         tracing::warn!(%why, retry_ms = backoff.as_millis() as u64, "no session with the JobManager");
         tokio::select! {
             () = sleep(backoff) => {}
             () = stop.cancelled() => return stopped_here(),
         }
         // A quorum has another leader within a second or two.
-        let max = if lost.elapsed() < SEARCH_EAGERLY { BACKOFF_EAGER_MAX } else { BACKOFF_MAX };
+        let max = if lost.elapsed() < SEARCH_EAGERLY && !refused { BACKOFF_EAGER_MAX } else { BACKOFF_MAX };
         backoff = (backoff * 2).min(max);
     }
 }
@@ -122,13 +129,13 @@ struct Members {
     hops: usize,
     /// Whom it has spoken with last.
     leader: String,
-    /// The way to all of them.
-    network: Arc<dyn Network>,
+    /// What the worker proves itself by.
+    trust: Trust,
 }
 
 impl Members {
-    fn new(known: Vec<String>, network: Arc<dyn Network>) -> Self {
-        Self { known, turn: 0, named: None, hops: 0, leader: String::new(), network }
+    fn new(known: Vec<String>, trust: Trust) -> Self {
+        Self { known, turn: 0, named: None, hops: 0, leader: String::new(), trust }
     }
 
     /// This one leads.
@@ -253,7 +260,7 @@ impl LeaderWatch<'_> {
     async fn is_replaced(&self) -> bool {
         let Some(members) = &self.members else { return false };
         let asking =
-            members.others().map(|other| timeout(ASK_TIMEOUT, upgrade::leader(other, &*members.network)));
+            members.others().map(|other| timeout(ASK_TIMEOUT, upgrade::leader(other, &members.trust)));
         let answers = futures::future::join_all(asking).await;
         answers.into_iter().any(|answer| matches!(answer, Ok(Ok(Some((term, _)))) if Term(term) > self.term))
     }

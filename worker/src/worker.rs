@@ -97,7 +97,12 @@ impl Worker {
             None => (None, None),
             Some(bind) => {
                 let (listener, address) = listen(bind, config.data_port).await?;
-                let server = DataServer::start(listener, Arc::clone(&store), compute.handle().clone());
+                let server = DataServer::start(
+                    listener,
+                    Arc::clone(&store),
+                    compute.handle().clone(),
+                    config.trust.clone(),
+                );
                 (Some(server), Some(address))
             }
         };
@@ -106,7 +111,7 @@ impl Worker {
         let exchange = Arc::new(Exchange {
             worker: id.clone(),
             store,
-            client: DataClient::new(Handle::current(), reservation.new_empty()),
+            client: DataClient::new(Handle::current(), reservation.new_empty(), config.trust.clone()),
             shuffle_dirs: tmp_dirs.paths(),
             memory: reservation,
         });
@@ -125,7 +130,8 @@ impl Worker {
         let running = tokio::spawn({
             let (tasks, stop) = (Arc::clone(&tasks), stop.clone());
             async move {
-                let stopped = leader_link::run(link, registration, Arc::clone(&tasks), stop).await;
+                let stopped =
+                    leader_link::run(link, config.trust, registration, Arc::clone(&tasks), stop).await;
                 tasks.stop(STOP_PATIENCE).await;
                 // Files and threads go last.
                 drop(living);

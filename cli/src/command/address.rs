@@ -1,8 +1,11 @@
 //! Where the JobManagers are: `-m host:port`, several separated by commas; else the members of the quorum; else `rest.address` and
 //! `rest.port`.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result, bail};
 use thalweg_graph::{Options, options};
+use thalweg_rpc::Trust;
 use thalweg_scheduler::MemberAddress;
 
 use super::warn;
@@ -17,13 +20,34 @@ pub struct ClusterArgs {
     /// The JobManager, or those of a quorum, separated by commas [default: high-availability.raft.members, or rest.address and rest.port]
     #[arg(short = 'm', long, value_name = "HOST:PORT,...")]
     jobmanager: Option<String>,
+
+    #[command(flatten)]
+    token: TokenArgs,
+}
+
+/// By what a command comes in.
+#[derive(Debug, clap::Args)]
+pub struct TokenArgs {
+    /// The token to come in by; better in the variable or in a file, since others on the host see arguments [default: rest.token-file]
+    #[arg(long, value_name = "TOKEN", env = "THALWEG_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl TokenArgs {
+    /// Puts it where all look for it.
+    pub fn put(&self, options: &mut Options) {
+        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
+            options.0.insert(options::REST_TOKEN.name.to_owned(), token.clone());
+        }
+    }
 }
 
 impl ClusterArgs {
     /// The configuration, with its warnings printed, and the JobManagers' `host:port`, separated by commas.
     pub fn load(&self) -> Result<(Options, String)> {
-        let config = config::load(&self.config)?;
+        let mut config = config::load(&self.config)?;
         warn(&config.warnings);
+        self.token.put(&mut config.options);
         let address = jobmanager(self.jobmanager.as_deref(), &config.options)?;
         Ok((config.options, address))
     }
@@ -45,6 +69,18 @@ pub fn jobmanager(given: Option<&str>, configured: &Options) -> Result<String> {
 /// Each of several addresses.
 pub fn each(addresses: &str) -> Vec<String> {
     addresses.split(',').map(str::to_owned).collect()
+}
+
+/// Makes sure that an address is bound only where that is meant: others than this host reach it only if they can be told apart.
+pub fn may_bind(option: &str, ip: IpAddr, trust: &Trust, insecure: bool) -> Result<()> {
+    if ip.is_loopback() || insecure || trust.secret.is_some() {
+        return Ok(());
+    }
+    bail!(
+        "`{option}` is `{ip}`, which others can reach, and the cluster has no secret: set `{}`, \
+         use a loopback address, or `--insecure` on a network on which everybody may do everything",
+        options::CLUSTER_SECRET_FILE.name
+    )
 }
 
 /// The members of the quorum, as configured.

@@ -28,8 +28,8 @@ pub async fn run(args: Args) -> Result<()> {
     if args.with_savepoint.is_some() {
         bail!("`--withSavepoint` is deprecated in Flink and not there: use `thalweg stop -p <folder> <job>`");
     }
-    let (_, address) = args.cluster.load()?;
-    let rest = Rest::new(&address)?;
+    let (options, address) = args.cluster.load()?;
+    let rest = Rest::new(&address, &options)?;
     let job = args.job;
     eprintln!("Cancelling job {job}.");
     rest.cancel(job).await.with_context(|| format!("could not cancel job {job}"))?;

@@ -10,7 +10,10 @@ use anyhow::{Context as _, Result};
 use thalweg_graph::{explain, options};
 use thalweg_plan::{Outcome, Session, Target};
 
-use super::{address, warn};
+use super::{
+    address::{self, TokenArgs},
+    warn,
+};
 use crate::{
     config::{self, ConfigArgs},
     connectors, job_id, output,
@@ -29,6 +32,9 @@ pub struct Args {
     #[arg(short = 'm', long, value_name = "HOST:PORT")]
     jobmanager: Option<String>,
 
+    #[command(flatten)]
+    token: TokenArgs,
+
     /// Parallelism to plan for
     #[arg(short, long, value_name = "N")]
     parallelism: Option<u32>,
@@ -39,7 +45,8 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<()> {
-    let config = config::load(&args.config)?;
+    let mut config = config::load(&args.config)?;
+    args.token.put(&mut config.options);
     warn(&config.warnings);
     let script = fs::read_to_string(&args.script)
         .with_context(|| format!("cannot read the script `{}`", args.script.display()))?;
@@ -48,7 +55,10 @@ pub async fn run(args: Args) -> Result<()> {
         None => config.options.get(&options::PARALLELISM_DEFAULT)?,
     };
     let max_slots = match &args.jobmanager {
-        Some(given) => Rest::new(&address::jobmanager(Some(given), &config.options)?)?.slots().await?,
+        Some(given) => {
+            let address = address::jobmanager(Some(given), &config.options)?;
+            Rest::new(&address, &config.options)?.slots().await?
+        }
         None => parallelism,
     };
     let target = Target::Cluster { parallelism, max_slots: max_slots.max(1) };

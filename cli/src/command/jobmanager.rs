@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use thalweg_deploy::{Process, ProcessConfig};
 use thalweg_graph::{Options, options};
-use thalweg_scheduler::{JobManager, JobManagerConfig, LogRing, MemberConfig};
+use thalweg_rpc::Trust;
+use thalweg_scheduler::{JobManager, JobManagerConfig, LogRing, Login, MemberConfig};
 use tokio::net::TcpListener;
 
 use super::{address, warn};
@@ -17,6 +18,7 @@ use crate::{
     checkpoint_files::CheckpointFiles,
     config::{self, ConfigArgs},
     connectors,
+    history_files::HistoryFiles,
     interrupt::Shutdown,
     script_planner::ScriptPlanner,
     table_committer::TableCommitter,
@@ -28,7 +30,7 @@ pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// Bind an address that others can reach, though whoever reaches it can run jobs: there is no login yet
+    /// Bind an address that others can reach without a secret and without logins: whoever reaches it can do everything
     #[arg(long)]
     insecure: bool,
 
@@ -41,7 +43,13 @@ pub struct Args {
 pub async fn run(args: Args, log: LogRing) -> Result<()> {
     let config = config::load(&args.config)?;
     warn(&config.warnings);
-    let address = bind_address(&config.options, args.insecure)?;
+    let trust = Trust::from_options(&config.options)?;
+    let address = bind_address(&config.options)?;
+    address::may_bind(options::REST_BIND_ADDRESS.name, address.ip(), &trust, args.insecure)?;
+    check_paths(&config.options, address.ip(), args.insecure)?;
+    if !address.ip().is_loopback() {
+        tracing::warn!("tokens, statements and rows cross the network in the clear: there is no TLS yet");
+    }
     let mut shutdown = Shutdown::listen()?;
     let listener = TcpListener::bind(address)
         .await
@@ -49,16 +57,23 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
     let connectors = connectors::open(&config.options)?;
     let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
     let committer = Arc::new(TableCommitter::new(connectors.clone()));
+    let history = HistoryFiles::open(&config.options, connectors.clone())?;
     let storage = Arc::new(CheckpointFiles::new(connectors));
-    let worker_options: Vec<String> =
-        config.options.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let workers = ProcessConfig::this_binary(&config.options, args.insecure)?;
     let quorum = quorum(&config.options)?;
-    let manager_config = JobManagerConfig { options: config.options, quorum, log, ..Default::default() };
+    let login = match (args.insecure, config.options.get(&options::LOOPBACK_LOGIN)?) {
+        (_, true) => Login::Everybody,
+        (false, false) => Login::Others,
+        (true, false) => Login::Nobody,
+    };
+    let options = config.options;
+    let manager_config =
+        JobManagerConfig { options, quorum, trust, login, log, history, ..JobManagerConfig::default() };
     let job_manager = JobManager::start(manager_config, planner, committer, storage).await?;
     let bound = listener.local_addr()?;
     if args.workers > 0 {
-        let workers = Process::new(ProcessConfig::this_binary(worker_options)?);
-        job_manager.deploy(Arc::new(workers), &reached_from_here(bound).to_string(), args.workers).await?;
+        let workers = Arc::new(Process::new(workers));
+        job_manager.deploy(workers, &reached_from_here(bound).to_string(), args.workers).await?;
     }
     // One line that whoever started this process can wait for.
     writeln!(io::stdout(), "JobManager ready at http://{bound}")?;
@@ -67,6 +82,19 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
         signal = shutdown.requested() => tracing::info!(signal, "stopping"),
     }
     job_manager.stop().await;
+    Ok(())
+}
+
+/// Makes sure that jobs of others do not get to every file by default.
+fn check_paths(options: &Options, bind: IpAddr, insecure: bool) -> Result<()> {
+    let allow = options::PATHS_ALLOW.name;
+    if options.get(&options::PATHS_ALLOW)?.trim().is_empty() && !bind.is_loopback() && !insecure {
+        bail!(
+            "`{}` is `{bind}`, and jobs of others may name every path: list in `{allow}` below what they may read and \
+             write, such as `hdfs://` for every HDFS",
+            options::REST_BIND_ADDRESS.name
+        );
+    }
     Ok(())
 }
 
@@ -115,8 +143,8 @@ fn reached_from_here(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
-/// Where the control port binds; only loopback without `--insecure`.
-fn bind_address(options: &Options, insecure: bool) -> Result<SocketAddr> {
+/// Where the control port binds.
+fn bind_address(options: &Options) -> Result<SocketAddr> {
     let host = options.get(&options::REST_BIND_ADDRESS)?;
     let name = options::REST_BIND_ADDRESS.name;
     let ip: IpAddr = match host.as_str() {
@@ -126,12 +154,6 @@ fn bind_address(options: &Options, insecure: bool) -> Result<SocketAddr> {
             .ok()
             .with_context(|| format!("option `{name}` cannot be `{host}`: expected an IP address"))?,
     };
-    if !ip.is_loopback() && !insecure {
-        bail!(
-            "`{name}` is `{ip}`: whoever reaches that address could run jobs, since there is no login yet; \
-             use a loopback address, or `--insecure` on a network that you trust"
-        );
-    }
     let port = options.get(&options::REST_PORT)?;
     let port = u16::try_from(port)
         .ok()
@@ -144,12 +166,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_binds_without_being_told() {
-        let options = |host: &str| Options::from_iter([("rest.bind-address", host), ("rest.port", "0")]);
-        assert!(bind_address(&options("127.0.0.1"), false).is_ok());
-        assert!(bind_address(&options("::1"), false).is_ok());
-        assert!(bind_address(&options("0.0.0.0"), false).unwrap_err().to_string().contains("--insecure"));
-        assert!(bind_address(&options("0.0.0.0"), true).is_ok());
-        assert!(bind_address(&options("nowhere"), true).is_err());
+    fn only_loopback_binds_without_a_secret_or_being_told() {
+        let bind = |host: &str, insecure, secret: &str| {
+            let options =
+                [("rest.bind-address", host), ("rest.port", "0"), ("security.cluster.secret", secret)];
+            let options = options.into_iter().collect();
+            let address = bind_address(&options)?;
+            address::may_bind("rest.bind-address", address.ip(), &Trust::from_options(&options)?, insecure)
+        };
+        assert!(bind("127.0.0.1", false, "").is_ok() && bind("::1", false, "").is_ok());
+        assert!(bind("0.0.0.0", false, "").unwrap_err().to_string().contains("--insecure"));
+        assert!(bind("0.0.0.0", true, "").is_ok());
+        assert!(bind("0.0.0.0", false, "0123456789abcdef").is_ok());
+        assert!(bind("nowhere", true, "").is_err());
     }
 }

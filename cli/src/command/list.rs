@@ -33,8 +33,8 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<()> {
-    let (_, address) = args.cluster.load()?;
-    let rest = Rest::new(&address)?;
+    let (options, address) = args.cluster.load()?;
+    let rest = Rest::new(&address, &options)?;
     eprintln!("Waiting for response...");
     let jobs = rest.list().await?;
     let neither = !args.running && !args.scheduled;

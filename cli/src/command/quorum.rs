@@ -51,8 +51,8 @@ pub async fn run(args: Args) -> Result<()> {
 }
 
 fn rest(cluster: &ClusterArgs) -> Result<Rest> {
-    let (_, address) = cluster.load()?;
-    Rest::new(&address)
+    let (options, address) = cluster.load()?;
+    Rest::new(&address, &options)
 }
 
 fn print(out: &mut impl io::Write, status: &QuorumStatus) -> Result<()> {

@@ -57,7 +57,7 @@ pub async fn run(args: Args) -> Result<()> {
     let (options, address) = args.cluster.load()?;
     let script = fs::read_to_string(&args.script)
         .with_context(|| format!("cannot read the script `{}`", args.script.display()))?;
-    let rest = Rest::new(&address)?;
+    let rest = Rest::new(&address, &options)?;
     let accepted = rest.submit(&script, args.name.as_deref(), &options, args.parallelism).await;
     let jobs = match accepted {
         Ok(jobs) => jobs,

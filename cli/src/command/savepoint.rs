@@ -68,7 +68,7 @@ pub async fn savepoint(args: SavepointArgs) -> Result<()> {
         return Ok(writeln!(io::stdout(), "Savepoint '{path}' disposed.")?);
     }
     let Some(job) = args.job else { bail!("name the job to take a savepoint of") };
-    let rest = Rest::new(&address)?;
+    let rest = Rest::new(&address, &options)?;
     eprintln!("Triggering savepoint for job {job}.");
     let body = json!({ "target-directory": args.target });
     let folder = complete(&rest, job, "savepoints", body).await?;
@@ -77,8 +77,8 @@ pub async fn savepoint(args: SavepointArgs) -> Result<()> {
 
 /// Runs `stop`.
 pub async fn stop(args: StopArgs) -> Result<()> {
-    let (_, address) = args.cluster.load()?;
-    let rest = Rest::new(&address)?;
+    let (options, address) = args.cluster.load()?;
+    let rest = Rest::new(&address, &options)?;
     eprintln!("Suspending job \"{}\" with a savepoint.", args.job);
     let body = json!({ "targetDirectory": args.target, "drain": args.drain });
     let folder = complete(&rest, args.job, "stop", body).await?;
@@ -95,8 +95,8 @@ pub async fn stop(args: StopArgs) -> Result<()> {
 
 /// Runs `checkpoint`.
 pub async fn checkpoint(args: CheckpointArgs) -> Result<()> {
-    let (_, address) = args.cluster.load()?;
-    let rest = Rest::new(&address)?;
+    let (options, address) = args.cluster.load()?;
+    let rest = Rest::new(&address, &options)?;
     let folder = complete(&rest, args.job, "checkpoints", json!({})).await?;
     Ok(writeln!(io::stdout(), "Checkpoint completed. Path: {folder}")?)
 }

@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 
-use super::{address, warn};
+use super::{
+    address::{self, TokenArgs},
+    warn,
+};
 use crate::{
     client::Client,
     config::{self, ConfigArgs},
@@ -44,6 +47,9 @@ pub struct Args {
     #[arg(short = 'm', long, value_name = "HOST:PORT")]
     jobmanager: Option<String>,
 
+    #[command(flatten)]
+    token: TokenArgs,
+
     /// Where the shell keeps its history
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
@@ -51,7 +57,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(runtime: &Runtime, args: Args) -> Result<()> {
-    let config = config::load(&args.config)?;
+    let mut config = config::load(&args.config)?;
+    args.token.put(&mut config.options);
     warn(&config.warnings);
     let init = args.init.as_deref().map(|path| read(&path.to_string_lossy())).transpose()?;
     let script = match (&args.file, &args.execute) {

@@ -3,12 +3,10 @@
 use std::{
     fs,
     io::{self, Write as _},
-    sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
 use thalweg_graph::options;
-use thalweg_rpc::Tcp;
 use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
 
 use super::address::{self, ClusterArgs};
@@ -23,6 +21,10 @@ pub struct Args {
     /// Slots to offer: tasks that run at once [default: taskmanager.numberOfTaskSlots]
     #[arg(long, value_name = "N")]
     slots: Option<u32>,
+
+    /// Bind a data port that others can reach without a secret: whoever reaches it can read what tasks exchange
+    #[arg(long)]
+    insecure: bool,
 }
 
 /// Runs the command until a signal or the JobManager ends it.
@@ -34,8 +36,11 @@ pub async fn run(args: Args) -> Result<()> {
     let mut shutdown = Shutdown::listen()?;
     let config = WorkerConfig::from_options(&options, &host_name())?;
     let slots = config.slots;
+    if let Some(bind) = config.bind {
+        address::may_bind(options::WORKER_BIND_HOST.name, bind, &config.trust, args.insecure)?;
+    }
     let connectors = connectors::open_for(&options, &config)?;
-    let link = LeaderLink::Remote { addresses: address::each(&address), network: Arc::new(Tcp) };
+    let link = LeaderLink::Remote { addresses: address::each(&address) };
     let mut worker = Worker::start(config, connectors, link).await?;
     // One line that whoever started this process can wait for.
     writeln!(

@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use reqwest::{Method, Response};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use thalweg_graph::{
-    JobId, JobStatus, Options, SqlError,
+    JobId, JobStatus, Options, SqlError, options,
     sql_error::{Position, SqlErrorCode},
 };
 
@@ -39,6 +39,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a JobManager that leads is looked for, and the pause between two tries.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
 const SEARCH_PAUSE: Duration = Duration::from_millis(100);
+/// How often in a row a call is sent elsewhere.
+const HOPS_MAX: usize = 5;
 
 /// A JobManager, or those of a quorum: whichever is asked sends the client to the one that leads.
 #[derive(Clone)]
@@ -49,6 +51,8 @@ pub struct Rest {
     http: reqwest::Client,
     /// The same without a limit on silence: rows come when there are some, and the job's news tell whether the JobManager lives.
     patient: reqwest::Client,
+    /// What is sent with each call.
+    token: Option<Arc<str>>,
 }
 
 /// `GET /jobs/overview`.
@@ -90,10 +94,17 @@ struct ErrorBody {
 
 impl Rest {
     /// The JobManager at `addresses` (`host:port`, several separated by commas); nothing is sent yet.
-    pub fn new(addresses: &str) -> Result<Rest> {
+    pub fn new(addresses: &str, options: &Options) -> Result<Rest> {
         let http = client(Some(READ_TIMEOUT))?;
         let addresses = addresses.split(',').map(str::to_owned).collect();
-        Ok(Rest { addresses, newest: Arc::default(), http, patient: client(None)? })
+        let token = token(options)?.map(Arc::from);
+        Ok(Rest { addresses, newest: Arc::default(), http, patient: client(None)?, token })
+    }
+
+    /// Whatever there is no method for.
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let response = self.send(method, path, body).await?;
+        self.body(response).await
     }
 
     /// How the quorum stands, as the first JobManager sees it that answers.
@@ -135,6 +146,8 @@ impl Rest {
         }
         // With a key it runs once, however often it has to be sent.
         let key = crate::job_id::random().to_string();
+        // What is the operator's here is the operator's there.
+        let options = options.of_jobs();
         let mut body = json!({ "script": script, "configuration": options, "idempotencyKey": key });
         if let Some(name) = name {
             body["name"] = json!(name);
@@ -203,8 +216,14 @@ impl Rest {
         // What may be said twice is said again where the answer is lost.
         let may_repeat = method != Method::POST || path == "/sql/jobs";
         let until = Instant::now() + SEARCH_TIMEOUT;
+        let mut leader = None;
+        let mut hops = 0;
         loop {
-            let mut request = http.request(method.clone(), format!("http://{}/v1{path}", self.address()));
+            let address = leader.take().unwrap_or_else(|| self.address().to_owned());
+            let mut request = http.request(method.clone(), format!("http://{address}/v1{path}"));
+            if let Some(token) = &self.token {
+                request = request.bearer_auth(token);
+            }
             if let Some(body) = body {
                 request = request.json(body);
             }
@@ -212,8 +231,14 @@ impl Rest {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) => {
                     let status = response.status();
-                    let body: ErrorBody = serde_json::from_slice(&response.bytes().await.unwrap_or_default())
-                        .unwrap_or_default();
+                    // Followed here: an HTTP client would not send the token along.
+                    leader = elsewhere(&response).filter(|_| hops < HOPS_MAX);
+                    if leader.is_some() {
+                        hops += 1;
+                        continue;
+                    }
+                    let body = response.bytes().await.unwrap_or_default();
+                    let body: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
                     let leads =
                         !matches!(body.code.as_deref(), Some("no-leader" | "not-leader" | "stopping"));
                     let problem = refusal(status.as_u16(), body);
@@ -229,6 +254,7 @@ impl Rest {
             if self.addresses.len() == 1 || Instant::now() >= until {
                 return Err(problem);
             }
+            hops = 0;
             self.newest.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(SEARCH_PAUSE).await;
         }
@@ -252,10 +278,49 @@ impl Rest {
     }
 }
 
+/// The token that the options give, themselves or by a file.
+pub(super) fn token(options: &Options) -> Result<Option<String>> {
+    let given = options.get(&options::REST_TOKEN)?;
+    let path = options.get(&options::REST_TOKEN_FILE)?;
+    let text = match (given.is_empty(), path.is_empty()) {
+        (false, _) => given,
+        (true, false) => {
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read the token from `{path}`"))?
+        }
+        (true, true) => return Ok(None),
+    };
+    let token = text.trim();
+    // What is not one would be refused without saying so.
+    if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
+        bail!("what is given as a token is none: expected a line of letters and digits");
+    }
+    Ok(Some(token.to_owned()))
+}
+
+/// The `host:port` that an answer sends its caller to.
+fn elsewhere(response: &Response) -> Option<String> {
+    let location = response.headers().get(reqwest::header::LOCATION)?.to_str().ok()?;
+    let location: reqwest::Url = location.parse().ok()?;
+    let is_sent = response.status() == reqwest::StatusCode::TEMPORARY_REDIRECT;
+    is_sent.then(|| {
+        format!(
+            "{}:{}",
+            location.host_str().unwrap_or_default(),
+            location.port_or_known_default().unwrap_or_default()
+        )
+    })
+}
+
+/// The refusal that a body tells.
+pub(super) fn refusal_of(status: u16, body: &[u8]) -> anyhow::Error {
+    refusal(status, serde_json::from_slice(body).unwrap_or_default())
+}
+
 fn client(read_timeout: Option<Duration>) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
+        .redirect(reqwest::redirect::Policy::none())
         // A JobManager is inside the cluster's network; a proxy is for the world outside.
         .no_proxy();
     if let Some(timeout) = read_timeout {

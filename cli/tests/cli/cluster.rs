@@ -203,3 +203,91 @@ fn who_is_not_there_is_named() {
     assert_eq!(said.code, 1);
     assert!(said.stderr.contains("--insecure"), "{}", said.stderr);
 }
+
+#[test]
+fn a_cluster_with_a_secret_lets_in_who_knows_it_or_has_a_token() {
+    let secret = "security.cluster.secret=0123456789abcdef";
+    let login = "security.rest.loopback-login=true";
+    let (mut job_manager, line, _first) =
+        start(&["jobmanager", "-D", "rest.port=0", "-D", secret, "-D", login]);
+    let address = line.trim().strip_prefix("JobManager ready at http://").unwrap().to_owned();
+    let (mut worker, _, _second) = start(&["worker", "-m", &address, "-D", secret]);
+    let on_cluster = |arguments: &[&str]| thalweg(&[arguments, &["-m", &address]].concat());
+
+    let refused = on_cluster(&["list"]);
+    assert!(refused.code == 1 && refused.stderr.contains("thalweg token create"), "{}", refused.stderr);
+    let refused = on_cluster(&["token", "create", "--role", "admin"]);
+    assert!(refused.code == 1 && refused.stderr.contains("a token is needed"), "{}", refused.stderr);
+    let refused = on_cluster(&["token", "list", "-D", "security.cluster.secret=another secret than theirs"]);
+    assert!(refused.code == 1 && refused.stderr.contains("is another than there"), "{}", refused.stderr);
+
+    let made = on_cluster(&[
+        "token",
+        "create",
+        "--role",
+        "submit",
+        "--name",
+        "ci",
+        "--expires",
+        "1 h",
+        "-D",
+        secret,
+    ]);
+    let token = made.stdout.trim();
+    assert!(made.code == 0 && token.starts_with("thalweg_"), "{}", made.stderr);
+    let said = on_cluster(&["sql", "-e", "SELECT 20 + 1 AS b", "-o", "csv", "--token", token]);
+    assert_eq!((said.code, said.stdout.as_str()), (0, "b\n21\n"), "{}", said.stderr);
+    let refused = on_cluster(&["token", "list", "--token", token]);
+    assert!(refused.code == 1 && refused.stderr.contains("needs the role `admin`"), "{}", refused.stderr);
+    let listed = on_cluster(&["token", "list", "-D", secret]);
+    assert!(
+        listed.stdout.starts_with("ci ") && listed.stdout.contains("by cluster secret"),
+        "{}",
+        listed.stdout
+    );
+    assert!(!listed.stdout.contains(token));
+    assert_eq!(on_cluster(&["token", "revoke", "ci", "-D", secret]).code, 0);
+    let refused = on_cluster(&["list", "--token", token]);
+    assert!(refused.code == 1 && refused.stderr.contains("was revoked"), "{}", refused.stderr);
+    assert_eq!([terminate(&mut worker), terminate(&mut job_manager)], [0, 0]);
+}
+
+#[test]
+fn scripts_name_only_what_the_operator_allows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inside, outside) = (folder.path().join("in"), folder.path().join("out"));
+    for place in [&inside, &outside] {
+        fs::create_dir(place).unwrap();
+        fs::write(place.join("rows.csv"), "1\n").unwrap();
+    }
+    let allow = format!("security.paths.allow={}", inside.display());
+    let (mut job_manager, line, mut stdout) =
+        start(&["jobmanager", "-D", "rest.port=0", "--workers", "1", "-D", &allow]);
+    let mut lines = vec![line];
+    while lines.len() < 2 {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        lines.push(line);
+    }
+    let address =
+        lines.iter().find_map(|line| line.trim().strip_prefix("JobManager ready at http://")).unwrap();
+    let read = |path: &str| {
+        let script = format!(
+            "CREATE TABLE t (a INT) WITH ('connector' = 'filesystem', 'path' = '{path}', 'format' = 'csv'); SELECT a FROM t;"
+        );
+        thalweg(&["sql", "-m", address, "-e", &script, "-o", "csv"])
+    };
+    let said = read(inside.to_str().unwrap());
+    assert_eq!((said.code, said.stdout.as_str()), (0, "a\n1\n"), "{}", said.stderr);
+    for path in [
+        outside.display().to_string(),
+        format!("file:{}/../out", inside.display()),
+        format!("file://{}/%2e%2e/out", inside.display()),
+    ] {
+        let refused = read(&path);
+        let names =
+            refused.stderr.contains("jobs may not name") && refused.stderr.contains("security.paths.allow");
+        assert!(refused.code == 1 && names, "{path}: {}", refused.stderr);
+    }
+    assert_eq!(terminate(&mut job_manager), 0);
+}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use object_store::{ObjectStore, local::LocalFileSystem};
 use tokio::{fs, io::AsyncWriteExt};
 
-use super::{BlockHosts, FileStatus, FileSystem, FileWriter, parent};
+use super::{BlockHosts, FileStatus, FileSystem, FileWriter, allowed::Allowed, parent};
 use crate::error::{Error, Result};
 
 /// Bytes that are handed to the blocking pool at once.
@@ -17,11 +17,31 @@ const WRITE_BUFFER_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Local {
     store: Arc<dyn ObjectStore>,
+    /// Where links may lead; anywhere where not given.
+    allowed: Option<Arc<Allowed>>,
 }
 
 impl Default for Local {
     fn default() -> Self {
-        Self { store: Arc::new(LocalFileSystem::new()) }
+        Self { store: Arc::new(LocalFileSystem::new()), allowed: None }
+    }
+}
+
+impl Local {
+    /// One in whose folders links do not lead out of what jobs may name.
+    pub fn within(allowed: Arc<Allowed>) -> Self {
+        Self { allowed: Some(allowed), ..Self::default() }
+    }
+
+    /// Refuses an entry of a folder that is a link to where jobs may not go.
+    async fn check_link(&self, entry: &fs::DirEntry, path: &str) -> Result<()> {
+        let Some(allowed) = &self.allowed else { return Ok(()) };
+        let is_link = entry.file_type().await.is_ok_and(|kind| kind.is_symlink());
+        if is_link && !allowed.admits_link(path) {
+            let allowed = allowed.shown();
+            return Err(Error::NotAllowed { path: format!("file://{path}"), allowed });
+        }
+        Ok(())
     }
 }
 
@@ -64,6 +84,7 @@ impl FileSystem for Local {
                 failed(io::Error::new(io::ErrorKind::InvalidData, format!("the name {name:?} is not UTF-8")))
             })?;
             let path = if folder == "/" { format!("/{name}") } else { format!("{folder}/{name}") };
+            self.check_link(&entry, &path).await?;
             // A file that vanishes while the folder is listed was not there; a symbolic link counts as what it leads to.
             match fs::metadata(&path).await {
                 Ok(metadata) => statuses.push(file_status(&path, &metadata)),

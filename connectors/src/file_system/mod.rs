@@ -1,6 +1,7 @@
 //! File systems: what tables are read from and written to, by absolute path. Reading rows goes through the `ObjectStore` of
 //! each; listing, writing and renaming go through [`FileSystem`], since object stores know neither folders nor renames.
 
+pub mod allowed;
 pub mod block_locations;
 pub mod glob;
 pub mod hadoop_conf;

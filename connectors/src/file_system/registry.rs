@@ -12,13 +12,22 @@ use object_store::ObjectStore;
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::{FileSystem, Location, hadoop_conf::HadoopConf, hdfs::Hdfs, local::Local, retry::Patience};
+use super::{
+    FileSystem, Location,
+    allowed::{Allowed, Prefix, Use},
+    hadoop_conf::HadoopConf,
+    hdfs::Hdfs,
+    local::Local,
+    retry::Patience,
+};
 use crate::error::{Error, Result};
 
 /// The file systems by name.
 #[derive(Debug)]
 pub struct FileSystems {
     local: Arc<dyn FileSystem>,
+    /// What jobs may name; everything where not given.
+    allowed: Option<Arc<Allowed>>,
     hdfs_by_authority: Mutex<HashMap<String, Arc<dyn FileSystem>>>,
     others: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     hadoop_conf: HadoopConf,
@@ -33,18 +42,79 @@ impl FileSystems {
         patience: Patience,
         io_runtime: Option<Handle>,
     ) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self {
+        Ok(Arc::new(Self::open(conf_dir, patience, io_runtime)?))
+    }
+
+    /// The same, where jobs may name only what is below these prefixes: tables below the first, checkpoints and savepoints below all.
+    pub fn restricted(
+        conf_dir: Option<PathBuf>,
+        patience: Patience,
+        io_runtime: Option<Handle>,
+        tables: &[String],
+        state: &[String],
+    ) -> Result<Arc<Self>> {
+        let mut all = Self::open(conf_dir, patience, io_runtime)?;
+        let prefixes =
+            |texts: &[String]| texts.iter().map(|text| all.prefix(text)).collect::<Result<Vec<_>>>();
+        let allowed = Arc::new(Allowed { tables: prefixes(tables)?, state: prefixes(state)? });
+        all.local = Arc::new(Local::within(Arc::clone(&allowed)));
+        all.allowed = Some(allowed);
+        Ok(Arc::new(all))
+    }
+
+    fn open(conf_dir: Option<PathBuf>, patience: Patience, io_runtime: Option<Handle>) -> Result<Self> {
+        Ok(Self {
             local: Arc::new(Local::default()),
+            allowed: None,
             hdfs_by_authority: Mutex::default(),
             others: Mutex::default(),
             hadoop_conf: HadoopConf::load(conf_dir.as_deref())?,
             patience,
             io_runtime,
-        }))
+        })
     }
 
-    /// The file system and path of a table's `path` option: `file://`, `hdfs://`, or a path of this machine.
+    fn prefix(&self, text: &str) -> Result<Prefix> {
+        match text.trim() {
+            "" => Err(Error::InvalidOption("a path that jobs may name cannot be empty".to_owned())),
+            "hdfs://" => Ok(Prefix::Hdfs),
+            text => {
+                let Location { file_system, path } = self.find(text)?;
+                Ok(Prefix::Below { root: file_system.root().to_owned(), path })
+            }
+        }
+    }
+
+    /// The file system and path of a table's `path` option: `file://`, `hdfs://`, or a path of this machine. Refuses what jobs may not
+    /// name.
     pub fn locate(&self, text: &str) -> Result<Location> {
+        self.locate_for(text, Use::Table)
+    }
+
+    /// The same for checkpoints and savepoints.
+    pub fn locate_state(&self, text: &str) -> Result<Location> {
+        self.locate_for(text, Use::State)
+    }
+
+    /// Refuses a file on this machine that jobs may not name, where not all may be.
+    pub fn check_file(&self, path: &str) -> Result<()> {
+        if self.allowed.is_some() { self.locate(path).map(drop) } else { Ok(()) }
+    }
+
+    /// Refuses a place for checkpoints that jobs may not name, where not all may be.
+    pub fn check_state(&self, path: &str) -> Result<()> {
+        if self.allowed.is_some() { self.locate_state(path).map(drop) } else { Ok(()) }
+    }
+
+    fn locate_for(&self, text: &str, used: Use) -> Result<Location> {
+        let location = self.find(text)?;
+        if let Some(allowed) = &self.allowed {
+            allowed.check(&location, used)?;
+        }
+        Ok(location)
+    }
+
+    fn find(&self, text: &str) -> Result<Location> {
         let text = text.trim();
         let (file_system, path) = match text.split_once("://") {
             None => (Arc::clone(&self.local), absolute(text.strip_prefix("file:").unwrap_or(text))?),
@@ -121,7 +191,7 @@ impl ObjectStoreRegistry for FileSystems {
         if let Some(store) = self.others.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(store));
         }
-        Ok(self.locate(&key)?.file_system.object_store())
+        Ok(self.find(&key)?.file_system.object_store())
     }
 }
 

@@ -27,6 +27,14 @@ use thalweg_plan::changes::Changes;
 use self::{columns::Sides, options::KafkaOptions};
 use crate::error::Result;
 
+/// The files of this machine that a table names.
+pub fn files_of(table: &TableDescriptor) -> impl Iterator<Item = &str> {
+    FILES.iter().filter_map(|name| table.options.get(*name)).map(String::as_str)
+}
+
+const FILES: [&str; 3] =
+    ["properties.ssl.ca.location", "properties.ssl.certificate.location", "properties.ssl.key.location"];
+
 /// Checks a table's options, columns and metadata.
 pub fn check(table: &TableDescriptor) -> Result<()> {
     let options = KafkaOptions::of(table)?;

@@ -4,8 +4,9 @@ use std::{net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use rand::Rng as _;
 use thalweg_graph::{Options, Term, WorkerId};
+use thalweg_rpc::Trust;
 use thalweg_scheduler::{
-    Ground, JobManager, JobManagerConfig, MemberAddress, MemberConfig, clock::Timestamp,
+    Ground, JobManager, JobManagerConfig, Login, MemberAddress, MemberConfig, clock::Timestamp,
 };
 use tokio_util::sync::CancellationToken;
 use turmoil::net::TcpListener;
@@ -96,7 +97,9 @@ async fn serve(world: &World, member: u64, incarnation: u32, disk: SimDisk) -> a
     let config = JobManagerConfig {
         options: OPTIONS.iter().copied().collect::<Options>(),
         quorum: Some(quorum),
-        ground: Ground { network: Arc::new(SimNetwork::default()), disk: Arc::new(disk), wall_clock },
+        trust: Trust { secret: None, network: Arc::new(SimNetwork::default()) },
+        login: Login::Nobody,
+        ground: Ground { disk: Arc::new(disk), wall_clock },
         ..JobManagerConfig::default()
     };
     let storage = Arc::new(Storage::new(world.clone(), member, incarnation));
@@ -138,8 +141,15 @@ pub async fn worker(world: World, number: u32) -> turmoil::Result {
     // Not all workers of a cluster are told its JobManagers in the same order.
     let turn = world.generator(&format!("addresses of {worker}")).random_range(0..MEMBERS);
     let addresses = (0..MEMBERS).map(|next| address((turn + next) % MEMBERS + 1)).collect();
-    let link = LeaderLink::Remote { addresses, network };
-    let stopped = leader_link::run(link, registration, tasks, CancellationToken::new()).await;
+    let link = LeaderLink::Remote { addresses };
+    let stopped = leader_link::run(
+        link,
+        Trust { secret: None, network },
+        registration,
+        tasks,
+        CancellationToken::new(),
+    )
+    .await;
     world.tell(Event::WorkerGone { worker });
     world.tell(Event::Stopped { host, why: format!("{stopped:?}") });
     Ok(())

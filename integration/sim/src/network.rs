@@ -1,6 +1,6 @@
 //! The simulated network under the real control ports.
 
-use std::io;
+use std::{io, net::SocketAddr};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -36,9 +36,8 @@ impl Network for SimNetwork {
 pub struct SimListener(pub TcpListener);
 
 impl Listener for SimListener {
-    type Stream = TcpStream;
-
-    async fn accept(&self) -> io::Result<TcpStream> {
-        Ok(self.0.accept().await?.0)
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
+        let (stream, address) = self.0.accept().await?;
+        Ok((Box::new(stream), address))
     }
 }

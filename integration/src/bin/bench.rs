@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use thalweg::large_buffers::LargeBuffers;
 use thalweg_graph::Options;
 use thalweg_integration::{
     bench::{
@@ -27,6 +28,10 @@ use thalweg_integration::{
     tpch::{QUERIES, Scale},
     tpch_data,
 };
+
+/// As in the binary that is measured.
+#[global_allocator]
+static ALLOCATOR: LargeBuffers = LargeBuffers;
 
 /// Measures Thalweg
 #[derive(Debug, Parser)]
@@ -380,18 +385,34 @@ async fn quorum(config: ClusterConfig, drill: QuorumDrill) -> Result<Report> {
     let seed = drill.seed;
     let method = format!(
         "{} rows a job, three JobManagers, three workers, checkpoints every 100 ms, seed {seed}; every row was right, once, and no task \
-         started again where no worker was disturbed. Failover is from the fault until a majority confirms the next leader over REST.",
+         started again where no worker was disturbed. Failover is from the fault until a majority confirms the next leader over REST; gaps \
+         are the longest times without anything new to be seen in the sink's folder.",
         drill.rows
     );
-    let columns =
-        ["what happened, after ms", "failover ms", "restarts", "undisturbed ms", "in all ms", "rows left"];
+    let columns = [
+        "what happened, after ms",
+        "failover ms",
+        "restarts",
+        "undisturbed ms",
+        "in all ms",
+        "undisturbed gap ms",
+        "gap ms",
+        "rows left",
+    ];
     let mut report = Report::new("faults of a quorum of JobManagers", &method, &columns);
     let jobs = quorum_drill::run(config, drill, |job| eprintln!("{job:?}")).await;
     let jobs = jobs.with_context(|| format!("--seed {seed}"))?;
     for job in &jobs {
         let faults = job.faults.iter().map(|fault| format!("{:?} {}", fault.fault, fault.after_ms));
         let failovers = job.faults.iter().filter_map(|fault| fault.failover_ms).map(|ms| ms.to_string());
-        let numbers = [job.restarts, job.undisturbed_ms, job.total_ms, job.rows as u64];
+        let numbers = [
+            job.restarts,
+            job.undisturbed_ms,
+            job.total_ms,
+            job.undisturbed_gap_ms,
+            job.longest_gap_ms,
+            job.rows as u64,
+        ];
         let texts = [faults.collect::<Vec<_>>().join(", "), failovers.collect::<Vec<_>>().join(", ")];
         report.row(texts.into_iter().chain(numbers.map(|number| number.to_string())));
     }

@@ -115,7 +115,8 @@ async fn checkpoints_may_be_committed_late_and_out_of_order() {
         write(writer.as_mut(), &[epoch]).await.unwrap();
         let prepared = writer.prepare(CheckpointId(epoch as u64)).await.unwrap().unwrap();
         let text = String::from_utf8(prepared.0.to_vec()).unwrap();
-        assert!((0..3).any(|n| text.contains(&format!("\"late-3-0-{n}\""))), "{text}");
+        let job = JobId(7);
+        assert!((0..3).any(|n| text.contains(&format!("\"late-{job}-3-0-0-{n}\""))), "{text}");
         table.commit(&[prepared]).await.unwrap();
     }
     assert_eq!(topics.values("late").await.unwrap().len(), 6);
@@ -147,7 +148,7 @@ async fn what_a_dead_process_has_prepared_is_committed_by_another() {
     let table = exactly_once("dead");
     assert_eq!(table.commit(std::slice::from_ref(&prepared)).await.unwrap(), 3);
     assert_eq!(topics.values("dead").await.unwrap(), [row(0), row(1), row(2)]);
-    // The next attempt takes the same ids and goes on, and the commit stays one when it is done again.
+    // The next attempt goes on, and the commit stays one when it is done again.
     let mut writer = table.writer(schema(), 1).await.unwrap();
     write(writer.as_mut(), &[7]).await.unwrap();
     let next = writer.finish().await.unwrap().committable.unwrap();
@@ -179,7 +180,44 @@ async fn a_new_attempt_fences_the_old_one_off() {
     assert_eq!(topics.values("zombie").await.unwrap(), [row(3)]);
     let error = table.commit(&[forgotten]).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::CommitFailed);
-    assert!(error.to_string().contains("1 rows of transaction `zombie-3-0-0` are lost"), "{error}");
+    let lost = format!("1 rows of transaction `zombie-{}-3-0-0-0` are lost", JobId(7));
+    assert!(error.to_string().contains(&lost), "{error}");
+}
+
+#[tokio::test]
+async fn an_attempt_that_stood_still_ends_nothing_of_its_successor() {
+    let topics = topic("still").await;
+    let table = exactly_once("still");
+    let mut writer = table.writer(schema(), 2).await.unwrap();
+    write(writer.as_mut(), &[1]).await.unwrap();
+    let first = writer.prepare(CheckpointId(1)).await.unwrap().unwrap();
+    write(writer.as_mut(), &[2]).await.unwrap();
+    // It was ordered before, and begins now.
+    let error = table.writer(schema(), 1).await.err().unwrap();
+    assert!(
+        error.chain().contains("attempt 2 of this subtask has begun, and this is 1"),
+        "{}",
+        error.chain()
+    );
+    assert_eq!(table.commit(&[first]).await.unwrap(), 1);
+    let second = writer.prepare(CheckpointId(2)).await.unwrap().unwrap();
+    assert_eq!(table.commit(&[second]).await.unwrap(), 1);
+    assert_eq!(topics.values("still").await.unwrap(), [row(1), row(2)]);
+}
+
+#[tokio::test]
+async fn what_an_attempt_begins_behind_its_successor_is_aborted_at_the_next_commit() {
+    let topics = topic("behind").await;
+    let table = exactly_once("behind");
+    let mut still = table.writer(schema(), 0).await.unwrap();
+    let mut writer = table.writer(schema(), 1).await.unwrap();
+    write(still.as_mut(), &[1]).await.unwrap();
+    until_open(&topics, "behind", 1).await;
+    write(writer.as_mut(), &[2]).await.unwrap();
+    let prepared = writer.prepare(CheckpointId(1)).await.unwrap().unwrap();
+    assert_eq!(table.commit(&[prepared]).await.unwrap(), 1);
+    until_open(&topics, "behind", 0).await;
+    assert_eq!(topics.values("behind").await.unwrap(), [row(2)]);
 }
 
 /// Waits until so many transactions are open: rows are sent, and aborts spread, behind the call.
@@ -255,7 +293,11 @@ async fn an_operator_ends_what_no_job_ends_any_more() {
     let of_topic = ["--servers", Kafka::shared().bootstrap.as_str(), "--prefix", "operated"];
     let verb = |verb: &str| transactions(&[&[verb], &of_topic[..]].concat());
     let listed = verb("list");
-    assert!(listed.contains("operated-3-0-") && listed.ends_with("Open transactions: 1.\n"), "{listed}");
+    assert!(
+        listed.contains(&format!("operated-{}-3-0-", JobId(7)))
+            && listed.ends_with("Open transactions: 1.\n"),
+        "{listed}"
+    );
     assert!(listed.contains("in operated-"), "{listed}");
 
     let folder = tempfile::tempdir().unwrap();
@@ -282,7 +324,8 @@ async fn an_operator_ends_what_no_job_ends_any_more() {
     prepared_by_a_process_that_died("operated", "2");
     let aborted = verb("abort");
     assert!(
-        aborted.starts_with("operated-3-0-") && aborted.ends_with("Aborted transactions: 1.\n"),
+        aborted.starts_with(&format!("operated-{}-3-0-", JobId(7)))
+            && aborted.ends_with("Aborted transactions: 1.\n"),
         "{aborted}"
     );
     assert_eq!(verb("list"), "Open transactions: 0.\n");

@@ -3,6 +3,7 @@
 use thalweg_graph::{
     SqlError,
     options::{self, check, nearest},
+    secret::is_secret,
     sql_error::{Position, SqlErrorCode},
 };
 
@@ -16,6 +17,10 @@ use crate::{
 impl Session {
     pub(super) fn set(&mut self, setting: Option<Setting>) -> Result<Outcome, SqlError> {
         let Some(Setting { key, value, position }) = setting else { return self.list_options() };
+        if options::is_operators(&key) {
+            let text = format!("`{key}` is set where the processes are configured, and not by a session");
+            return Err(SqlError::new(SqlErrorCode::InvalidOption, text).at(position));
+        }
         let known = check(&key, &value)
             .map_err(|error| SqlError::new(SqlErrorCode::InvalidOption, error.to_string()).at(position))?;
         let message = (!known).then(|| unknown_option(&key));
@@ -28,8 +33,9 @@ impl Session {
 
     fn list_options(&self) -> Result<Outcome, SqlError> {
         let mut rows = Rows::new(&["key", "value"]);
-        for (key, value) in &self.options.0 {
-            rows.push([Some(key.clone()), Some(value.clone())]);
+        for (key, value) in &self.options.of_jobs().0 {
+            let shown = if is_secret(key) { "******" } else { value };
+            rows.push([Some(key.clone()), Some(shown.to_owned())]);
         }
         rows.outcome()
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use thalweg_graph::{
-    Attempt, BUILD_ID, CheckpointId, Failure, FailureKind, JobEpoch, JobGraph, JobId, JobStatus,
+    Attempt, BUILD_ID, CheckpointId, Failure, FailureKind, JobEpoch, JobGraph, JobId, JobStatus, Options,
     TaskDescriptor, Term, WorkerId, checkpoint::Manifest, options, table::SinkOutput,
 };
 use thalweg_rpc::ToWorker;
@@ -25,7 +25,7 @@ use crate::{
     job_master::{self, Event, ExecutionGraph, JobMaster, SavepointOrder},
     quorum::{self, AcceptedScript, Command, KeyRecord, MemberId, Refusal},
     resource_manager::{self, ResourceManager},
-    view::{JobDetails, JobEnd, SavepointStatus, SubtaskDetails},
+    view::{EndedJob, JobEnd, SavepointStatus},
 };
 
 /// Tasks in one message to a worker, so that the first start while the others are still on their way.
@@ -69,21 +69,14 @@ pub enum Effect {
     Changed(JobId),
     /// A job is over.
     Ended(JobId, JobEnd),
+    /// Keep what there is to know of a job that has ended.
+    Archive(Arc<EndedJob>),
     /// A job is dropped from memory.
     Forgotten(JobId),
-    /// This member leads now.
-    Leads,
+    /// This member leads now; these jobs have ended before, and the leader that knew all about them may not have come to keep it.
+    Leads(Vec<Arc<EndedJob>>),
     /// Go on with a script whose leader is gone.
     ResumeScript(Box<AcceptedScript>),
-}
-
-/// What is kept for readers of a job that has ended.
-pub(super) struct Archived {
-    pub(super) details: Arc<JobDetails>,
-    /// In the order of the vertices.
-    pub(super) subtasks: Vec<Vec<SubtaskDetails>>,
-    /// How the savepoints that were asked for have ended.
-    pub(super) savepoints: BTreeMap<String, SavepointStatus>,
 }
 
 /// How workers are watched, told to them when they register.
@@ -105,7 +98,7 @@ pub struct Cluster {
     pub(super) resources: ResourceManager,
     pub(super) masters: BTreeMap<JobId, JobMaster>,
     /// What is shown of jobs that have ended.
-    pub(super) archive: BTreeMap<JobId, Archived>,
+    pub(super) archive: BTreeMap<JobId, Arc<EndedJob>>,
     /// Plans in Flink's shape, made when first asked for.
     pub(super) plans: BTreeMap<JobId, Arc<serde_json::Value>>,
     sessions: BTreeMap<WorkerId, SessionId>,
@@ -118,7 +111,7 @@ impl Cluster {
     /// A member that does not lead, without jobs and workers. Of the jobs that end the newest `ended_max` are remembered.
     pub fn new(settings: WorkerSettings, member: MemberId, ended_max: u32) -> Self {
         Self {
-            settings,
+            settings: settings.clone(),
             member,
             ended_max,
             leading: Leading::No,
@@ -174,8 +167,18 @@ impl Cluster {
             return Err(Error::OtherBuild { planned: graph.build_id, ours: BUILD_ID.to_owned() });
         }
         job_master::Settings::read(&graph.options)?;
+        self.check_queue(&graph.options)?;
         job_master::break_cycles(&mut graph);
         Ok(Command::SubmitJob { graph: Arc::new(graph), at: now })
+    }
+
+    /// Refuses options that name a queue which is not there.
+    pub fn check_queue(&self, options: &Options) -> Result<(), Error> {
+        let queue = options.get(&options::JOB_QUEUE)?;
+        match self.settings.queues.has(&queue) {
+            true => Ok(()),
+            false => Err(Error::UnknownQueue { queue, known: self.settings.queues.to_string() }),
+        }
     }
 
     /// Ends a job of a script that has not come to run: it could not be planned, its turn does not come, or it has nothing to do.
@@ -316,6 +319,7 @@ impl Cluster {
         let job = graph.job;
         let Some(settings) = self.settings_of(&graph, now) else { return };
         self.expect_rows(&graph);
+        self.resources.introduce(job, settings.class.clone());
         self.masters.insert(job, JobMaster::new(graph, JobEpoch::default(), settings, now));
         self.tell(job, Event::Start, now);
     }
@@ -425,7 +429,9 @@ impl Cluster {
             let execution = self.masters.get(&job).map(JobMaster::execution);
             let subtasks = execution.map(ExecutionGraph::all_subtask_details).unwrap_or_default();
             let savepoints = self.masters.get(&job).map(JobMaster::savepoint_statuses).unwrap_or_default();
-            self.archive.insert(job, Archived { details: Arc::new(details), subtasks, savepoints });
+            let ended = Arc::new(EndedJob { details, subtasks, savepoints });
+            self.archive.insert(job, ended.clone());
+            self.effects.push(Effect::Archive(ended));
         }
         self.plans.remove(&job);
         self.masters.remove(&job);

@@ -21,9 +21,11 @@ use super::{
     script,
 };
 use crate::{
+    access::Tokens,
     checkpoint_storage::CheckpointStorage,
     clock::{Clock, Timestamp},
     committer::Committer,
+    history::History,
     planner::Planner,
     quorum::{Command, Decided, Leadership, MemberId, Quorum, ToState, Undecided},
     result_store::ResultStore,
@@ -51,9 +53,12 @@ pub(crate) struct Driver {
     /// To itself, for tasks that come back with input.
     pub(super) inbox: mpsc::WeakSender<Input>,
     quorum: Quorum,
+    /// The tokens that there are.
+    tokens: watch::Sender<Arc<Tokens>>,
     leadership: Leadership,
     committer: Arc<dyn Committer>,
     storage: Arc<dyn CheckpointStorage>,
+    pub(super) history: Option<History>,
     outboxes: BTreeMap<SessionId, Outbox>,
     watchers: BTreeMap<JobId, Watcher>,
     changed: BTreeSet<JobId>,
@@ -72,9 +77,11 @@ impl Driver {
         planner: Arc<dyn Planner>,
         committer: Arc<dyn Committer>,
         storage: Arc<dyn CheckpointStorage>,
+        history: Option<History>,
         results: Arc<ResultStore>,
         inbox: mpsc::WeakSender<Input>,
         quorum: Quorum,
+        tokens: watch::Sender<Arc<Tokens>>,
         open_jobs_max: usize,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -82,6 +89,7 @@ impl Driver {
             planning: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))),
             open_jobs_max,
             quorum,
+            tokens,
             leadership: Leadership::default(),
             cluster,
             clock,
@@ -91,6 +99,7 @@ impl Driver {
             inbox,
             committer,
             storage,
+            history,
             outboxes: BTreeMap::new(),
             watchers: BTreeMap::new(),
             changed: BTreeSet::new(),
@@ -151,6 +160,7 @@ impl Driver {
         match &self.quorum {
             Quorum::Alone => {
                 let outcome = self.cluster.apply(command, ALONE, now);
+                self.share_tokens();
                 decided(outcome.map_err(Undecided::Refused));
             }
             Quorum::Member(proposer) => proposer.propose(command, decided),
@@ -172,13 +182,16 @@ impl Driver {
             Input::Quorum(ToState::Apply(commands, applied)) => {
                 let outcomes =
                     commands.into_iter().map(|(command, term)| self.cluster.apply(command, term, now));
+                let outcomes = outcomes.collect();
+                self.share_tokens();
                 // Nobody waits where the member stops.
-                let _ = applied.send(outcomes.collect());
+                let _ = applied.send(outcomes);
             }
             Input::Quorum(ToState::Copy(reply)) => drop(reply.send(self.cluster.copy_state())),
             Input::Quorum(ToState::Replace(state, reply)) => {
                 self.forget_all();
                 self.cluster.replace_state(*state);
+                self.share_tokens();
                 let _ = reply.send(());
             }
             Input::Leadership(leadership) => self.led_by(leadership),
@@ -213,6 +226,16 @@ impl Driver {
             Input::ResultAbandoned(job) => self.end_unread(job, now),
             Input::Stop(_) => unreachable!("taken before"),
         }
+    }
+
+    /// Shows changed tokens to those who let callers in, before anybody hears that they are decided.
+    fn share_tokens(&self) {
+        let tokens = self.cluster.state.tokens();
+        self.tokens.send_if_modified(|shared| {
+            let changed = !Arc::ptr_eq(shared, tokens);
+            shared.clone_from(tokens);
+            changed
+        });
     }
 
     /// Ends a query that makes rows for nobody.
@@ -250,6 +273,14 @@ impl Driver {
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Request::CreateToken(token, reply) => {
+                let decided = |outcome: Result<(), Undecided>| drop(reply.send(outcome.map_err(Error::from)));
+                self.propose(Command::CreateToken { token }, Box::new(decided), now);
+            }
+            Request::RevokeToken(name, reply) => {
+                let decided = |outcome: Result<(), Undecided>| drop(reply.send(outcome.map_err(Error::from)));
+                self.propose(Command::RevokeToken { name }, Box::new(decided), now);
+            }
             Request::SavepointStatus(job, trigger, reply) => {
                 drop(reply.send(self.cluster.savepoint_status(job, &trigger)));
             }
@@ -349,7 +380,17 @@ impl Driver {
                     }
                 }
                 Effect::Forgotten(job) => self.results.forget(job),
-                Effect::Leads => tracing::info!("this JobManager leads"),
+                Effect::Archive(job) => {
+                    if let Some(history) = &self.history {
+                        history.keep(job);
+                    }
+                }
+                Effect::Leads(ended) => {
+                    tracing::info!("this JobManager leads");
+                    if let Some(history) = self.history.as_ref().filter(|_| !ended.is_empty()) {
+                        history.keep_unknown(ended);
+                    }
+                }
                 Effect::ResumeScript(accepted) => script::resume(self, *accepted),
             }
         }

@@ -37,6 +37,14 @@ pub enum Error {
         /// Who we are.
         ours: String,
     },
+    /// The cluster has no such queue.
+    #[error("`{name}` cannot be `{queue}`: the cluster has {known}", name = options::JOB_QUEUE.name)]
+    UnknownQueue {
+        /// What was asked for.
+        queue: String,
+        /// What there is.
+        known: String,
+    },
     /// A job of this id was submitted before.
     #[error("job `{0}` exists already")]
     JobExists(JobId),
@@ -100,12 +108,24 @@ pub enum Error {
         /// What was asked for.
         trigger: String,
     },
+    /// The job may have ended long ago, and nobody can look.
+    #[error("jobs that have ended cannot be looked at: {0}")]
+    HistoryUnreadable(Failure),
     /// The script was refused.
     #[error(transparent)]
     Sql(#[from] SqlError),
     /// The idempotency key belongs to another script.
     #[error("the idempotency key `{0}` was used for another script")]
     KeyReused(String),
+    /// A token has this name.
+    #[error("{}", Refusal::TokenExists(.0.clone()))]
+    TokenExists(String),
+    /// No token has this name.
+    #[error("{}", Refusal::UnknownToken(.0.clone()))]
+    UnknownToken(String),
+    /// There are as many tokens as are kept.
+    #[error("{}", Refusal::TooManyTokens(*.0))]
+    TooManyTokens(usize),
     /// More is waiting than is good.
     #[error("{0} jobs wait or run already, as many as `{name}` allows; send the script again later", name = options::OPEN_JOBS_MAX.name)]
     TooManyJobs(usize),
@@ -144,6 +164,9 @@ impl From<Refusal> for Error {
             Refusal::JobExists(job) => Error::JobExists(job),
             Refusal::JobEnded(job) => Error::JobCanceled(job),
             Refusal::KeyUsed(key) => Error::KeyReused(key),
+            Refusal::TokenExists(name) => Error::TokenExists(name),
+            Refusal::UnknownToken(name) => Error::UnknownToken(name),
+            Refusal::TooManyTokens(max) => Error::TooManyTokens(max),
         }
     }
 }
@@ -158,6 +181,7 @@ impl Error {
             Error::InvalidGraph(_) => "invalid-graph",
             Error::InvalidOption(_) => "invalid-option",
             Error::OtherBuild { .. } => "other-build",
+            Error::UnknownQueue { .. } => "unknown-queue",
             Error::JobExists(_) => "job-exists",
             Error::NoResult(_) => "no-result",
             Error::ResultGone(_) => "result-gone",
@@ -170,9 +194,13 @@ impl Error {
             Error::NotRunning(_) => "not-running",
             Error::NoStream(_) => "no-stream",
             Error::UnknownTrigger { .. } => "unknown-trigger",
+            Error::HistoryUnreadable(_) => "history-unreadable",
             Error::Sql(error) => error.code.as_str(),
             Error::KeyReused(_) => "idempotency-key-reused",
             Error::TooManyJobs(_) => "too-many-jobs",
+            Error::TokenExists(_) => "token-exists",
+            Error::UnknownToken(_) => "unknown-token",
+            Error::TooManyTokens(_) => "too-many-tokens",
             Error::NotLeader { .. } => "not-leader",
             Error::Stopped => "stopping",
         }

@@ -1,6 +1,6 @@
 //! The way to the dispatcher for REST, the command line and tests: a cheap clone; each call is one message and its answer.
 
-use std::{io, pin::Pin, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::HashSet, io, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -13,10 +13,12 @@ use super::{
     request::{Reply, Request, ScriptAccepted, ScriptRequest},
 };
 use crate::{
+    access::TokenRecord,
+    history::History,
     job_master::SavepointOrder,
     result_store::{Finished, JobResult, Live, ResultStore, live::End, live_pages::NoPage, page::Page},
     view::{
-        JobDetails, JobEnd, JobProgress, JobSummary, Overview, SavepointStatus, SubtaskDetails,
+        EndedJob, JobDetails, JobEnd, JobProgress, JobSummary, Overview, SavepointStatus, SubtaskDetails,
         VertexDetails, VertexEventTime, WorkerDetails,
     },
 };
@@ -38,6 +40,7 @@ enum Readable {
 pub struct DispatcherHandle {
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) results: Arc<ResultStore>,
+    pub(crate) history: Option<History>,
 }
 
 impl DispatcherHandle {
@@ -63,17 +66,45 @@ impl DispatcherHandle {
 
     /// How a savepoint that was asked for stands.
     pub async fn savepoint_status(&self, job: JobId, trigger: &str) -> Result<SavepointStatus, Error> {
-        self.ask(|reply| Request::SavepointStatus(job, trigger.to_owned(), reply)).await
+        let asked = self.ask(|reply| Request::SavepointStatus(job, trigger.to_owned(), reply)).await;
+        self.or_in_history(job, asked, |ended| ended.savepoints.get(trigger).cloned()).await
+    }
+
+    /// Takes a token in.
+    pub async fn create_token(&self, token: TokenRecord) -> Result<(), Error> {
+        self.ask(|reply| Request::CreateToken(token, reply)).await
+    }
+
+    /// Lets a token count no more.
+    pub async fn revoke_token(&self, name: String) -> Result<(), Error> {
+        self.ask(|reply| Request::RevokeToken(name, reply)).await
     }
 
     /// Every job that is remembered, newest first.
     pub async fn jobs(&self) -> Result<Vec<JobSummary>, Error> {
-        self.ask(Request::Jobs).await
+        let mut jobs = self.ask(Request::Jobs).await?;
+        let Some(history) = &self.history else { return Ok(jobs) };
+        let ended = history.summaries().await.map_err(Error::HistoryUnreadable)?;
+        // Of one that has ended under another leader, the history knows more.
+        let is_open = |job: &JobSummary| !job.status.is_terminal();
+        let known: HashSet<JobId> = ended.iter().map(|job| job.job).collect();
+        jobs.retain(|job| is_open(job) || !known.contains(&job.job));
+        jobs.extend(ended);
+        jobs.sort_by_key(|job| (Reverse(job.submitted), job.job));
+        Ok(jobs)
     }
 
     /// All about a job.
     pub async fn job(&self, job: JobId) -> Result<Arc<JobDetails>, Error> {
-        self.ask(|reply| Request::Job(job, reply)).await
+        let asked = self.ask(|reply| Request::Job(job, reply)).await;
+        match asked {
+            // One without a graph was not planned, or has ended under another leader.
+            Ok(line) if line.mode.is_none() && line.summary.status.is_terminal() => {
+                let ended = self.ended(job).await?;
+                Ok(ended.map_or(line, |ended| Arc::new(ended.details.clone())))
+            }
+            asked => self.or_in_history(job, asked, |ended| Some(Arc::new(ended.details.clone()))).await,
+        }
     }
 
     /// One vertex of a job with its subtasks.
@@ -82,17 +113,44 @@ impl DispatcherHandle {
         job: JobId,
         vertex: VertexId,
     ) -> Result<(VertexDetails, Vec<SubtaskDetails>), Error> {
-        self.ask(|reply| Request::Vertex(job, vertex, reply)).await
+        let asked = self.ask(|reply| Request::Vertex(job, vertex, reply)).await;
+        self.or_in_history(job, asked, |ended| ended.vertex(vertex)).await
     }
 
     /// How far event time has come in each vertex of a job, and what holds it back.
     pub async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>, Error> {
-        self.ask(|reply| Request::EventTime(job, reply)).await
+        let asked = self.ask(|reply| Request::EventTime(job, reply)).await;
+        self.or_in_history(job, asked, |ended| Some(ended.event_time())).await
     }
 
     /// A job's progress now and whenever it changes; the sender goes when the job has ended and was shown so.
     pub async fn watch(&self, job: JobId) -> Result<watch::Receiver<Arc<JobProgress>>, Error> {
-        self.ask(|reply| Request::Watch(job, reply)).await
+        let asked = self.ask(|reply| Request::Watch(job, reply)).await;
+        let of_ended = |ended: &EndedJob| Some(watch::channel(Arc::new(ended.progress())).1);
+        self.or_in_history(job, asked, of_ended).await
+    }
+
+    /// What the dispatcher says; where it does not know, what the history does.
+    async fn or_in_history<T>(
+        &self,
+        job: JobId,
+        asked: Result<T, Error>,
+        of: impl FnOnce(&EndedJob) -> Option<T>,
+    ) -> Result<T, Error> {
+        match asked {
+            Err(
+                unknown @ (Error::UnknownJob(_) | Error::UnknownVertex { .. } | Error::UnknownTrigger { .. }),
+            ) => self.ended(job).await?.and_then(|ended| of(&ended)).ok_or(unknown),
+            asked => asked,
+        }
+    }
+
+    /// A job that is in the history.
+    async fn ended(&self, job: JobId) -> Result<Option<Arc<EndedJob>>, Error> {
+        match &self.history {
+            Some(history) => history.job(job).await.map_err(Error::HistoryUnreadable),
+            None => Ok(None),
+        }
     }
 
     /// Whether a job has its graph, or has ended.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use thalweg_graph::{JobId, JobStatus, TaskState, VertexId, explain};
+use thalweg_graph::{JobId, JobStatus, VertexId, explain};
 
 use super::{Error, cluster::Cluster};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     quorum::JobRecord,
     view::{
         JobDetails, JobProgress, JobSummary, Overview, SubtaskDetails, TaskCounts, VertexDetails,
-        VertexEventTime, VertexProgress, WorkerDetails,
+        VertexEventTime, WorkerDetails,
     },
 };
 
@@ -84,7 +84,7 @@ impl Cluster {
     /// All about a job.
     pub fn job(&mut self, job: JobId) -> Result<Arc<JobDetails>, Error> {
         if let Some(archived) = self.archive.get(&job) {
-            return Ok(archived.details.clone());
+            return Ok(Arc::new(archived.details.clone()));
         }
         let plan = self.plan(job).unwrap_or_default();
         let details = self.details(job).ok_or(Error::UnknownJob(job))?;
@@ -116,8 +116,7 @@ impl Cluster {
     ) -> Result<(VertexDetails, Vec<SubtaskDetails>), Error> {
         let unknown = Error::UnknownVertex { job, vertex };
         if let Some(archived) = self.archive.get(&job) {
-            let details = archived.details.vertices.get(vertex.index()).cloned();
-            return details.zip(archived.subtasks.get(vertex.index()).cloned()).ok_or(unknown);
+            return archived.vertex(vertex).ok_or(unknown);
         }
         self.state.job(job).ok_or(Error::UnknownJob(job))?;
         let execution = self.masters.get(&job).map(JobMaster::execution).ok_or(unknown.clone())?;
@@ -130,13 +129,7 @@ impl Cluster {
     /// How far event time has come in a job, and what holds it back.
     pub fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>, Error> {
         if let Some(archived) = self.archive.get(&job) {
-            let vertices = archived.details.vertices.iter().map(|vertex| VertexEventTime {
-                vertex: vertex.id,
-                name: vertex.name.clone(),
-                watermark_ms: vertex.metrics.watermark_ms,
-                held_by: None,
-            });
-            return Ok(vertices.collect());
+            return Ok(archived.event_time());
         }
         self.state.job(job).ok_or(Error::UnknownJob(job))?;
         let master = self.masters.get(&job);
@@ -147,7 +140,7 @@ impl Cluster {
     pub fn progress(&self, job: JobId) -> Result<JobProgress, Error> {
         let record = self.state.job(job).ok_or(Error::UnknownJob(job))?;
         if let Some(archived) = self.archive.get(&job) {
-            return Ok(archived_progress(&archived.details));
+            return Ok(archived.progress());
         }
         let master = self.masters.get(&job);
         let execution = master.map(JobMaster::execution);
@@ -202,23 +195,4 @@ impl Cluster {
 fn vertices(master: &JobMaster) -> Vec<VertexDetails> {
     let execution = master.execution();
     execution.vertices.iter().map(|vertex| execution.vertex_details(vertex.id)).collect()
-}
-
-fn archived_progress(details: &JobDetails) -> JobProgress {
-    let vertices = details.vertices.iter().map(|vertex| VertexProgress {
-        name: vertex.name.clone(),
-        parallelism: vertex.parallelism,
-        running: vertex.tasks[TaskState::Running],
-        finished: vertex.tasks[TaskState::Finished],
-        metrics: vertex.metrics,
-    });
-    JobProgress {
-        job: details.summary.job,
-        status: details.summary.status,
-        waiting: None,
-        failure: details.failure.clone(),
-        restarts: details.restarts,
-        has_live_result: details.has_live_result,
-        vertices: vertices.collect(),
-    }
 }

@@ -135,6 +135,10 @@ mod tests {
 
     #[async_trait]
     impl CheckpointStorage for World {
+        fn check(&self, _: &str) -> Result<(), Failure> {
+            Ok(())
+        }
+
         async fn write(&self, _: &str, _: &Manifest) -> Result<(), Failure> {
             Ok(())
         }

@@ -10,6 +10,7 @@ use thalweg_graph::{
 use tokio::sync::{oneshot, watch};
 
 use super::Error;
+use crate::access::TokenRecord;
 use crate::job_master::SavepointOrder;
 use crate::view::{
     JobDetails, JobProgress, JobSummary, Overview, SavepointStatus, SubtaskDetails, VertexDetails,
@@ -37,12 +38,17 @@ pub struct ScriptRequest {
 }
 
 impl ScriptRequest {
-    /// The options of its session, over those of the cluster.
+    /// The options of its session, over those of the cluster. The operator's own are neither seen nor set.
     pub(crate) fn session_options(&self, cluster: &Options) -> Result<Options, InvalidValue> {
         for (name, value) in &self.configuration.0 {
+            if options::is_operators(name) {
+                // Not its value: it may be a secret that was sent by mistake.
+                let expected = "to be set by the operator, where the processes are configured".to_owned();
+                return Err(InvalidValue { key: name.clone(), value: "******".to_owned(), expected });
+            }
             options::check(name, value)?;
         }
-        let mut session = cluster.overridden_by(&self.configuration);
+        let mut session = cluster.of_jobs().overridden_by(&self.configuration);
         if let Some(parallelism) = self.parallelism {
             session.0.insert(options::PARALLELISM_DEFAULT.name.to_owned(), parallelism.to_string());
         }
@@ -82,6 +88,8 @@ pub(crate) enum Request {
     Cancel(JobId, Reply<()>),
     Savepoint(JobId, SavepointOrder, Reply<()>),
     SavepointStatus(JobId, String, Reply<SavepointStatus>),
+    CreateToken(TokenRecord, Reply<()>),
+    RevokeToken(String, Reply<()>),
     Jobs(Reply<Vec<JobSummary>>),
     Job(JobId, Reply<Arc<JobDetails>>),
     Vertex(JobId, VertexId, Reply<(VertexDetails, Vec<SubtaskDetails>)>),
@@ -98,6 +106,7 @@ impl Request {
             Request::Submit(_, reply) => drop(reply.send(Err(error))),
             Request::Script(_, reply) => drop(reply.send(Err(error))),
             Request::Cancel(_, reply) | Request::Savepoint(_, _, reply) => drop(reply.send(Err(error))),
+            Request::CreateToken(_, reply) | Request::RevokeToken(_, reply) => drop(reply.send(Err(error))),
             Request::SavepointStatus(_, _, reply) => drop(reply.send(Err(error))),
             Request::Jobs(reply) => drop(reply.send(Err(error))),
             Request::Job(_, reply) => drop(reply.send(Err(error))),

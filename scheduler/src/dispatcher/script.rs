@@ -33,6 +33,9 @@ pub(super) fn open(driver: &mut Driver, request: Box<ScriptRequest>, reply: Repl
         Ok(options) => options,
         Err(error) => return drop(reply.send(Err(error.into()))),
     };
+    if let Err(error) = driver.cluster.check_queue(&options) {
+        return drop(reply.send(Err(error)));
+    }
     let (planner, inbox) = (driver.planner.clone(), driver.inbox.clone());
     let slots = driver.cluster.overview().slots_total;
     tokio::spawn(async move {
@@ -129,7 +132,11 @@ pub(super) fn start(
 fn runner(driver: &Driver) -> Option<Runner> {
     let inputs = driver.inbox.upgrade()?;
     Some(Runner {
-        dispatcher: DispatcherHandle { inputs, results: driver.results.clone() },
+        dispatcher: DispatcherHandle {
+            inputs,
+            results: driver.results.clone(),
+            history: driver.history.clone(),
+        },
         planner: driver.planner.clone(),
         planning: driver.planning.clone(),
         slots: driver.cluster.overview().slots_total,

@@ -49,7 +49,7 @@ use self::{
 pub use crate::resource_manager::RegionId;
 use crate::{
     clock::Timestamp,
-    resource_manager::{AllocationId, GrantedSlot, Location},
+    resource_manager::{AllocationId, GrantedSlot, JobClass, Location},
     view::FailureRecord,
 };
 
@@ -63,6 +63,8 @@ pub struct Settings {
     failures_kept: usize,
     /// How long a request for slots that the cluster is too small for is kept.
     pub slot_timeout: Duration,
+    /// Where the job stands among others that wait for slots.
+    pub class: JobClass,
     checkpoints: CheckpointSettings,
 }
 
@@ -73,6 +75,10 @@ impl Settings {
             strategy: RestartStrategy::read(job)?,
             failures_kept: job.get(&options::EXCEPTION_HISTORY)? as usize,
             slot_timeout: job.get(&options::SLOT_REQUEST_TIMEOUT)?,
+            class: JobClass {
+                queue: job.get(&options::JOB_QUEUE)?.into(),
+                priority: job.get(&options::JOB_PRIORITY)?,
+            },
             checkpoints: CheckpointSettings::read(job)?,
         })
     }

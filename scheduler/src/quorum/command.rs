@@ -8,7 +8,7 @@ use thalweg_graph::{
     table::SinkOutput,
 };
 
-use crate::{clock::Timestamp, job_master::SavepointOrder, view::JobEnd};
+use crate::{access::TokenRecord, clock::Timestamp, job_master::SavepointOrder, view::JobEnd};
 
 /// A JobManager's number in the quorum.
 pub type MemberId = u64;
@@ -126,6 +126,16 @@ pub enum Command {
         at: Timestamp,
         /// How many jobs that have ended are remembered.
         ended_max: u32,
+    },
+    /// A token was made.
+    CreateToken {
+        /// What is kept of it.
+        token: TokenRecord,
+    },
+    /// A token counts no more.
+    RevokeToken {
+        /// Which.
+        name: String,
     },
 }
 

@@ -63,7 +63,7 @@ pub enum Error {
 
 /// A failure of one operation.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+pub(super) enum Broken {
     #[error(transparent)]
     Database(#[from] redb::Error),
     #[error("entry {index} of the log: {source}")]
@@ -128,8 +128,8 @@ impl LogStore {
     }
 
     /// Has a member that led when its process ended lead no more: the Raft library would have it go on in the same term, in which workers
-    /// may still follow orders of the process before, and slots have numbers that this one would give again. What it voted stays. Returns
-    /// whether it led.
+    /// may still follow orders of the process before, and slots have numbers that this one would give again. What it voted stays; it is elected
+    /// like any other. Returns whether it led.
     pub fn stand_down(&self, member: u64) -> Result<bool, Error> {
         let standing_down = || -> Result<bool, Broken> {
             let Some(vote) = self.meta::<Vote>(VOTE)? else { return Ok(false) };
@@ -144,6 +144,11 @@ impl LogStore {
             Ok(true)
         };
         standing_down().map_err(|broken| Error::Vote(io::Error::other(broken)))
+    }
+
+    /// How far the log reaches.
+    pub(super) fn last_log_id(&self) -> Result<Option<LogId>, Broken> {
+        Ok(self.state()?.last_log_id)
     }
 
     async fn change(&self, change: Change) -> Result<(), Broken> {

@@ -8,24 +8,29 @@ use openraft::{
     raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use thalweg_rpc::Trust;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use super::{
     command::MemberId,
+    election::{Candidate, PreVote, Silence},
     encoding,
     log_store::{self, LogStore},
     network::Calls,
     proposer::{self, Proposals},
     snapshot,
     state_machine::{StateMachine, ToState},
-    types::TypeConfig,
+    types::{TypeConfig, Vote},
 };
 use crate::ground::Ground;
 
-/// Shortest time for an election: several heartbeats and syncs of a disk fit into half of it.
-const ELECTION_MS_MIN: u64 = 50;
-/// Signs of life in the shortest time behind which a member stands for election.
-const HEARTBEATS: u64 = 3;
+/// Shortest lease of a leader: several heartbeats and syncs of a disk fit in.
+const LEASE_MS_MIN: u64 = 50;
+/// Signs of life of a leader in its lease.
+const HEARTBEATS: u64 = 6;
 /// Times for an election behind which a quorum begins without its first member.
 const FIRST_IS_LATE: u32 = 10;
 /// How often it is looked after.
@@ -107,22 +112,19 @@ pub struct MemberConfig {
 struct Patience {
     /// Time between a leader's signs of life.
     heartbeat_ms: u64,
-    /// A member stands for election when the leader was silent for the longer of these and then a random time between both. An election
-    /// that nobody wins costs as much again.
-    election_ms: (u64, u64),
-    /// A leader that has not heard of a majority for so long leads no more: the least time in which another can be elected.
+    /// For so long a leader that was heard is believed to lead, and nobody else is voted for; one that has not heard of a majority for so
+    /// long leads no more.
     lease_ms: u64,
 }
 
 impl Patience {
     fn of(election_timeout: Duration) -> Self {
-        let longest = (election_timeout.as_millis() as u64).max(ELECTION_MS_MIN);
-        let shortest = longest / 2;
-        Self {
-            heartbeat_ms: shortest / HEARTBEATS,
-            election_ms: (shortest, longest),
-            lease_ms: longest + shortest,
-        }
+        let lease_ms = (election_timeout.as_millis() as u64).max(LEASE_MS_MIN);
+        Self { heartbeat_ms: lease_ms / HEARTBEATS, lease_ms }
+    }
+
+    fn lease(self) -> Duration {
+        Duration::from_millis(self.lease_ms)
     }
 }
 
@@ -214,27 +216,32 @@ pub struct QuorumStatus {
 pub struct QuorumMember {
     raft: Raft<TypeConfig>,
     config: MemberConfig,
+    log: LogStore,
+    silence: Arc<Silence>,
     leadership: watch::Receiver<Leadership>,
     failure: watch::Receiver<Option<String>>,
 }
 
 impl QuorumMember {
-    /// Starts a member. The replicated state is held by whoever answers `to_state`; what it is to decide comes as `proposals`.
+    /// Starts a member, which proves itself to the others by `trust`. The replicated state is held by whoever answers `to_state`; what it is to decide comes as `proposals`.
     pub async fn start(
         config: MemberConfig,
+        trust: Trust,
         ground: &Ground,
         to_state: mpsc::Sender<ToState>,
         proposals: Proposals,
     ) -> Result<Self, Error> {
         let log = LogStore::open(&*ground.disk, &config.folder)?;
-        let led = log.stand_down(config.member)?;
+        log.stand_down(config.member)?;
         let machine = StateMachine::open(ground.disk.clone(), &config.folder, to_state).await?;
         let patience = Patience::of(config.election_timeout);
         let raft_config = Config {
             cluster_name: "thalweg".to_owned(),
             heartbeat_interval: patience.heartbeat_ms,
-            election_timeout_min: patience.election_ms.0,
-            election_timeout_max: patience.election_ms.1,
+            // The greater one is the lease, the lesser one means nothing: see `election`.
+            election_timeout_min: patience.lease_ms / 2,
+            election_timeout_max: patience.lease_ms,
+            enable_elect: false,
             install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
             max_in_snapshot_log_to_keep: ENTRIES_KEPT,
@@ -243,20 +250,20 @@ impl QuorumMember {
             ..Config::default()
         };
         let raft_config = raft_config.validate().map_err(|error| Error::Start(error.to_string()))?;
-        let calls = Calls::over(ground.network.clone());
-        let raft = Raft::new(config.member, Arc::new(raft_config), calls, log, machine).await;
+        let (member, calls) = (config.member, Calls::new(trust));
+        let raft = Raft::new(member, Arc::new(raft_config), calls.clone(), log.clone(), machine).await;
         let raft = raft.map_err(|error| Error::Start(error.to_string()))?;
         begin(&raft, &config).await?;
-        if led {
-            // Others would wait for it for as long as for one that was cut off.
-            raft.trigger().elect().await.map_err(|error| Error::Start(error.to_string()))?;
-        }
         let (leadership, seen) =
             watch::channel(Leadership { member: config.member, ..Leadership::default() });
         let (failure, failed) = watch::channel(None);
         tokio::spawn(proposer::propose(raft.clone(), proposals));
-        tokio::spawn(look_after(raft.clone(), config.member, patience, leadership, failure));
-        Ok(Self { raft, config, leadership: seen, failure: failed })
+        tokio::spawn(look_after(raft.clone(), member, patience, leadership, failure));
+        let silence = Arc::new(Silence::new(patience.lease()));
+        let candidate =
+            Candidate { raft: raft.clone(), member, log: log.clone(), calls, silence: silence.clone() };
+        tokio::spawn(candidate.run());
+        Ok(Self { raft, config, log, silence, leadership: seen, failure: failed })
     }
 
     /// What it was started with.
@@ -346,6 +353,7 @@ impl QuorumMember {
         Some(match call {
             "append" => self.append(question).await,
             "vote" => self.vote(question).await,
+            "would-vote" => self.would_vote(question),
             "snapshot" => self.snapshot(question).await,
             _ => return None,
         })
@@ -353,16 +361,38 @@ impl QuorumMember {
 
     async fn append(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
         let request: AppendEntriesRequest<TypeConfig> = encoding::decode(question)?;
+        self.heard(&request.vote);
         Ok(encoding::encode(&self.raft.append_entries(request).await)?)
     }
 
     async fn vote(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
         let request: VoteRequest<u64> = encoding::decode(question)?;
-        Ok(encoding::encode(&self.raft.vote(request).await)?)
+        let answer = self.raft.vote(request).await;
+        if answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
+            self.silence.broken(Instant::now());
+        }
+        Ok(encoding::encode(&answer)?)
+    }
+
+    fn would_vote(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
+        let PreVote { last_log_id, .. } = encoding::decode(question)?;
+        let leads = self.leadership.borrow().leads;
+        // One that cannot read its log has no vote to give.
+        let own = self.log.last_log_id();
+        let would = !leads && own.is_ok_and(|own| self.silence.would_vote(last_log_id, own, Instant::now()));
+        Ok(encoding::encode(&would)?)
+    }
+
+    /// A call of whoever leads, unless another one is known that does since then. It counts when it comes: the disk may take its time.
+    fn heard(&self, of: &Vote) {
+        if *of >= self.raft.metrics().borrow().vote {
+            self.silence.broken(Instant::now());
+        }
     }
 
     async fn snapshot(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
         let request: InstallSnapshotRequest<TypeConfig> = encoding::decode(question)?;
+        self.heard(&request.vote);
         Ok(encoding::encode(&self.raft.install_snapshot(request).await)?)
     }
 
@@ -475,13 +505,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leader_gives_up_before_another_can_be_elected() {
+    fn a_leader_is_heard_several_times_in_its_lease() {
         for ms in [0, 50, 500, 10_000] {
-            let Patience { heartbeat_ms, election_ms: (shortest, longest), lease_ms } =
-                Patience::of(Duration::from_millis(ms));
-            assert!(0 < heartbeat_ms && heartbeat_ms * 2 < shortest && shortest < longest);
-            // Others begin to count behind the leader's last sign of life, and wait for both.
-            assert!(lease_ms <= longest + shortest);
+            let Patience { heartbeat_ms, lease_ms } = Patience::of(Duration::from_millis(ms));
+            assert!(0 < heartbeat_ms && heartbeat_ms * 5 < lease_ms);
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! `state` is the replicated state, `command` what changes it; both are pure. A `member` keeps the log of commands (`log_store`, `snapshot`,
 //! in the words of `encoding`) and agrees with the others on it by Raft (Ongaro and Ousterhout, In search of an understandable consensus
-//! algorithm, 2014) through `openraft`; `state_machine` brings what is committed to the dispatcher, which holds the state, and `proposer`
+//! algorithm, 2014) through `openraft`; `election` says when a member stands for it; `state_machine` brings what is committed to the dispatcher, which holds the state, and `proposer`
 //! brings what the dispatcher wants decided. What can be asked of workers again is not here but in the job masters' memory.
 
 mod command;
@@ -16,6 +16,7 @@ pub mod snapshot;
 mod state_machine;
 pub mod network;
 mod proposer;
+mod election;
 pub mod member;
 #[cfg(test)]
 mod old_log_tests;

@@ -1,20 +1,14 @@
 //! What members say to each other: calls over their control ports.
 
 use std::{
-    io,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioIo},
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use openraft::{
     BasicNode,
     error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable},
@@ -25,9 +19,9 @@ use openraft::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
-use thalweg_rpc::{Network, network::Stream};
+use thalweg_rpc::trust::{self, Connector, Trust};
 
-use super::{encoding, types::TypeConfig};
+use super::{election::PreVote, encoding, types::TypeConfig};
 
 /// Largest answer of a member.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -54,26 +48,19 @@ enum CallError {
     Encoding(#[from] encoding::Error),
 }
 
-/// Opens connections for the client.
-#[derive(Debug, Clone)]
-struct Connector(Arc<dyn Network>);
-
-impl tower::Service<Uri> for Connector {
-    type Response = TokioIo<Box<dyn Stream>>;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<TokioIo<Box<dyn Stream>>>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let network = self.0.clone();
-        Box::pin(async move {
-            let address = uri.authority().map_or_else(String::new, ToString::to_string);
-            let stream = tokio::time::timeout(CONNECT_TIMEOUT, network.connect(&address)).await??;
-            Ok(TokioIo::new(stream))
-        })
+impl CallError {
+    /// Why the two members do not believe each other, if that is it.
+    fn refusal(&self) -> Option<String> {
+        match self {
+            CallError::Connect { source, .. } => {
+                let mut causes =
+                    std::iter::successors(std::error::Error::source(source), |cause| cause.source());
+                let refusal = causes.find_map(|cause| cause.downcast_ref::<trust::Error>())?;
+                refusal.is_refusal().then(|| refusal.to_string())
+            }
+            CallError::Status { status: StatusCode::UNAUTHORIZED, text, .. } => Some(text.clone()),
+            _ => None,
+        }
     }
 }
 
@@ -85,8 +72,21 @@ pub struct Calls {
 
 impl Calls {
     /// No connection yet.
-    pub fn over(network: Arc<dyn Network>) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build(Connector(network)) }
+    pub fn new(trust: Trust) -> Self {
+        let connector = Connector { trust, timeout: CONNECT_TIMEOUT };
+        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+    }
+}
+
+impl Calls {
+    /// The way to a member.
+    pub fn peer(&self, target: u64, node: &BasicNode) -> Peer {
+        Peer {
+            client: self.client.clone(),
+            target,
+            address: node.addr.clone(),
+            is_refused: AtomicBool::new(false),
+        }
     }
 }
 
@@ -94,7 +94,7 @@ impl RaftNetworkFactory<TypeConfig> for Calls {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
-        Peer { client: self.client.clone(), target, address: node.addr.clone() }
+        self.peer(target, node)
     }
 }
 
@@ -103,11 +103,26 @@ pub struct Peer {
     client: Client<Connector, Full<Bytes>>,
     target: u64,
     address: String,
+    /// Whether the newest call found that the two do not believe each other.
+    is_refused: AtomicBool,
 }
 
 type Rpc<E> = RPCError<u64, BasicNode, RaftError<u64, E>>;
 
 impl Peer {
+    /// Whether this member would vote for another; one that does not answer would not.
+    pub async fn would_vote(&self, question: &PreVote, timeout: Duration) -> bool {
+        match self.ask("would-vote", question, timeout).await {
+            Ok(answer) => answer,
+            // It is of a build that does not know the question.
+            Err(CallError::Status { status: StatusCode::NOT_FOUND, .. }) => true,
+            Err(error) => {
+                tracing::debug!(%error, "a member was not asked whether it would vote");
+                false
+            }
+        }
+    }
+
     async fn call<Q: Serialize, A: DeserializeOwned, E>(
         &self,
         call: &str,
@@ -119,11 +134,26 @@ impl Peer {
         RaftError<u64, E>: DeserializeOwned,
     {
         let called = self.ask(call, question, timeout).await;
+        self.note(called.as_ref().err());
         let answer: Result<A, RaftError<u64, E>> = called.map_err(|error| match error {
             CallError::Connect { .. } => RPCError::Unreachable(Unreachable::new(&error)),
             error => RPCError::Network(NetworkError::new(&error)),
         })?;
         answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
+    }
+
+    /// Says once that the two do not believe each other: calls are many.
+    fn note(&self, error: Option<&CallError>) {
+        let why = error.and_then(CallError::refusal);
+        let was_refused = self.is_refused.swap(why.is_some(), Relaxed);
+        if let Some(why) = why.filter(|_| !was_refused) {
+            tracing::warn!(
+                member = self.target,
+                address = self.address,
+                why,
+                "no call reaches a member of the quorum"
+            );
+        }
     }
 
     async fn ask<A: DeserializeOwned>(

@@ -15,7 +15,13 @@ use super::{
     encoding,
     state::State,
 };
-use crate::{clock::Timestamp, job_master::SavepointOrder, testing::graph, view::JobEnd};
+use crate::{
+    access::{Role, TokenDigest, TokenRecord},
+    clock::Timestamp,
+    job_master::SavepointOrder,
+    testing::graph,
+    view::JobEnd,
+};
 
 /// One command a line, in hexadecimal digits, as version 1 wrote them; `THALWEG_UPDATE_OLD_LOG=1` adds what it lacks.
 const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/quorum/old_log_v1.hex");
@@ -80,6 +86,17 @@ fn commands() -> Vec<Command> {
             sinks: Vec::new(),
             trigger: Some("b".to_owned()),
         },
+        Command::CreateToken {
+            token: TokenRecord {
+                name: "ci".to_owned(),
+                digest: TokenDigest::of("thalweg_00"),
+                role: Role::Submit,
+                created: Timestamp(5),
+                expires: Some(Timestamp(6)),
+                by: "loopback".to_owned(),
+            },
+        },
+        Command::RevokeToken { name: "ci".to_owned() },
     ]
 }
 

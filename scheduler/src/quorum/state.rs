@@ -12,7 +12,12 @@ use thalweg_graph::{
 };
 
 use super::command::{Command, MemberId, PlannedLater, ScriptRecord};
-use crate::{clock::Timestamp, job_master::SavepointOrder, view::JobEnd};
+use crate::{
+    access::{TokenRecord, Tokens, token::TOKENS_MAX},
+    clock::Timestamp,
+    job_master::SavepointOrder,
+    view::JobEnd,
+};
 
 /// What the leader must now do.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +61,15 @@ pub enum Refusal {
     /// Another script was accepted with the idempotency key meanwhile.
     #[error("the idempotency key `{0}` was used")]
     KeyUsed(String),
+    /// A token has this name.
+    #[error("there is a token `{0}` already: revoke it, or name the new one otherwise")]
+    TokenExists(String),
+    /// No token has this name.
+    #[error("there is no token `{0}`")]
+    UnknownToken(String),
+    /// More tokens than anybody keeps an eye on.
+    #[error("there are {0} tokens, which is as many as are kept: revoke some")]
+    TooManyTokens(usize),
 }
 
 /// What is kept of a job.
@@ -139,6 +153,9 @@ pub struct State {
     /// Scripts of which a job has not ended, by their first job.
     scripts: BTreeMap<JobId, AcceptedScript>,
     ended: VecDeque<JobId>,
+    /// Shared with those who let callers in.
+    #[serde(default)]
+    tokens: Arc<Tokens>,
 }
 
 impl State {
@@ -191,7 +208,23 @@ impl State {
                 Ok(Vec::new())
             }
             Command::EndJob { job, end, at, ended_max } => self.end(job, end, at, ended_max as usize),
+            Command::CreateToken { token } => self.create_token(token),
+            Command::RevokeToken { name } => match Arc::make_mut(&mut self.tokens).remove(&name) {
+                Some(_) => Ok(Vec::new()),
+                None => Err(Refusal::UnknownToken(name)),
+            },
         }
+    }
+
+    fn create_token(&mut self, token: TokenRecord) -> Result<Vec<Effect>, Refusal> {
+        if self.tokens.contains_key(&token.name) {
+            return Err(Refusal::TokenExists(token.name));
+        }
+        if self.tokens.len() >= TOKENS_MAX {
+            return Err(Refusal::TooManyTokens(TOKENS_MAX));
+        }
+        Arc::make_mut(&mut self.tokens).insert(token.name.clone(), token);
+        Ok(Vec::new())
     }
 
     fn accept_script(
@@ -342,6 +375,11 @@ impl State {
         self.term
     }
 
+    /// Those who may come in.
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
+    }
+
     /// The workers that have registered and were not lost.
     pub fn workers(&self) -> &BTreeSet<WorkerId> {
         &self.workers
@@ -413,6 +451,7 @@ impl JobRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Role, TokenDigest};
 
     const TERM: Term = Term(1);
 
@@ -444,6 +483,31 @@ mod tests {
         assert_eq!(end(&mut state, 2, 1), Ok(vec![Effect::Ended(JobId(2)), Effect::Forgotten(JobId(1))]));
         assert!(state.job(JobId(1)).is_none() && state.key("a").is_none());
         assert_eq!(state.key("b").map(|key| key.fingerprint), Some(7));
+    }
+
+    #[test]
+    fn tokens_have_names_of_their_own_and_are_not_without_number() {
+        let mut state = State::default();
+        let token = |name: &str| TokenRecord {
+            name: name.to_owned(),
+            digest: TokenDigest::of(name),
+            role: Role::Read,
+            created: Timestamp(1),
+            expires: None,
+            by: "loopback".to_owned(),
+        };
+        let create =
+            |state: &mut State, name: &str| state.apply(Command::CreateToken { token: token(name) }, TERM);
+        let revoke =
+            |state: &mut State, name: &str| state.apply(Command::RevokeToken { name: name.to_owned() }, TERM);
+        assert_eq!(create(&mut state, "a"), Ok(Vec::new()));
+        assert_eq!(create(&mut state, "a"), Err(Refusal::TokenExists("a".to_owned())));
+        assert_eq!(revoke(&mut state, "a"), Ok(Vec::new()));
+        assert_eq!(revoke(&mut state, "a"), Err(Refusal::UnknownToken("a".to_owned())));
+        for number in 0..TOKENS_MAX {
+            assert_eq!(create(&mut state, &number.to_string()), Ok(Vec::new()));
+        }
+        assert_eq!(create(&mut state, "one more"), Err(Refusal::TooManyTokens(TOKENS_MAX)));
     }
 
     #[test]

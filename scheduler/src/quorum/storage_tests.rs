@@ -136,6 +136,10 @@ async fn a_file_that_is_no_log_is_refused() {
     let error = LogStore::open(&Files, folder.path()).err().unwrap().to_string();
     assert!(error.contains("log.redb"), "{error}");
     std::fs::write(folder.path().join("snapshot"), b"not a snapshot").unwrap();
-    let error = StateMachine::open(Arc::new(Files), folder.path(), mpsc::channel(1).0).await.err().unwrap().to_string();
+    let error = StateMachine::open(Arc::new(Files), folder.path(), mpsc::channel(1).0)
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("/snapshot`"), "{error}");
 }

@@ -1,25 +1,30 @@
 //! Workers and their slots: who is registered, who has gone silent, which job gets which slots. Pure: the time is an argument,
 //! what must be done comes back as actions.
 //!
-//! A request asks for all the slots of one region at once and is granted whole or not at all. Next in turn is the job that holds
-//! the fewest slots, the oldest request first; nobody passes it, so that wide requests are not starved by narrow ones. A request
-//! wider than the whole cluster blocks nobody: it waits apart and times out.
+//! A request asks for all the slots of one region at once and is granted whole or not at all. Next in turn is the job of the highest priority,
+//! of these the one that holds the fewest slots, of these the oldest request; nobody passes it, so that wide requests are not starved by narrow
+//! ones. A queue of jobs that may not have more passes its turn on to the others. A request wider than the whole cluster, or than its queue may
+//! be, blocks nobody: it waits apart and times out.
 
+mod line;
 mod queue;
+mod shortfall;
 mod worker;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::Arc,
     time::Duration,
 };
 
-use thalweg_graph::{JobId, Term, WorkerId};
+use thalweg_graph::{JobId, Term, WorkerId, job_queues::JobQueues};
 use thalweg_rpc::Registration;
 
 use self::queue::Queue;
-pub use self::worker::{Location, Worker};
+pub use self::{
+    shortfall::{QueueFull, Shortfall},
+    worker::{Location, Worker},
+};
 use crate::clock::Timestamp;
 
 /// The part of a job that slots are asked for at once: its position among those of its job.
@@ -35,6 +40,21 @@ pub struct AllocationId(pub u64);
 pub struct SlotWish {
     /// Hosts where its data is, best first. A wish, not a condition.
     pub preferred_hosts: Vec<String>,
+}
+
+/// Where a job stands among others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobClass {
+    /// The queue that it belongs to.
+    pub queue: Arc<str>,
+    /// Those of a higher one come first.
+    pub priority: i32,
+}
+
+impl Default for JobClass {
+    fn default() -> Self {
+        Self { queue: JobQueues::DEFAULT.into(), priority: 0 }
+    }
 }
 
 /// A slot that was given.
@@ -78,35 +98,8 @@ pub enum Action {
     },
 }
 
-/// Why a job does not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shortfall {
-    /// Slots that must be free at once.
-    pub needed: u32,
-    /// Slots that are free.
-    pub free: u32,
-    /// All slots.
-    pub total: u32,
-    /// Registered workers.
-    pub workers: u32,
-}
-
-impl fmt::Display for Shortfall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shortfall { needed, free, total, workers } = self;
-        let slots = if *needed == 1 { "slot" } else { "slots" };
-        let are = if *free == 1 { "is" } else { "are" };
-        let on = if *workers == 1 { "worker" } else { "workers" };
-        write!(f, "needs {needed} {slots}, {free} {are} free on {workers} {on}")?;
-        match total >= needed {
-            true => write!(f, " ({total} in all, held by other jobs)"),
-            false => Ok(()),
-        }
-    }
-}
-
-/// How workers are watched.
-#[derive(Debug, Clone, Copy)]
+/// How workers are watched, and what jobs may have of them.
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Time between signs of life.
     pub heartbeat_interval: Duration,
@@ -114,6 +107,8 @@ pub struct Settings {
     pub heartbeat_timeout: Duration,
     /// Time in which a worker whose connection broke may come back.
     pub session_grace: Duration,
+    /// The queues that jobs belong to.
+    pub queues: Arc<JobQueues>,
 }
 
 struct Allocation {
@@ -139,6 +134,7 @@ pub struct ResourceManager {
 impl ResourceManager {
     /// Without workers. What it gives out in one term has other numbers than in another.
     pub fn new(settings: Settings, term: Term) -> Self {
+        let queue = Queue::new(settings.queues.clone());
         Self {
             settings,
             workers: BTreeMap::new(),
@@ -146,7 +142,7 @@ impl ResourceManager {
             by_host: BTreeMap::new(),
             allocations: BTreeMap::new(),
             allocations_made: term.0 << 32,
-            queue: Queue::default(),
+            queue,
             slots_total: 0,
             slots_free: 0,
             next_heartbeat: None,
@@ -208,6 +204,11 @@ impl ResourceManager {
         self.queue.slots_changed(self.slots_total, now);
     }
 
+    /// Says where a job stands among others, before it asks for anything.
+    pub fn introduce(&mut self, job: JobId, class: JobClass) {
+        self.queue.introduce(job, class);
+    }
+
     /// Asks for all the slots of a region at once; answered by `Grant` or `TimedOut` unless it is cancelled before. With
     /// `may_shrink` it gets fewer where the cluster has no more.
     pub fn request(
@@ -260,10 +261,10 @@ impl ResourceManager {
 
     /// Takes back everything that a job asked for and everything that it has.
     pub fn forget_job(&mut self, job: JobId) {
-        self.queue.remove_job(job);
         let held: Vec<_> =
             self.allocations.iter().filter(|(_, held)| held.job == job).map(|(id, _)| *id).collect();
         held.into_iter().for_each(|allocation| self.release(allocation));
+        self.queue.forget(job);
     }
 
     /// Grants what can be granted: to be called after requests and releases.
@@ -309,7 +310,7 @@ impl ResourceManager {
             self.next_heartbeat = (!self.workers.is_empty()).then_some(next);
         }
         while let Some(request) = self.queue.pop_expired(now) {
-            let shortfall = self.shortfall_of(request.wishes.len());
+            let shortfall = self.shortfall_of(request.job, request.wishes.len());
             actions.push(Action::TimedOut { job: request.job, region: request.region, shortfall });
         }
     }
@@ -357,12 +358,13 @@ impl ResourceManager {
 
     /// Why the job waits, if it does.
     pub fn shortfall(&self, job: JobId) -> Option<Shortfall> {
-        self.queue.first_width(job, self.slots_total).map(|width| self.shortfall_of(width))
+        self.queue.first_width(job, self.slots_total).map(|width| self.shortfall_of(job, width))
     }
 
-    fn shortfall_of(&self, width: usize) -> Shortfall {
+    fn shortfall_of(&self, job: JobId, width: usize) -> Shortfall {
         let (free, total) = (self.slots_free, self.slots_total);
-        Shortfall { needed: width as u32, free, total, workers: self.workers.len() as u32 }
+        let queue = self.queue.full(job, width as u32);
+        Shortfall { needed: width as u32, free, total, workers: self.workers.len() as u32, queue }
     }
 
     /// The registered workers.

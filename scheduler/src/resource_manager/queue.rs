@@ -2,16 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use thalweg_graph::JobId;
+use thalweg_graph::{
+    JobId,
+    job_queues::{JobQueues, Limits},
+};
 
-use super::{RegionId, SlotWish};
+use super::{
+    JobClass, RegionId, SlotWish,
+    line::{Line, Ticket, Turn},
+    shortfall::QueueFull,
+};
 use crate::clock::Timestamp;
-
-/// Position in the order of arrival.
-type Ticket = u64;
 
 /// A request that waits.
 #[derive(Debug)]
@@ -49,7 +54,10 @@ impl Request {
 /// What one job waits for and holds.
 #[derive(Debug, Default)]
 struct Job {
+    class: JobClass,
     held: u32,
+    /// Whether it has ever been given a slot.
+    has_begun: bool,
     tickets: BTreeMap<RegionId, Ticket>,
     /// Requests that the cluster is large enough for.
     fitting: BTreeSet<Ticket>,
@@ -57,18 +65,53 @@ struct Job {
     by_host: BTreeMap<String, BTreeSet<Ticket>>,
 }
 
+impl Job {
+    /// Its turn, if it waits for slots that there can be.
+    fn turn(&self, id: JobId) -> Option<Turn> {
+        let ticket = *self.fitting.first()?;
+        Some(Turn { before: -i64::from(self.class.priority), held: self.held, ticket, job: id })
+    }
+}
+
 /// All that waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
+    limits: Arc<JobQueues>,
     requests: BTreeMap<Ticket, Request>,
     jobs: BTreeMap<JobId, Job>,
-    /// Jobs with fitting requests: slots held, oldest fitting request, job. The first is next.
-    turns: BTreeSet<(u32, Ticket, JobId)>,
+    /// The jobs of each queue.
+    lines: BTreeMap<Arc<str>, Line>,
     expiring: BTreeSet<(Timestamp, Ticket)>,
     tickets_made: Ticket,
 }
 
 impl Queue {
+    /// Without any job.
+    pub(super) fn new(limits: Arc<JobQueues>) -> Self {
+        Self {
+            limits,
+            requests: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            expiring: BTreeSet::new(),
+            tickets_made: 0,
+        }
+    }
+
+    /// Says which queue a job belongs to, before it asks for anything.
+    pub(super) fn introduce(&mut self, job: JobId, class: JobClass) {
+        self.jobs.insert(job, Job { class, ..Job::default() });
+    }
+
+    fn limits_of(&self, job: JobId) -> Limits {
+        self.jobs.get(&job).map_or(Limits::default(), |job| self.limits.of(&job.class.queue))
+    }
+
+    /// The most slots that a job can have.
+    fn reach(&self, job: JobId, slots_total: u32) -> u32 {
+        self.limits_of(job).slots.map_or(slots_total, |slots| slots.min(slots_total))
+    }
+
     pub(super) fn push(
         &mut self,
         job: JobId,
@@ -89,8 +132,9 @@ impl Queue {
 
     /// Puts a request among the fitting or the expiring ones.
     fn sort_in(&mut self, ticket: Ticket, slots_total: u32, now: Timestamp) {
+        let reach = self.reach(self.requests[&ticket].job, slots_total);
         let request = self.requests.get_mut(&ticket).expect("the caller has the ticket of a request");
-        if !request.fits(slots_total) {
+        if !request.fits(reach) {
             let expires = *request.expires.get_or_insert(now.after(request.timeout));
             self.expiring.insert((expires, ticket));
             return;
@@ -107,24 +151,27 @@ impl Queue {
         });
     }
 
-    /// Changes a job and keeps its turn right.
+    /// Changes a job and keeps its turn and its queue's books right.
     fn change(&mut self, id: JobId, change: impl FnOnce(&mut Job)) {
         let job = self.jobs.entry(id).or_default();
-        if let Some(first) = job.fitting.first() {
-            self.turns.remove(&(job.held, *first, id));
-        }
+        let line = match self.lines.get_mut(&job.class.queue) {
+            Some(line) => line,
+            None => {
+                let limits = self.limits.of(&job.class.queue);
+                self.lines.entry(job.class.queue.clone()).or_insert_with(|| Line::new(limits))
+            }
+        };
+        line.remove(job.turn(id), job.has_begun, job.held);
         change(job);
-        if let Some(first) = job.fitting.first() {
-            self.turns.insert((job.held, *first, id));
-        }
-        if job.held == 0 && job.tickets.is_empty() {
-            self.jobs.remove(&id);
-        }
+        line.add(job.turn(id), job.has_begun, job.held);
     }
 
     /// A job holds a slot that it did not ask for here.
     pub(super) fn adopted(&mut self, job: JobId) {
-        self.change(job, |job| job.held += 1);
+        self.change(job, |job| {
+            job.held += 1;
+            job.has_begun = true;
+        });
     }
 
     pub(super) fn remove(&mut self, job: JobId, region: RegionId) {
@@ -134,10 +181,18 @@ impl Queue {
         }
     }
 
-    pub(super) fn remove_job(&mut self, job: JobId) {
+    /// Forgets a job that holds nothing any more.
+    pub(super) fn forget(&mut self, id: JobId) {
         let tickets: Vec<_> =
-            self.jobs.get(&job).into_iter().flat_map(|job| job.tickets.values().copied()).collect();
+            self.jobs.get(&id).into_iter().flat_map(|job| job.tickets.values().copied()).collect();
         tickets.into_iter().for_each(|ticket| drop(self.take(ticket)));
+        let Some(job) = self.jobs.remove(&id) else { return };
+        if let Some(line) = self.lines.get_mut(&job.class.queue) {
+            line.remove(None, job.has_begun, job.held);
+            if line.is_empty() {
+                self.lines.remove(&job.class.queue);
+            }
+        }
     }
 
     fn take(&mut self, ticket: Ticket) -> Request {
@@ -168,8 +223,13 @@ impl Queue {
         slots_total: u32,
         mut free_hosts: impl Iterator<Item = &'a str>,
     ) -> Option<Request> {
-        let (_, first, id) = *self.turns.first()?;
-        let width = self.requests[&first].width(slots_total);
+        let width = |ticket| {
+            let request: &Request = &self.requests[&ticket];
+            request.width(self.reach(request.job, slots_total))
+        };
+        let Turn { ticket: first, job: id, .. } =
+            self.lines.values().filter_map(|line| line.next(width)).min()?;
+        let width = width(first);
         if width > slots_free as usize {
             return None;
         }
@@ -180,7 +240,10 @@ impl Queue {
         };
         let mut request = self.take(local.unwrap_or(first));
         request.wishes.truncate(width);
-        self.change(id, |job| job.held += width as u32);
+        self.change(id, |job| {
+            job.held += width as u32;
+            job.has_begun = true;
+        });
         Some(request)
     }
 
@@ -204,7 +267,7 @@ impl Queue {
         let tickets: Vec<_> = self.requests.keys().copied().collect();
         for ticket in tickets {
             let request = &self.requests[&ticket];
-            let (id, too_wide) = (request.job, !request.fits(slots_total));
+            let (id, too_wide) = (request.job, !request.fits(self.reach(request.job, slots_total)));
             if too_wide && request.expires.is_none() {
                 let hosts = request.hosts().to_vec();
                 self.change(id, |job| {
@@ -221,6 +284,23 @@ impl Queue {
     /// The width of the job's oldest request.
     pub(super) fn first_width(&self, job: JobId, slots_total: u32) -> Option<usize> {
         let ticket = self.jobs.get(&job)?.tickets.values().min()?;
-        Some(self.requests[ticket].width(slots_total).max(1))
+        Some(self.requests[ticket].width(self.reach(job, slots_total)).max(1))
+    }
+
+    /// Why the job's queue has no room for so many more slots of it, if it has none.
+    pub(super) fn full(&self, job: JobId, width: u32) -> Option<QueueFull> {
+        let job = self.jobs.get(&job)?;
+        let limits = self.limits.of(&job.class.queue);
+        let (held, begun) = self.lines.get(&job.class.queue).map_or((0, 0), Line::in_use);
+        let queue = job.class.queue.clone();
+        match limits {
+            Limits { jobs: Some(max), .. } if !job.has_begun && begun >= max => {
+                Some(QueueFull::Jobs { queue, max })
+            }
+            Limits { slots: Some(max), .. } if held + width > max => {
+                Some(QueueFull::Slots { queue, held, max })
+            }
+            _ => None,
+        }
     }
 }

@@ -8,12 +8,34 @@ use crate::testing::registration;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn manager() -> ResourceManager {
+    with_queues("")
+}
+
+fn with_queues(queues: &str) -> ResourceManager {
     let settings = Settings {
         heartbeat_interval: Duration::from_secs(2),
         heartbeat_timeout: Duration::from_secs(10),
         session_grace: Duration::from_millis(50),
+        queues: Arc::new(JobQueues::parse(queues).unwrap()),
     };
     ResourceManager::new(settings, Term(1))
+}
+
+fn introduce(manager: &mut ResourceManager, job: u128, queue: &str, priority: i32) {
+    manager.introduce(JobId(job), JobClass { queue: queue.into(), priority });
+}
+
+/// Asks for slots of a job's only region.
+fn request(manager: &mut ResourceManager, job: u128, width: usize) {
+    manager.request(JobId(job), RegionId(0), wishes(width), false, TIMEOUT, Timestamp(0));
+}
+
+fn granted(manager: &mut ResourceManager) -> Vec<u128> {
+    grants(manager).into_iter().map(|grant| grant.0.0).collect()
+}
+
+fn waits(manager: &ResourceManager, job: u128) -> String {
+    manager.shortfall(JobId(job)).unwrap().to_string()
 }
 
 fn wishes(count: usize) -> Vec<SlotWish> {
@@ -150,6 +172,79 @@ fn a_request_that_may_shrink_takes_what_the_cluster_has() {
     assert_eq!(slots.len(), 2);
 }
 
+#[test]
+fn a_job_of_a_higher_priority_goes_first_whatever_it_holds() {
+    let mut manager = manager();
+    introduce(&mut manager, 1, "default", 0);
+    introduce(&mut manager, 2, "default", 5);
+    introduce(&mut manager, 3, "default", -1);
+    for job in [3, 1, 2] {
+        for region in 0..2 {
+            manager.request(JobId(job), RegionId(region), wishes(1), false, TIMEOUT, Timestamp(0));
+        }
+    }
+    register(&mut manager, "a", 0);
+    let order: Vec<u128> = (0..6)
+        .map(|worker| match register(&mut manager, &format!("w{worker}"), 1).pop() {
+            Some(Action::Grant { job, .. }) => job.0,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(order, [2, 2, 1, 1, 3, 3]);
+}
+
+#[test]
+fn a_queue_has_no_more_slots_than_it_may_and_stops_nobody_else() {
+    let mut manager = with_queues("etl: slots=3");
+    register(&mut manager, "a", 8);
+    for (job, queue, width) in [(1, "etl", 2), (2, "etl", 2), (3, "etl", 1), (4, "default", 4)] {
+        introduce(&mut manager, job, queue, 0);
+        request(&mut manager, job, width);
+    }
+    // The third would fit, and would keep the second waiting for ever.
+    assert_eq!(granted(&mut manager), [1, 4]);
+    assert_eq!(waits(&manager, 2), "needs 2 slots, queue `etl` holds 2 of its 3");
+    manager.forget_job(JobId(1));
+    assert_eq!(granted(&mut manager), [2, 3]);
+}
+
+#[test]
+fn a_request_wider_than_its_queue_times_out_or_shrinks() {
+    let mut manager = with_queues("etl: slots=2");
+    register(&mut manager, "a", 8);
+    introduce(&mut manager, 1, "etl", 0);
+    request(&mut manager, 1, 3);
+    assert_eq!(granted(&mut manager), [] as [u128; 0]);
+    assert_eq!(waits(&manager, 1), "needs 3 slots, queue `etl` holds 0 of its 2");
+    manager.heard(&WorkerId("a".to_owned()), None, Timestamp(59_000));
+    let mut actions = Vec::new();
+    manager.tick(Timestamp(60_000), &mut actions);
+    assert!(actions.iter().any(|action| matches!(action, Action::TimedOut { job: JobId(1), .. })));
+    introduce(&mut manager, 2, "etl", 0);
+    manager.request(JobId(2), RegionId(0), wishes(3), true, TIMEOUT, Timestamp(0));
+    assert_eq!(grants(&mut manager)[0].2.len(), 2);
+}
+
+#[test]
+fn a_queue_runs_no_more_jobs_than_it_may() {
+    let mut manager = with_queues("etl: jobs=1");
+    register(&mut manager, "a", 8);
+    for job in [1, 2] {
+        introduce(&mut manager, job, "etl", 0);
+        request(&mut manager, job, 1);
+    }
+    assert_eq!(granted(&mut manager), [1]);
+    assert_eq!(waits(&manager, 2), "waits for its turn: in queue `etl` 1 job runs at a time");
+    // Between two of its stages it holds nothing, and runs all the same.
+    let held = *manager.allocations.keys().next().unwrap();
+    manager.release(held);
+    assert_eq!(granted(&mut manager), [] as [u128; 0]);
+    request(&mut manager, 1, 2);
+    assert_eq!(granted(&mut manager), [1]);
+    manager.forget_job(JobId(1));
+    assert_eq!(granted(&mut manager), [2]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Register { worker: u8, slots: u32 },
@@ -164,12 +259,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         (0..4_u8, 0..4_u32).prop_map(|(worker, slots)| Step::Register { worker, slots }),
         (0..4_u8).prop_map(|worker| Step::Lose { worker }),
-        (0..4_u8, 0..6_u32, 1..5_usize, 0..5_u8, any::<bool>()).prop_map(
+        (0..8_u8, 0..6_u32, 1..5_usize, 0..5_u8, any::<bool>()).prop_map(
             |(job, region, width, host, may_shrink)| Step::Request { job, region, width, host, may_shrink }
         ),
-        (0..4_u8, 0..6_u32).prop_map(|(job, region)| Step::CancelRequest { job, region }),
+        (0..8_u8, 0..6_u32).prop_map(|(job, region)| Step::CancelRequest { job, region }),
         any::<usize>().prop_map(Step::ReleaseNth),
-        (0..4_u8).prop_map(|job| Step::Forget { job }),
+        (0..8_u8).prop_map(|job| Step::Forget { job }),
     ];
     proptest::collection::vec(step, 0..80)
 }
@@ -193,12 +288,30 @@ fn check(manager: &ResourceManager) {
         .map(|(id, worker)| (worker.free(), id.clone()))
         .collect();
     assert_eq!(manager.by_free, by_free);
+    let of_queue = held.values().filter(|job| in_queue(**job));
+    assert!(of_queue.clone().count() <= QUEUE_SLOTS, "a queue has more than it may");
+    assert!(of_queue.collect::<BTreeSet<_>>().len() <= QUEUE_JOBS, "a queue runs more than it may");
+}
+
+/// What the jobs of the queue `etl` may have.
+const QUEUE_SLOTS: usize = 4;
+const QUEUE_JOBS: usize = 2;
+
+/// The jobs of odd numbers are in it.
+fn in_queue(JobId(job): JobId) -> bool {
+    job % 2 == 1
+}
+
+fn classed(manager: &mut ResourceManager, JobId(job): JobId) {
+    let queue = if in_queue(JobId(job)) { "etl" } else { "default" };
+    introduce(manager, job, queue, (job / 4) as i32);
 }
 
 proptest! {
     #[test]
     fn slots_are_neither_lost_nor_made_whatever_the_order(steps in steps()) {
-        let mut manager = manager();
+        let mut manager = with_queues(&format!("etl: slots={QUEUE_SLOTS}, jobs={QUEUE_JOBS}"));
+        (0..8).for_each(|job| classed(&mut manager, JobId(job)));
         let mut outstanding = BTreeSet::new();
         for step in steps {
             let mut actions = Vec::new();
@@ -229,6 +342,7 @@ proptest! {
                 Step::Forget { job } => {
                     outstanding.retain(|(owner, _)| *owner != JobId(job.into()));
                     manager.forget_job(JobId(job.into()));
+                    classed(&mut manager, JobId(job.into()));
                 }
             }
             manager.grant(&mut actions);
@@ -240,7 +354,7 @@ proptest! {
             check(&manager);
         }
         // All that was asked for and fits is granted once everything else is given back.
-        for job in 0..4_u128 {
+        for job in 0..8_u128 {
             let mine: Vec<_> = manager.allocations.iter().filter(|(_, held)| held.job == JobId(job)).map(|(id, _)| *id).collect();
             mine.into_iter().for_each(|id| manager.release(id));
         }
@@ -248,7 +362,7 @@ proptest! {
         manager.grant(&mut actions);
         check(&manager);
         let total = manager.slots().0 as usize;
-        let first_fits = outstanding.iter().any(|(job, _)| manager.shortfall(*job).is_some_and(|s| s.needed as usize <= total));
+        let first_fits = outstanding.iter().any(|(job, _)| manager.shortfall(*job).is_some_and(|s| s.needed as usize <= total && s.queue.is_none()));
         prop_assert!(!first_fits || manager.slots().1 < manager.slots().0, "slots are free and a request waits");
     }
 }

@@ -3,14 +3,14 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{Extension, Query, State, rejection::QueryRejection},
     http::StatusCode,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thalweg_graph::{JobId, Options, explain, options};
 
-use super::{Api, error::ApiError, ids::ArtifactPath, parameters};
+use super::{Api, access::Started, error::ApiError, ids::ArtifactPath, parameters};
 use crate::{
     dispatcher::{Error, ScriptRequest},
     planner::StatementOutcome,
@@ -54,11 +54,12 @@ pub async fn run(
     ArtifactPath(id): ArtifactPath,
     query: Result<Query<Parameters>, QueryRejection>,
     body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<(Extension<Started>, Json<Value>), ApiError> {
     let request =
         script_request(&api, &id, parameters::query(query)?, parameters::optional_body(&body)?).await?;
     let accepted = api.dispatcher.submit_script(request).await?;
-    Ok(Json(json!({ "jobid": accepted.jobid, "jobs": accepted.jobs })))
+    let started = Extension(Started::of(&accepted));
+    Ok((started, Json(json!({ "jobid": accepted.jobid, "jobs": accepted.jobs }))))
 }
 
 /// Runs what comes before the first statement that makes a job, in a session of its own that nothing comes of.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thalweg_graph::{Failure, FailureKind, JobId};
 
-use super::{Api, error::ApiError, ids::ClusterTriggerPath, parameters};
+use super::{Api, error::ApiError, ids::ClusterTriggerPath, parameters, savepoints};
 
 /// Outcomes that are remembered.
 const OUTCOMES_MAX: usize = 256;
@@ -60,6 +60,7 @@ struct DisposalBody {
 
 pub async fn trigger(State(api): State<Api>, body: Bytes) -> Result<Json<Value>, ApiError> {
     let DisposalBody { savepoint_path: path } = parameters::body(&body)?;
+    savepoints::check_place(&api, &path)?;
     let trigger = JobId(rand::random()).to_string();
     if !api.disposals.begin(&trigger) {
         let text =

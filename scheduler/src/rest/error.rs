@@ -52,17 +52,23 @@ impl From<Error> for ApiError {
             Error::UnknownJob(_)
             | Error::UnknownVertex { .. }
             | Error::UnknownWorker(_)
+            | Error::UnknownToken(_)
             | Error::UnknownTrigger { .. } => StatusCode::NOT_FOUND,
             Error::NoResult(_) | Error::NoPage { .. } => StatusCode::NOT_FOUND,
             Error::ResultGone(_) | Error::PageOutOfTurn { .. } => StatusCode::GONE,
             Error::ResultTaken(_) => StatusCode::CONFLICT,
-            Error::InvalidGraph(_) | Error::InvalidOption(_) | Error::Sql(_) => StatusCode::BAD_REQUEST,
+            Error::InvalidGraph(_) | Error::InvalidOption(_) | Error::Sql(_) | Error::UnknownQueue { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Error::OtherBuild { .. } | Error::JobExists(_) | Error::KeyReused(_) => StatusCode::CONFLICT,
             Error::JobFailed { .. } | Error::JobCanceled(_) | Error::NotRunning(_) => StatusCode::CONFLICT,
+            Error::TokenExists(_) | Error::TooManyTokens(_) => StatusCode::CONFLICT,
             Error::NoStream(_) => StatusCode::BAD_REQUEST,
             Error::ResultUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Error::TooManyJobs(_) => StatusCode::TOO_MANY_REQUESTS,
-            Error::Stopped | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::HistoryUnreadable(_) | Error::Stopped | Error::NotLeader { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         };
         let mut refusal = ApiError::new(status, error.code(), error.to_string());
         if let Error::Sql(sql) = &error {

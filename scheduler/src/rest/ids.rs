@@ -10,6 +10,7 @@ use serde::Deserialize;
 use thalweg_graph::{CheckpointId, JobId, VertexId, WorkerId};
 
 use super::error::ApiError;
+use crate::access::token;
 
 /// All that a path can name, as text.
 #[derive(Default, Deserialize)]
@@ -25,6 +26,7 @@ struct Ids {
     logfile: String,
     jarid: String,
     member: String,
+    token: String,
 }
 
 macro_rules! paths {
@@ -68,6 +70,8 @@ paths! {
     ArtifactPath(artifact: String);
     /// A member of the quorum.
     MemberPath(member: u64);
+    /// A token.
+    TokenPath(token: String);
 }
 
 impl Ids {
@@ -106,6 +110,13 @@ impl Ids {
 
     fn member(&self) -> Result<u64, ApiError> {
         self.member.parse().map_err(|_| malformed(&self.member, "the number of a member"))
+    }
+
+    fn token(&self) -> Result<String, ApiError> {
+        match token::is_name(&self.token) {
+            true => Ok(self.token.clone()),
+            false => Err(malformed(&self.token, "the name of a token")),
+        }
     }
 
     fn artifact(&self) -> Result<String, ApiError> {

@@ -95,7 +95,7 @@ async fn bounded(route: &Route, times: Times, request: Request) -> Result<Reques
     Ok(Request::from_parts(parts, body))
 }
 
-async fn read(body: Body, max: usize, time: Duration) -> Result<Bytes, ApiError> {
+pub(super) async fn read(body: Body, max: usize, time: Duration) -> Result<Bytes, ApiError> {
     // One that says so itself need not be waited for.
     if body.size_hint().lower() > max as u64 {
         return Err(too_large(max as u64));

@@ -29,7 +29,11 @@ mod artifacts;
 mod artifact_runs;
 mod sql;
 mod prometheus;
+mod tokens;
 mod quorum;
+mod internal;
+mod opening;
+mod access;
 mod worker_session;
 
 use std::sync::Arc;
@@ -42,18 +46,26 @@ use axum::{
     routing::{MethodFilter, MethodRouter, get, on},
 };
 use thalweg_graph::Options;
-use thalweg_rpc::WORKER_SESSION_PATH;
+use thalweg_rpc::Trust;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    access::Needs,
     disposal::Disposals,
     error::ApiError,
     limits::Times,
     routes::{Answer, Member, ROUTES, Route},
 };
 use crate::{
-    artifact_store::ArtifactStore, checkpoint_storage::CheckpointStorage, dispatcher::DispatcherHandle,
-    log_ring::LogRing, planner::Planner, quorum::QuorumMember, worker_gateway::WorkerGateway,
+    access::{Access, Role},
+    artifact_store::ArtifactStore,
+    audit::AuditLog,
+    checkpoint_storage::CheckpointStorage,
+    dispatcher::DispatcherHandle,
+    log_ring::LogRing,
+    planner::Planner,
+    quorum::QuorumMember,
+    worker_gateway::WorkerGateway,
 };
 
 /// What the handlers work with.
@@ -63,6 +75,12 @@ pub struct Api {
     pub dispatcher: DispatcherHandle,
     /// Its place in a quorum.
     pub quorum: Option<QuorumMember>,
+    /// What the cluster's processes prove themselves by.
+    pub trust: Trust,
+    /// How callers are told apart.
+    pub access: Arc<Access>,
+    /// Where it is written down who has changed what.
+    pub audit: Option<Arc<AuditLog>>,
     /// The workers' sessions.
     pub gateway: WorkerGateway,
     /// The JobManager's options.
@@ -83,13 +101,18 @@ pub struct Api {
 
 /// Everything that the control port serves.
 pub fn routes(api: Api, times: Times) -> Router {
-    let of_leader = served(Member::Leader, times)
-        .route("/metrics", get(prometheus::serve))
-        .route(WORKER_SESSION_PATH, get(worker_session::open))
-        .layer(middleware::from_fn_with_state(api.clone(), leader::only));
-    of_leader
-        .merge(served(Member::Any, times))
-        .merge(quorum::calls())
+    let mut public = Router::new();
+    for route in ROUTES {
+        public = public.route(route.path, handler(route, &api, times));
+    }
+    let metrics = Needs { method: "get", path: "/metrics", role: Role::Read };
+    let measured =
+        get(prometheus::serve).route_layer(middleware::from_fn_with_state(api.clone(), leader::only));
+    Router::new()
+        .merge(public.clone())
+        .nest("/v1", public)
+        .route(metrics.path, guarded(measured, &api, metrics))
+        .merge(internal::calls(&api, times))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         // Each operation has its own.
@@ -97,21 +120,23 @@ pub fn routes(api: Api, times: Times) -> Router {
         .with_state(api)
 }
 
-/// What these members serve, with and without its version.
-fn served(by: Member, times: Times) -> Router<Api> {
-    let mut public = Router::new();
-    for route in ROUTES.iter().filter(|route| route.by == by) {
-        public = public.route(route.path, handler(route, times));
-    }
-    Router::new().merge(public.clone()).nest("/v1", public)
-}
-
-fn handler(route: &'static Route, times: Times) -> MethodRouter<Api> {
+/// An operation behind all that stands before it: who calls, whether it is answered here, its limits.
+fn handler(route: &'static Route, api: &Api, times: Times) -> MethodRouter<Api> {
     let handler = match route.answer {
         Answer::By(handler) => handler(),
         Answer::Refusal(why) => on(filter(route.method), async move || ApiError::unsupported(route, why)),
     };
-    handler.route_layer(middleware::from_fn_with_state(Arc::new((route, times)), limits::hold))
+    let mut handler =
+        handler.route_layer(middleware::from_fn_with_state(Arc::new((route, times)), limits::hold));
+    if route.by == Member::Leader {
+        handler = handler.route_layer(middleware::from_fn_with_state(api.clone(), leader::only));
+    }
+    let Route { method, path, role, .. } = *route;
+    guarded(handler, api, Needs { method, path, role })
+}
+
+fn guarded(handler: MethodRouter<Api>, api: &Api, needs: Needs) -> MethodRouter<Api> {
+    handler.route_layer(middleware::from_fn_with_state((api.clone(), Arc::new(needs)), access::check))
 }
 
 fn filter(method: &str) -> MethodFilter {

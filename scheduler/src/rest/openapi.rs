@@ -61,15 +61,20 @@ fn operation(route: &Route) -> Value {
             BodyLimit::Upload => "multipart/form-data",
         };
         let content = json!({ media: { "schema": reference(route.body) } });
-        let required = ["ScriptRequest", "DisposalRequest", "ArtifactUpload", "QuorumMemberAddress"]
-            .contains(&route.body);
+        let required =
+            ["ScriptRequest", "DisposalRequest", "ArtifactUpload", "QuorumMemberAddress", "TokenRequest"]
+                .contains(&route.body);
         operation["requestBody"] = json!({ "required": required, "content": content });
     }
     operation
 }
 
 fn parameter(name: &str, place: &str) -> Value {
-    let schema = if ["token", "maxExceptions", "parallelism"].contains(&name) { "integer" } else { "string" };
+    let schema = if place == "query" && ["token", "maxExceptions", "parallelism"].contains(&name) {
+        "integer"
+    } else {
+        "string"
+    };
     json!({ "name": name, "in": place, "required": place == "path", "schema": { "type": schema } })
 }
 

@@ -4,9 +4,11 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 
 use super::{
     Api, accumulators, aggregated, artifact_runs, artifacts, checkpoint_details, checkpoints, cluster,
-    disposal, job_manager, jobs, metrics, openapi, outcome, quorum, savepoints, sql, subtasks, vertices,
-    workers,
+    disposal, job_manager, jobs, metrics, openapi, outcome, quorum, savepoints, sql, subtasks, tokens,
+    vertices, workers,
 };
+
+use crate::access::Role;
 
 /// Largest body of a call that takes none, or only a few words.
 const SMALL: usize = 64 << 10;
@@ -63,6 +65,8 @@ pub struct Route {
     pub answer: Answer,
     /// Of which JobManager.
     pub by: Member,
+    /// What its caller must be allowed to do.
+    pub role: Role,
 }
 
 const fn route(
@@ -84,7 +88,18 @@ const fn route(
         media: "application/json",
         answer: Answer::By(handler),
         by: Member::Leader,
+        role: Role::Read,
     }
+}
+
+/// What runs jobs, ends them, or gives out their rows.
+const fn submits(route: Route) -> Route {
+    Route { role: Role::Submit, ..route }
+}
+
+/// What changes the cluster, or who may come in.
+const fn administers(route: Route) -> Route {
+    Route { role: Role::Admin, ..route }
 }
 
 /// What is about the JobManager that is asked, or the same everywhere.
@@ -106,6 +121,8 @@ const fn refused(method: &'static str, path: &'static str, why: &'static str) ->
         media: "application/json",
         answer: Answer::Refusal(why),
         by: Member::Leader,
+        // Whoever may come in may be told that it is not here.
+        role: Role::Read,
     }
 }
 
@@ -135,7 +152,7 @@ const NO_DATA_SET: &str = "there are no cluster data sets: what a job leaves for
 pub const ROUTES: &[Route] = &[
     route("get", "/overview", "Overview", "Returns the cluster in a line.", || get(cluster::overview)),
     anywhere(route("get", "/config", "Config", "Returns what a dashboard needs to know.", || get(cluster::config))),
-    route("delete", "/cluster", "Empty", "Stops the JobManager and the workers that it has started.", || delete(cluster::stop)),
+    administers(route("delete", "/cluster", "Empty", "Stops the JobManager and the workers that it has started.", || delete(cluster::stop))),
     route("get", "/datasets", "DataSets", "Lists the cluster's data sets: there are none.", || get(cluster::data_sets)),
     refused("delete", "/datasets/{datasetid}", NO_DATA_SET),
     refused("get", "/datasets/delete/{triggerid}", NO_DATA_SET),
@@ -150,14 +167,18 @@ pub const ROUTES: &[Route] = &[
     anywhere(route("get", "/jobmanager/thread-dump", "Threads", "Returns the JobManager's threads and what the system says of them.", || get(job_manager::threads))),
 
     anywhere(route("get", "/quorum", "Quorum", "Returns how the quorum stands, as this member sees it.", || get(quorum::status))),
-    anywhere(Route { body: "QuorumMemberAddress", ..route("post", "/quorum/members", "Quorum", "Takes a JobManager into the quorum.", || post(quorum::add)) }),
-    anywhere(route("delete", "/quorum/members/{member}", "Quorum", "Removes a JobManager from the quorum.", || delete(quorum::remove))),
+    administers(anywhere(Route { body: "QuorumMemberAddress", ..route("post", "/quorum/members", "Quorum", "Takes a JobManager into the quorum.", || post(quorum::add)) })),
+    administers(anywhere(route("delete", "/quorum/members/{member}", "Quorum", "Removes a JobManager from the quorum.", || delete(quorum::remove)))),
+
+    administers(route("get", "/tokens", "Tokens", "Lists the tokens, without what they are recognised by.", || get(tokens::list))),
+    administers(Route { status: 201, body: "TokenRequest", ..route("post", "/tokens", "TokenCreated", "Makes a token; this answer alone shows it.", || post(tokens::create)) }),
+    administers(route("delete", "/tokens/{token}", "Empty", "Revokes a token.", || delete(tokens::revoke))),
 
     route("get", "/jars", "Artifacts", "Lists the uploaded artifacts.", || get(artifacts::list)),
-    Route { body: "ArtifactUpload", body_max: BodyLimit::Upload, ..route("post", "/jars/upload", "ArtifactUploaded", "Keeps a SQL script, or an archive of scripts.", || post(artifacts::upload)) },
-    route("delete", "/jars/{jarid}", "Empty", "Removes an artifact.", || delete(artifacts::remove)),
-    Route { parameters: RUN, body: "ArtifactRun", ..route("post", "/jars/{jarid}/run", "ArtifactStarted", "Runs a script of an artifact.", || post(artifact_runs::run)) },
-    Route { parameters: RUN, body: "ArtifactRun", ..route("post", "/jars/{jarid}/plan", "JobPlan", "Returns the plan of the first job of an artifact's script, and runs nothing.", || post(artifact_runs::plan)) },
+    submits(Route { body: "ArtifactUpload", body_max: BodyLimit::Upload, ..route("post", "/jars/upload", "ArtifactUploaded", "Keeps a SQL script, or an archive of scripts.", || post(artifacts::upload)) }),
+    submits(route("delete", "/jars/{jarid}", "Empty", "Removes an artifact.", || delete(artifacts::remove))),
+    submits(Route { parameters: RUN, body: "ArtifactRun", ..route("post", "/jars/{jarid}/run", "ArtifactStarted", "Runs a script of an artifact.", || post(artifact_runs::run)) }),
+    submits(Route { parameters: RUN, body: "ArtifactRun", ..route("post", "/jars/{jarid}/plan", "JobPlan", "Returns the plan of the first job of an artifact's script, and runs nothing.", || post(artifact_runs::plan)) }),
     refused("post", "/jars/{jarid}/run-application", NO_APPLICATION),
 
     route("get", "/jobs", "Jobs", "Lists the jobs' ids and states.", || get(jobs::list)),
@@ -165,7 +186,7 @@ pub const ROUTES: &[Route] = &[
     route("get", "/jobs/overview", "JobsOverview", "Lists the jobs, a line each.", || get(jobs::overview)),
     Route { parameters: &["get", "agg", "jobs"], ..route("get", "/jobs/metrics", "AggregatedMetrics", "Returns what is measured of jobs, together.", || get(aggregated::of_jobs)) },
     route("get", "/jobs/{jobid}", "Job", "Returns all about a job.", || get(jobs::details)),
-    Route { parameters: &["mode"], status: 202, ..route("patch", "/jobs/{jobid}", "Empty", "Cancels a job.", || patch(jobs::cancel)) },
+    submits(Route { parameters: &["mode"], status: 202, ..route("patch", "/jobs/{jobid}", "Empty", "Cancels a job.", || patch(jobs::cancel)) }),
     route("get", "/jobs/{jobid}/status", "JobStatus", "Returns a job's state.", || get(jobs::status)),
     route("get", "/jobs/{jobid}/plan", "JobPlan", "Returns a job's plan.", || get(jobs::plan)),
     route("get", "/jobs/{jobid}/config", "JobConfig", "Returns a job's options.", || get(jobs::config)),
@@ -191,15 +212,15 @@ pub const ROUTES: &[Route] = &[
     refused("get", "/jobs/{jobid}/rescales/details/{uuid}", NO_RESCALE),
 
     route("get", "/jobs/{jobid}/checkpoints", "Checkpoints", "Returns a stream's checkpoints, the newest first.", || get(checkpoints::list)),
-    Route { status: 202, body: "CheckpointRequest", ..route("post", "/jobs/{jobid}/checkpoints", "Triggered", "Takes a checkpoint now.", || post(checkpoints::trigger)) },
+    submits(Route { status: 202, body: "CheckpointRequest", ..route("post", "/jobs/{jobid}/checkpoints", "Triggered", "Takes a checkpoint now.", || post(checkpoints::trigger)) }),
     route("get", "/jobs/{jobid}/checkpoints/config", "CheckpointConfig", "Returns how a stream takes checkpoints.", || get(checkpoints::config)),
     route("get", "/jobs/{jobid}/checkpoints/details/{checkpointid}", "Checkpoint", "Returns one of a stream's newest checkpoints.", || get(checkpoint_details::of_checkpoint)),
     route("get", "/jobs/{jobid}/checkpoints/details/{checkpointid}/subtasks/{vertexid}", "CheckpointSubtasks", "Returns how a checkpoint went for the subtasks of a vertex.", || get(checkpoint_details::of_vertex)),
     route("get", "/jobs/{jobid}/checkpoints/{triggerid}", "TriggerStatus", "Returns how a checkpoint that was asked for stands.", || get(savepoints::status)),
-    Route { status: 202, body: "SavepointRequest", ..route("post", "/jobs/{jobid}/savepoints", "Triggered", "Takes a savepoint.", || post(savepoints::trigger)) },
+    submits(Route { status: 202, body: "SavepointRequest", ..route("post", "/jobs/{jobid}/savepoints", "Triggered", "Takes a savepoint.", || post(savepoints::trigger)) }),
     route("get", "/jobs/{jobid}/savepoints/{triggerid}", "TriggerStatus", "Returns how a savepoint that was asked for stands.", || get(savepoints::status)),
-    Route { status: 202, body: "StopRequest", ..route("post", "/jobs/{jobid}/stop", "Triggered", "Takes a savepoint and ends the job behind it.", || post(savepoints::stop)) },
-    Route { body: "DisposalRequest", ..route("post", "/savepoint-disposal", "Triggered", "Removes a savepoint with all its files.", || post(disposal::trigger)) },
+    submits(Route { status: 202, body: "StopRequest", ..route("post", "/jobs/{jobid}/stop", "Triggered", "Takes a savepoint and ends the job behind it.", || post(savepoints::stop)) }),
+    submits(Route { body: "DisposalRequest", ..route("post", "/savepoint-disposal", "Triggered", "Removes a savepoint with all its files.", || post(disposal::trigger)) }),
     route("get", "/savepoint-disposal/{triggerid}", "TriggerStatus", "Returns how the removal of a savepoint stands.", || get(disposal::status)),
 
     route("get", "/jobs/{jobid}/vertices/{vertexid}", "Vertex", "Returns a vertex with its subtasks.", || get(vertices::details)),
@@ -234,7 +255,7 @@ pub const ROUTES: &[Route] = &[
     refused("get", "/applications/{applicationid}/exceptions", NO_APPLICATION),
     refused("get", "/applications/{applicationid}/jobmanager/config", NO_APPLICATION),
 
-    Route { status: 202, body: "ScriptRequest", body_max: BodyLimit::Bytes(SCRIPT), ..route("post", "/sql/jobs", "ScriptAccepted", "Runs a SQL script.", || post(sql::submit)) },
-    Route { parameters: &["token", "format"], ..route("get", "/sql/jobs/{jobid}/result", "ResultPage", "Returns a page of a query's rows, or all as an Arrow IPC stream.", || get(sql::result)) },
+    submits(Route { status: 202, body: "ScriptRequest", body_max: BodyLimit::Bytes(SCRIPT), ..route("post", "/sql/jobs", "ScriptAccepted", "Runs a SQL script.", || post(sql::submit)) }),
+    submits(Route { parameters: &["token", "format"], ..route("get", "/sql/jobs/{jobid}/result", "ResultPage", "Returns a page of a query's rows, or all as an Arrow IPC stream.", || get(sql::result)) }),
     anywhere(route("get", "/openapi.json", "Description", "Returns this description.", || get(openapi::serve))),
 ];

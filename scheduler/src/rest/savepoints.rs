@@ -3,7 +3,7 @@
 use axum::{Json, body::Bytes, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use thalweg_graph::{JobId, checkpoint::AfterBarrier, options};
+use thalweg_graph::{Failure, JobId, checkpoint::AfterBarrier, options};
 
 use super::{
     Api,
@@ -78,6 +78,9 @@ fn check_format(format: Option<&str>) -> Result<(), ApiError> {
 /// The folder of a savepoint: one of its own in the one that was named, or in that of the job's options.
 async fn folder(api: &Api, job: JobId, target: Option<String>) -> Result<String, ApiError> {
     let details = api.dispatcher.job(job).await?;
+    if let Some(target) = &target {
+        check_place(api, target)?;
+    }
     let folder = savepoint_folder(job, &details.options, target, JobId(rand::random()));
     folder.ok_or_else(|| {
         let text = format!(
@@ -86,6 +89,13 @@ async fn folder(api: &Api, job: JobId, target: Option<String>) -> Result<String,
         );
         ApiError::bad_request("no-savepoint-folder", text)
     })
+}
+
+/// Refuses a place that the operator does not let jobs name.
+pub(super) fn check_place(api: &Api, url: &str) -> Result<(), ApiError> {
+    let refused =
+        |failure: Failure| ApiError::new(StatusCode::FORBIDDEN, "path-not-allowed", failure.message);
+    api.storage.check(url).map_err(refused)
 }
 
 pub(super) async fn order(

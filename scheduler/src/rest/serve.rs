@@ -1,7 +1,7 @@
 //! Connections of the control port. Whoever opens one has so long to send a request's head, for the first as for the next; there are only so
 //! many at a time; and when the JobManager stops, answers that are under way may still go out for a while.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming};
@@ -10,13 +10,12 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use thalweg_rpc::{Trust, network::Stream};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
+
+use super::opening::{self, Peer, Unread};
 
 /// How the port meets those who are slow or many.
 #[derive(Debug, Clone, Copy)]
@@ -44,23 +43,18 @@ const STREAMS_MAX: u32 = 200;
 
 /// Takes connections: those of TCP, or what a simulation has in their place.
 pub trait Listener: Send + Sync {
-    /// A connection.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
-
-    /// The next one.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// The next one, and where it comes from.
+    fn accept(&self) -> impl Future<Output = io::Result<(Box<dyn Stream>, SocketAddr)>> + Send;
 }
 
 impl Listener for TcpListener {
-    type Stream = TcpStream;
-
-    async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = TcpListener::accept(self).await?;
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
+        let (stream, address) = TcpListener::accept(self).await?;
         // Orders to workers are small and must not wait for an acknowledgement of those before.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot turn off the delay of small packets");
         }
-        Ok(stream)
+        Ok((Box::new(stream), address))
     }
 }
 
@@ -69,6 +63,7 @@ pub async fn serve(
     listener: impl Listener,
     routes: Router,
     connections: Connections,
+    trust: Trust,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let room = Arc::new(Semaphore::new(connections.count_max));
@@ -83,10 +78,16 @@ pub async fn serve(
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok(stream) => {
-                let connection = serve_connection(stream, routes.clone(), connections, stop.clone());
+            Ok((stream, address)) => {
+                let (routes, trust, stop) = (routes.clone(), trust.clone(), stop.clone());
                 open.spawn(async move {
-                    connection.await;
+                    let met = tokio::select! {
+                        met = tokio::time::timeout(connections.head_time, meet(stream, address, &trust)) => met,
+                        () = stop.cancelled() => return,
+                    };
+                    if let Ok(Some((stream, peer))) = met {
+                        serve_connection(stream, peer, routes, connections, stop).await;
+                    }
                     drop(permit);
                 });
             }
@@ -101,16 +102,29 @@ pub async fn serve(
     Ok(())
 }
 
+/// Finds out who has connected; `None` where that is nobody to talk to.
+async fn meet(stream: Box<dyn Stream>, address: SocketAddr, trust: &Trust) -> Option<(Unread, Peer)> {
+    match opening::meet(stream, address, trust).await {
+        Ok(met) => met,
+        Err(error) => {
+            tracing::debug!(%error, "a connection broke");
+            None
+        }
+    }
+}
+
 async fn serve_connection(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    stream: Unread,
+    peer: Peer,
     routes: Router,
     connections: Connections,
     stop: CancellationToken,
 ) {
     let spoken = CancellationToken::new();
     let first = spoken.clone();
-    let service = routes.map_request(move |request: Request<Incoming>| {
+    let service = routes.map_request(move |mut request: Request<Incoming>| {
         first.cancel();
+        request.extensions_mut().insert(peer.clone());
         request.map(Body::new)
     });
     let mut builder = Builder::new(TokioExecutor::new());

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{Extension, Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -11,16 +11,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thalweg_graph::{JobId, table::Column};
 
-use super::{Api, error::ApiError, ids::JobPath, parameters};
+use super::{Api, access::Started, error::ApiError, ids::JobPath, parameters};
 use crate::{dispatcher::ScriptRequest, result_store::page::Page};
 
 /// The media type of a result as it is.
 const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
 
-pub async fn submit(State(api): State<Api>, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
+pub async fn submit(
+    State(api): State<Api>,
+    body: Bytes,
+) -> Result<(StatusCode, Extension<Started>, Json<Value>), ApiError> {
     let request: ScriptRequest = parameters::body(&body)?;
     let accepted = api.dispatcher.submit_script(request).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!(accepted))))
+    Ok((StatusCode::ACCEPTED, Extension(Started::of(&accepted)), Json(json!(accepted))))
 }
 
 #[derive(Deserialize)]

@@ -10,7 +10,6 @@ use arrow::buffer::Buffer;
 use futures::{Stream, StreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpStream,
     time::timeout,
 };
 
@@ -51,10 +50,10 @@ impl From<Frame> for Outgoing {
 }
 
 /// Makes sure that the other side speaks the same protocol.
-pub async fn greet(stream: &mut TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+pub async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     let exchange = async {
         stream.write_all(&PREFACE).await?;
+        stream.flush().await?;
         let mut theirs = [0; PREFACE.len()];
         stream.read_exact(&mut theirs).await?;
         if theirs == PREFACE {

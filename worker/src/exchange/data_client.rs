@@ -14,13 +14,8 @@ use arrow::{array::RecordBatch, buffer::Buffer, datatypes::SchemaRef};
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::stream;
 use parking_lot::Mutex;
-use tokio::{
-    io::BufReader,
-    net::{TcpStream, tcp::OwnedReadHalf},
-    runtime::Handle,
-    sync::mpsc,
-    time::timeout,
-};
+use thalweg_rpc::Trust;
+use tokio::{io::BufReader, net::tcp::OwnedReadHalf, runtime::Handle, sync::mpsc, time::timeout};
 
 use super::{
     block::BlockDecoder,
@@ -42,6 +37,8 @@ pub struct DataClient {
     io: Handle,
     /// Where received bytes are counted until they are decoded.
     memory: MemoryReservation,
+    /// What this worker proves itself by.
+    trust: Trust,
 }
 
 type Slot = tokio::sync::Mutex<Option<Arc<Connection>>>;
@@ -69,8 +66,8 @@ enum Incoming {
 
 impl DataClient {
     /// A client whose sockets live on the runtime `io`.
-    pub fn new(io: Handle, memory: MemoryReservation) -> Self {
-        Self { connections: Mutex::default(), io, memory }
+    pub fn new(io: Handle, memory: MemoryReservation, trust: Trust) -> Self {
+        Self { connections: Mutex::default(), io, memory, trust }
     }
 
     /// Opens a channel to the worker at `address`.
@@ -107,7 +104,7 @@ impl DataClient {
         if let Some(connection) = slot.as_ref().filter(|connection| connection.is_usable()) {
             return Ok(Arc::clone(connection));
         }
-        let dialling = self.io.spawn(dial(address.to_owned(), self.memory.new_empty()));
+        let dialling = self.io.spawn(dial(address.to_owned(), self.memory.new_empty(), self.trust.clone()));
         let dialled = dialling.await.map_err(|error| chain(&error))?;
         let connection =
             dialled.map_err(|error| format!("cannot connect to its worker at `{address}`: {error}"))?;
@@ -116,9 +113,10 @@ impl DataClient {
     }
 }
 
-async fn dial(address: String, memory: MemoryReservation) -> io::Result<Arc<Connection>> {
-    let connecting = timeout(connection::CONNECT_TIMEOUT, TcpStream::connect(&address));
-    let mut stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+async fn dial(address: String, memory: MemoryReservation, trust: Trust) -> io::Result<Arc<Connection>> {
+    let connecting = timeout(connection::CONNECT_TIMEOUT, trust.connect_data(&address));
+    let connected = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+    let mut stream = connected.map_err(|error| io::Error::other(chain(&error)))?;
     connection::greet(&mut stream).await?;
     let (read, write) = stream.into_split();
     let (outgoing, mut receiver) = mpsc::unbounded_channel();

@@ -12,9 +12,10 @@ use std::{
 
 use arrow::buffer::Buffer;
 use futures::stream;
+use thalweg_rpc::{Trust, trust::Stream};
 use tokio::{
     io::BufReader,
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     runtime::Handle,
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -42,20 +43,26 @@ pub struct DataServer {
 
 impl DataServer {
     /// Starts to accept. Must be called on the runtime that is to serve the sockets.
-    pub fn start(listener: TcpListener, store: Arc<PartitionStore>, compute: Handle) -> Self {
-        Self { _accept: AbortOnDropHandle::new(tokio::spawn(accept(listener, store, compute))) }
+    pub fn start(listener: TcpListener, store: Arc<PartitionStore>, compute: Handle, trust: Trust) -> Self {
+        Self { _accept: AbortOnDropHandle::new(tokio::spawn(accept(listener, store, compute, trust))) }
     }
 }
 
-async fn accept(listener: TcpListener, store: Arc<PartitionStore>, compute: Handle) {
+async fn accept(listener: TcpListener, store: Arc<PartitionStore>, compute: Handle, trust: Trust) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let serving = serve(stream, Arc::clone(&store), compute.clone());
+                    let (store, compute, trust) = (Arc::clone(&store), compute.clone(), trust.clone());
                     connections.spawn(async move {
-                        if let Err(error) = serving.await {
+                        let stream = match trust.accept_data(stream).await {
+                            Ok(stream) => stream,
+                            Err(error) => {
+                                return tracing::warn!(%peer, why = chain(&error), "refused a data connection");
+                            }
+                        };
+                        if let Err(error) = serve(stream, store, compute).await {
                             tracing::debug!(%peer, %error, "a data connection broke");
                         }
                     });
@@ -77,7 +84,7 @@ struct Channel {
     _pump: AbortOnDropHandle<()>,
 }
 
-async fn serve(mut stream: TcpStream, store: Arc<PartitionStore>, compute: Handle) -> io::Result<()> {
+async fn serve(mut stream: Stream, store: Arc<PartitionStore>, compute: Handle) -> io::Result<()> {
     connection::greet(&mut stream).await?;
     let (read, write) = stream.into_split();
     let (sender, mut receiver) = mpsc::channel(WAITING_FRAMES);

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::event::Signal;
 
-/// What each side sends before its first frame: a name and the protocol's version.
+/// What each side sends before its first frame, once both have proven themselves: a name and the protocol's version.
 pub const PREFACE: [u8; 8] = *b"THALWEG\x01";
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 12;

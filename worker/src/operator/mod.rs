@@ -35,6 +35,7 @@ mod interval_join_tests;
 pub mod changelog;
 pub mod marks;
 pub mod row_store;
+pub mod integer_keys;
 pub mod key_table;
 pub mod state_log;
 pub mod expiry;

@@ -21,9 +21,10 @@ const SMALL_ROWS: usize = 8 << 10;
 /// Changes, oldest first.
 pub struct StateLog {
     table: u16,
-    chunks: Vec<Arc<StateChunk>>,
-    /// Where the changes are not held once a snapshot has them: what they are known by.
+    /// What older changes are known by that are not held once a snapshot has them; none where all are held.
     kept: Option<Vec<ChunkId>>,
+    /// Changes that are held.
+    chunks: Vec<Arc<StateChunk>>,
     /// Those that wait on the disk for a snapshot.
     spilled: Vec<Arc<dyn StoredRows>>,
     /// Those that no chunk has yet.
@@ -37,8 +38,8 @@ impl StateLog {
     pub fn new(table: u16) -> Self {
         Self {
             table,
-            chunks: Vec::new(),
             kept: None,
+            chunks: Vec::new(),
             spilled: Vec::new(),
             fresh: Vec::new(),
             fresh_bytes: 0,
@@ -67,15 +68,20 @@ impl StateLog {
 
     /// Takes back a chunk of a checkpoint.
     pub fn restore(&mut self, chunk: Arc<StateChunk>) {
-        self.rows += chunk.rows.num_rows();
-        self.hold(chunk);
+        // Behind a chunk that is held, all are: their order counts.
+        match self.kept.as_mut().filter(|_| self.chunks.is_empty()) {
+            Some(kept) => {
+                self.rows += chunk.rows.num_rows();
+                kept.push(chunk.id());
+            }
+            None => self.restore_unstored(chunk),
+        }
     }
 
-    fn hold(&mut self, chunk: Arc<StateChunk>) {
-        match &mut self.kept {
-            Some(kept) => kept.push(chunk.id()),
-            None => self.chunks.push(chunk),
-        }
+    /// Takes back a chunk that is in no file of this job: it is held until the next snapshot.
+    pub fn restore_unstored(&mut self, chunk: Arc<StateChunk>) {
+        self.rows += chunk.rows.num_rows();
+        self.chunks.push(chunk);
     }
 
     /// The bytes of the changes that no snapshot has.
@@ -137,13 +143,13 @@ impl StateLog {
             self.kept.iter_mut().for_each(|kept| kept.push(spilled.id()));
             snapshot.on_disk.push(spilled);
         }
-        for chunk in self.take_fresh(groups, keys)? {
-            if self.kept.is_some() {
-                snapshot.chunk(&chunk);
-            }
-            self.hold(chunk);
-        }
+        let fresh = self.take_fresh(groups, keys)?;
+        self.chunks.extend(fresh);
         self.chunks.iter().for_each(|chunk| snapshot.chunk(chunk));
+        if let Some(kept) = &mut self.kept {
+            let given = self.chunks.drain(..).filter(|chunk| chunk.rows.num_rows() > 0);
+            kept.extend(given.map(|chunk| chunk.id()));
+        }
         Ok(())
     }
 

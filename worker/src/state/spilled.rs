@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use arrow::ipc::CompressionType;
 use bytes::Bytes;
 use datafusion::error::{DataFusionError, Result};
 use thalweg_graph::checkpoint::StoredChunk;
@@ -36,7 +37,7 @@ impl SpilledChunks {
         let mut spilled = Self { id: ChunkId::next(), path, blocks: Vec::with_capacity(chunks.len()) };
         let mut offset = 0;
         for chunk in chunks {
-            let block = file::encode(chunk)?;
+            let block = file::encode(chunk, Some(CompressionType::LZ4_FRAME))?;
             file.write_all(&block).map_err(|error| failed(&spilled.path, error))?;
             let bytes = block.len() as u64;
             spilled.blocks.push(StoredChunk {

@@ -6,8 +6,10 @@ use std::{
     sync::Arc,
 };
 
+use arrow::ipc::CompressionType;
 use bytes::Bytes;
 use datafusion::error::DataFusionError;
+use futures::{StreamExt as _, stream};
 use object_store::{ObjectStoreExt as _, path::Path};
 use thalweg_connectors::file_system::{FileWriter, registry::FileSystems};
 use thalweg_graph::{
@@ -21,6 +23,9 @@ use super::{
     key_group::{self, KeyGroup},
     snapshot::{Restored, Snapshot, StoredRows},
 };
+
+/// Chunks that are read before the operator has taken the one at hand.
+const CHUNKS_AHEAD: usize = 3;
 
 /// State that could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,9 @@ pub enum Error {
     /// Rows cannot be divided.
     #[error(transparent)]
     Rows(#[from] DataFusionError),
+    /// An operator does not take back what was read.
+    #[error(transparent)]
+    Refused(DataFusionError),
 }
 
 /// Where one attempt stores its state.
@@ -163,6 +171,7 @@ impl SnapshotStore {
         mut take: impl FnMut(&str, Restored) -> Result<(), DataFusionError>,
     ) -> Result<BTreeMap<String, Restored>, Error> {
         let mut restored = BTreeMap::<String, Restored>::new();
+        let mut wanted_chunks = Vec::new();
         let operators: Vec<(SubtaskId, &OperatorState)> = manifest
             .subtasks
             .iter()
@@ -176,32 +185,63 @@ impl SnapshotStore {
             if !operator.value.is_empty() && had_some_of(manifest, id, groups) {
                 state.values.push(operator.value.clone());
             }
-            for stored in &operator.chunks {
+            let chunks = operator.chunks.iter().filter(|stored| {
                 let (first, last) = stored.key_groups;
-                if last < groups.start || first >= groups.end {
-                    continue;
-                }
-                let whole = file::decode(stored, read(&self.file_systems, stored).await?)?;
-                let chunk = whole.restricted(groups)?;
-                // What is whole is stored already, for the checkpoints to come too; unless its file belongs to somebody else.
-                let unstored = chunk.id() != whole.id() || !self.owns(&stored.file);
-                if !unstored {
-                    self.stored.insert(chunk.id(), vec![stored.clone()]);
-                }
-                if in_parts.contains(&operator.uid) {
-                    take(&operator.uid, Restored { chunks: vec![chunk], unstored, values: Vec::new() })?;
-                } else {
-                    state.chunks.push(chunk);
-                    state.unstored |= unstored;
-                }
+                last >= groups.start && first < groups.end
+            });
+            wanted_chunks.extend(chunks.map(|stored| (operator.uid.clone(), stored.clone())));
+        }
+        // The next ones are read and decoded while the operator takes one.
+        let (file_systems, groups) = (Arc::clone(&self.file_systems), groups.clone());
+        let reading = stream::iter(wanted_chunks)
+            .map(|(uid, stored)| read_chunk(Arc::clone(&file_systems), uid, stored, groups.clone()));
+        let mut reading = reading.buffered(CHUNKS_AHEAD);
+        while let Some(read) = reading.next().await {
+            let ReadChunk { uid, stored, chunk, is_whole } = read?;
+            // What is whole is stored already, for the checkpoints to come too; unless its file belongs to somebody else.
+            let unstored = !is_whole || !owns(&self.folder, &stored.file);
+            if !unstored {
+                self.stored.insert(chunk.id(), vec![stored]);
+            }
+            if in_parts.contains(&uid) {
+                let part = Restored { chunks: vec![chunk], unstored, values: Vec::new() };
+                take(&uid, part).map_err(Error::Refused)?;
+            } else if let Some(state) = restored.get_mut(&uid) {
+                state.chunks.push(chunk);
+                state.unstored |= unstored;
             }
         }
         Ok(restored)
     }
+}
 
-    fn owns(&self, file: &str) -> bool {
-        file.strip_prefix(self.folder.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
-    }
+fn owns(folder: &str, file: &str) -> bool {
+    file.strip_prefix(folder.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// A chunk as it was read: of some key groups.
+struct ReadChunk {
+    uid: String,
+    stored: StoredChunk,
+    chunk: Arc<StateChunk>,
+    /// Whether it has no other ones.
+    is_whole: bool,
+}
+
+async fn read_chunk(
+    file_systems: Arc<FileSystems>,
+    uid: String,
+    stored: StoredChunk,
+    groups: Range<KeyGroup>,
+) -> Result<ReadChunk, Error> {
+    let block = read(&file_systems, &stored).await?;
+    let decoding = tokio::task::spawn_blocking(move || {
+        let whole = file::decode(&stored, block)?;
+        let chunk = whole.restricted(&groups)?;
+        Ok(ReadChunk { uid, stored, is_whole: chunk.id() == whole.id(), chunk })
+    });
+    // A panic goes on as one; nothing else stops it.
+    decoding.await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))
 }
 
 /// Whether a subtask that there was had some of these key groups.
@@ -212,7 +252,7 @@ fn had_some_of(manifest: &Manifest, id: SubtaskId, groups: &Range<KeyGroup>) -> 
 }
 
 async fn read(file_systems: &FileSystems, stored: &StoredChunk) -> Result<Bytes, Error> {
-    let location = file_systems.locate(&stored.file)?;
+    let location = file_systems.locate_state(&stored.file)?;
     let failed = |source| Error::Read { file: stored.file.clone(), source };
     let path = Path::parse(location.path.trim_start_matches('/')).map_err(|error| failed(error.into()))?;
     let range = stored.offset..stored.offset + stored.bytes;
@@ -242,6 +282,11 @@ struct StateFile<'a> {
     bytes: u64,
 }
 
+/// How state in files of this file system is compressed: not on a disk of this machine.
+fn compression(url: &str) -> Option<CompressionType> {
+    (!url.starts_with("file:")).then_some(CompressionType::LZ4_FRAME)
+}
+
 impl StateFile<'_> {
     async fn append_part(&mut self, part: &Part) -> Result<Vec<StoredChunk>, Error> {
         match part {
@@ -257,7 +302,7 @@ impl StateFile<'_> {
     }
 
     async fn append(&mut self, chunk: &StateChunk) -> Result<StoredChunk, Error> {
-        let block = file::encode(chunk)?;
+        let block = file::encode(chunk, compression(&self.url))?;
         let groups = &chunk.key_groups;
         let stored = StoredChunk {
             table: chunk.table,
@@ -289,7 +334,7 @@ impl StateFile<'_> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => {
-                let location = self.file_systems.locate(&self.url)?;
+                let location = self.file_systems.locate_state(&self.url)?;
                 none.insert(location.file_system.create(&location.path).await?)
             }
         };

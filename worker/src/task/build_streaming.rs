@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arrow::datatypes::SchemaRef;
@@ -45,7 +45,10 @@ use crate::{
         build::{Building, PairSpec},
         link::Side,
     },
-    state::{key_group, store::SnapshotStore},
+    state::{
+        key_group,
+        store::{self, SnapshotStore},
+    },
 };
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -93,6 +96,7 @@ impl StreamingParts<'_> {
             uids.peek().is_some() && uids.all(|uid| manifest.has_finished(uid))
         });
         if let Some(manifest) = &manifest {
+            let start = Instant::now();
             let share = self.share();
             let own = key_group::of_subtask(share.subtask, groups, share.parallelism);
             let wanted = chain.uids().map(str::to_owned).collect();
@@ -102,6 +106,8 @@ impl StreamingParts<'_> {
             let mut restored = restoring.await.map_err(cannot_restore)?;
             let given = chain.restore(|uid| restored.remove(uid).unwrap_or_default());
             given.map_err(|error| Ended::rejected(&error))?;
+            let (attempt, took_ms) = (self.descriptor.attempt, start.elapsed().as_millis() as u64);
+            tracing::info!(%attempt, checkpoint = %manifest.checkpoint, took_ms, "the state is back");
         }
         let sink = fragment.sink.as_ref().map(|uid| self.sink(uid, manifest.as_ref())).transpose()?;
         let (connectors, context) = (Arc::clone(self.connectors), Arc::clone(&self.context));
@@ -225,7 +231,10 @@ fn option<T: Value>(descriptor: &TaskDescriptor, key: &Key<T>) -> Result<T, Ende
     value.map_err(|error| Ended::failed(FailureKind::PlanRejected, error.to_string()))
 }
 
-fn cannot_restore(error: crate::state::store::Error) -> Ended {
+fn cannot_restore(error: store::Error) -> Ended {
+    if let store::Error::Refused(error) = &error {
+        return Ended::rejected(error);
+    }
     let why = crate::exchange::partition_store::chain(&error);
     Ended::failed(FailureKind::StateLost, format!("the state of the checkpoint cannot be read: {why}"))
 }

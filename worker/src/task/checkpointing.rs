@@ -123,6 +123,15 @@ impl Checkpointing {
     }
 }
 
+impl Drop for Checkpointing {
+    fn drop(&mut self) {
+        // A task that is stopped has no more checkpoints: what takes its place is not to wait for the processor.
+        if let Some(storing) = self.storing.take() {
+            storing.abort();
+        }
+    }
+}
+
 async fn stored(
     part: SyncPart,
     earlier: Vec<(CheckpointId, Vec<Committable>)>,

@@ -7,10 +7,10 @@ use thalweg_graph::{
     FailureKind, Fragment, RuntimeMode,
     exchange::{ExchangeKind, Partitioning},
 };
-use thalweg_rpc::{TaskUpdate, ToWorker};
+use thalweg_rpc::{TaskUpdate, ToWorker, Trust};
 
 use crate::{
-    leader::{TERM, TestWorker, Wired as _, attempt, shuffle_files, task},
+    leader::{TERM, TestWorker, Wired as _, attempt, knowing, shuffle_files, task},
     plans::{EDGE, Input, fragment, plan},
 };
 
@@ -105,6 +105,22 @@ async fn a_worker_that_cannot_be_reached_is_a_lost_producer() {
     assert_eq!(kind, lost());
     assert!(message.contains("cannot connect to its worker"), "{message}");
     worker.forget().await;
+}
+
+#[tokio::test]
+async fn a_worker_with_another_secret_gets_no_rows() {
+    let producer = TestWorker::start("knowing").await;
+    for (trust, expected) in [
+        (knowing("another secret than theirs"), "is another than there"),
+        (Trust::default(), "set `security.cluster.secret-file`"),
+    ] {
+        let mut stranger = TestWorker::start_with("stranger", |config| config.trust = trust).await;
+        let location = producer.location(attempt(0, 0), EDGE);
+        let (kind, message) = consumer_failure(&mut stranger, ExchangeKind::Pipelined, location).await;
+        assert_eq!(kind, lost());
+        assert!(message.contains(expected), "{message}");
+        stranger.forget().await;
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use thalweg_graph::{
         ResultPartitionLocation,
     },
 };
-use thalweg_rpc::{Registration, Session, TaskUpdate, ToLeader, ToWorker};
+use thalweg_rpc::{Registration, Session, TaskUpdate, ToLeader, ToWorker, Trust, secret::ClusterSecret};
 use thalweg_worker::{LeaderLink, Worker, WorkerConfig};
 use tokio::time::timeout;
 
@@ -47,7 +47,13 @@ pub fn config(name: &str, tmp: &Path) -> WorkerConfig {
         slots: 2,
         memory_bytes: 512 << 20,
         tmp_dirs: vec![tmp.to_owned()],
+        trust: knowing("the secret of all workers"),
     }
+}
+
+/// What a worker with a secret proves itself by.
+pub fn knowing(secret: &str) -> Trust {
+    Trust { secret: Some(ClusterSecret::new(secret).unwrap()), ..Trust::default() }
 }
 
 pub fn connectors() -> Arc<BuiltinConnectors> {

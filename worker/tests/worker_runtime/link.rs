@@ -1,20 +1,26 @@
 //! The session with the leader: what a worker does when it is refused, told to stop, or left alone.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use thalweg_graph::{
     BUILD_ID, FailureKind, TaskState, Term, VertexOutput,
     exchange::{ExchangeKind, Partitioning, ResultPartitionId},
 };
-use thalweg_rpc::{Registration, Session, TaskUpdate, Tcp, ToLeader, ToWorker};
-use thalweg_worker::{Error, LeaderLink, Worker};
+use thalweg_rpc::{
+    Registration, Session, TaskUpdate, ToLeader, ToWorker, Trust,
+    handshake::{self, Purpose},
+};
+use thalweg_worker::{Error, LeaderLink, Worker, WorkerConfig};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
 use crate::{
-    leader::{TERM, TestWorker, Wired as _, attempt, config, connectors, task, welcome},
+    leader::{TERM, TestWorker, Wired as _, attempt, config, connectors, knowing, task, welcome},
     plans::{EDGE, fragment, plan},
 };
 
@@ -104,8 +110,9 @@ async fn a_worker_finds_its_leader_again_and_tells_what_it_runs_and_holds() {
     let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tmp = tempfile::tempdir().unwrap();
     let address = control.local_addr().unwrap().to_string();
-    let link = LeaderLink::Remote { addresses: vec![address], network: Arc::new(Tcp) };
-    let starting = Worker::start(config("faithful", tmp.path()), connectors(), link);
+    let link = LeaderLink::Remote { addresses: vec![address] };
+    let config = WorkerConfig { trust: Trust::default(), ..config("faithful", tmp.path()) };
+    let starting = Worker::start(config, connectors(), link);
     let (worker, (mut first, registration)) = tokio::join!(starting, accept(&control));
     let mut worker = worker.unwrap();
     assert_eq!((registration.running.len(), registration.partitions.len()), (0, 0));
@@ -140,4 +147,23 @@ async fn a_worker_finds_its_leader_again_and_tells_what_it_runs_and_holds() {
 
     second.sender.send(ToWorker::Stop { reason: "done".to_owned() }).await.unwrap();
     assert_eq!(worker.stopped().await.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn a_worker_with_another_secret_asks_again_and_not_without_pause() {
+    let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tmp = tempfile::tempdir().unwrap();
+    let link = LeaderLink::Remote { addresses: vec![control.local_addr().unwrap().to_string()] };
+    let worker = Worker::start(config("stranger", tmp.path()), connectors(), link).await.unwrap();
+    let theirs = knowing("another secret than theirs");
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let (mut stream, _) = control.accept().await.unwrap();
+        asked.push(Instant::now());
+        let refused = handshake::accept(&mut stream, Purpose::Control, theirs.secret.as_ref()).await;
+        assert!(matches!(refused, Err(handshake::Error::WrongSecret)), "{refused:?}");
+    }
+    let pause = asked[1] - asked[0];
+    assert!(pause > Duration::from_secs(2), "{pause:?}");
+    drop(worker);
 }

@@ -18,7 +18,7 @@ use krafka::{
     error::ErrorCode,
 };
 use thalweg_graph::{
-    JobId,
+    Attempt, JobId,
     table::{Committable, SinkDescriptor},
 };
 use tokio::time::sleep;
@@ -30,7 +30,7 @@ use super::{
     },
     committable::{Transaction, Witness},
     ids,
-    transactions::{OPEN_STATES, list},
+    transactions::{OPEN_STATES, list, take_over},
 };
 use crate::{
     error::{Error, Result},
@@ -50,13 +50,15 @@ pub async fn commit(sink: &SinkDescriptor, committables: &[Committable]) -> Resu
     if committables.is_empty() {
         return Ok(outcome);
     }
-    let client = Client::connect(&KafkaOptions::of(&sink.table)?).await?;
+    let options = KafkaOptions::of(&sink.table)?;
+    let client = Client::connect(&options).await?;
     let patience = client.properties.patience();
-    let mut forgotten = Vec::new();
+    let (mut forgotten, mut committed) = (Vec::new(), Vec::new());
     for committable in committables {
         let transaction = Transaction::decode(committable)?;
         outcome.rows += transaction.rows;
         outcome.bytes += transaction.bytes;
+        committed.extend(ids::owner(&options.transactional_id_prefix, &transaction.id));
         if let Known::No = commit_known(&client, &transaction, patience).await? {
             forgotten.push(transaction);
         }
@@ -65,6 +67,7 @@ pub async fn commit(sink: &SinkDescriptor, committables: &[Committable]) -> Resu
     for transaction in forgotten {
         look_for_witness(&client, &transaction, patience).await?;
     }
+    abort_superseded(&client, &options.transactional_id_prefix, &committed).await;
     Ok(outcome)
 }
 
@@ -87,15 +90,32 @@ pub async fn abort(_job: JobId, sink: &SinkDescriptor) -> Result<()> {
 
 /// Aborts the open transactions whose ids have this prefix; says which they were.
 pub async fn abort_open(client: &Client, prefix: &str) -> Result<Vec<String>> {
+    abort_those(client, |id| ids::owner(prefix, id).is_some()).await
+}
+
+/// Aborts what earlier attempts of these subtasks have open: one that stood still may begin a transaction after its successor has aborted what was
+/// left, and nothing behind it would be seen.
+async fn abort_superseded(client: &Client, prefix: &str, committed: &[Attempt]) {
+    let is_superseded = |id: &str| {
+        ids::owner(prefix, id).is_some_and(|owner| {
+            committed.iter().any(|attempt| {
+                (attempt.job, attempt.subtask) == (owner.job, owner.subtask) && attempt.number > owner.number
+            })
+        })
+    };
+    match abort_those(client, is_superseded).await {
+        Ok(aborted) if aborted.is_empty() => {}
+        Ok(aborted) => tracing::info!(?aborted, "transactions of attempts that are over are aborted"),
+        // The next commit tries again, and Kafka ends them when their time is up.
+        Err(error) => tracing::warn!(%error, "transactions of attempts that are over are not aborted"),
+    }
+}
+
+async fn abort_those(client: &Client, which: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let mut aborted = Vec::new();
     for (id, state) in list(client).await? {
-        if ids::numbers(prefix, &id).is_some() && OPEN_STATES.contains(&state.as_str()) {
-            // Whoever takes the id aborts what is open under it.
-            let builder = client.properties.producer(&client.kafka);
-            let builder = builder.transaction_timeout(client.properties.transaction_timeout());
-            let taken = builder.build_transactional(&id).await;
-            let taken = taken.map_err(|error| failed("abort transaction", &id, error))?;
-            taken.close().await.map_err(|error| failed("abort transaction", &id, error))?;
+        if OPEN_STATES.contains(&state.as_str()) && which(&id) {
+            take_over(client, &id).await?;
             aborted.push(id);
         }
     }

@@ -2,8 +2,8 @@
 //! between two checkpoints, ended by whoever leads the job once the checkpoint is complete.
 //!
 //! A transaction is known by its transactional id and by producer id and epoch, which are in the committable: any process can
-//! commit it. Ids are `PREFIX-VERTEX-SUBTASK-NUMBER`, the same in every attempt, so that a new attempt takes them away from one
-//! that is dead or cut off.
+//! commit it. Ids belong to one attempt (`ids`): one that is cut off, or has stood still, ends no transaction of its successor. That one
+//! aborts what was left open when it begins, and whoever commits aborts what was left open later.
 
 mod committable;
 mod ids;

@@ -49,7 +49,7 @@ impl Operator {
             .into_iter()
             .filter(|(_, state)| OPEN_STATES.contains(&state.as_str()))
             .map(|(id, _)| id)
-            .filter(|id| prefix.is_none_or(|prefix| ids::numbers(prefix, id).is_some()))
+            .filter(|id| prefix.is_none_or(|prefix| ids::owner(prefix, id).is_some()))
             .collect();
         if ids.is_empty() {
             return Ok(Vec::new());

@@ -65,7 +65,7 @@ pub async fn open(sink: &SinkDescriptor, attempt: Attempt, partition: u32) -> Re
     if options.guarantee == Guarantee::ExactlyOnce {
         // A batch's task writes several partitions of the plan, each as if it were a subtask.
         let subtask = SubtaskId { vertex: attempt.subtask.vertex, index: partition };
-        let ids = IdSpace::new(&options.transactional_id_prefix, subtask);
+        let ids = IdSpace::new(&options.transactional_id_prefix, Attempt { subtask, ..attempt });
         let transactions = Transactions::open(client, ids, Box::new(configure)).await?;
         return Ok(Box::new(TransactionalWriter::new(transactions, encoder, topic)));
     }

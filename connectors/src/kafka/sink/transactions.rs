@@ -1,5 +1,7 @@
 //! The transactions of one subtask: which is open, which wait to be committed by the leader, and which ids are free again.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use krafka::{
     KrafkaError,
     admin::{DescribeTransactionsOptions, ListTransactionsOptions},
@@ -10,7 +12,7 @@ use krafka::{
 use super::{
     super::client::{Client, QUESTION_TIMEOUT, failed},
     committable::Transaction,
-    ids::IdSpace,
+    ids::{IdSpace, Kin},
 };
 use crate::error::{Error, Result};
 
@@ -24,10 +26,9 @@ pub struct Numbered {
     pub producer: TransactionalProducer,
 }
 
-/// The transactional ids of one subtask.
+/// The transactional ids of one attempt.
 ///
-/// An id is taken once in an attempt, and kept: whoever takes it later (a new attempt) fences this one off for good, and a subtask
-/// that was cut off cannot take it back.
+/// An id is taken once, and kept: whoever takes it later, to abort what is open, fences the attempt off for good.
 pub struct Transactions {
     client: Client,
     ids: IdSpace,
@@ -41,23 +42,41 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// Takes all ids that earlier attempts have used: that aborts what they have left open. What they had prepared for a checkpoint
-    /// that is complete was committed before this attempt was started.
+    /// Aborts what those before have left open: earlier attempts of the subtask, and jobs that are over. What they had prepared for a
+    /// checkpoint that is complete was committed before this attempt was started. An attempt that comes when a later one has begun is refused.
     pub async fn open(
         client: Client,
         ids: IdSpace,
         configure: Box<dyn Fn(&Client) -> ProducerBuilder + Send + Sync>,
     ) -> Result<Self> {
+        // Before anything else: whoever stands still from here on must not end what has begun meanwhile.
+        let opened = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let known = list(&client).await?;
-        let mut own: Vec<u32> = known.into_iter().filter_map(|(id, _)| ids.number(&id)).collect();
-        own.sort_unstable();
-        let next = own.last().map_or(0, |last| last + 1);
-        let mut transactions = Self { client, ids, configure, prepared: Vec::new(), free: Vec::new(), next };
-        for number in own.into_iter().rev() {
-            let producer = transactions.producer(number).await?;
-            transactions.free.push(Numbered { number, producer });
+        let kin = |id: &str| ids.kin(id);
+        let earlier = known.iter().filter_map(|(id, _)| match kin(id) {
+            Some(Kin::Earlier(attempt)) => Some(attempt),
+            _ => None,
+        });
+        // The last one may still run, and begin a transaction under an id that is not open now.
+        let last = earlier.max();
+        for (id, state) in known {
+            let is_open = OPEN_STATES.contains(&state.as_str());
+            let is_left = match kin(&id) {
+                Some(Kin::Later(later)) => {
+                    let why =
+                        format!("attempt {later} of this subtask has begun, and this is {}", ids.attempt());
+                    let fenced = KrafkaError::broker(ErrorCode::ProducerFenced, why);
+                    return Err(failed("begin transactions at", &client.servers, fenced));
+                }
+                Some(Kin::Earlier(attempt)) => is_open || Some(attempt) == last,
+                Some(Kin::OfAnotherJob) => is_open && began_before(&client, &id, opened).await?,
+                Some(Kin::Own) | None => false,
+            };
+            if is_left {
+                take_over(&client, &id).await?;
+            }
         }
-        Ok(transactions)
+        Ok(Self { client, ids, configure, prepared: Vec::new(), free: Vec::new(), next: 0 })
     }
 
     async fn producer(&self, number: u32) -> Result<TransactionalProducer> {
@@ -152,6 +171,27 @@ impl Transactions {
         }
         Ok(())
     }
+}
+
+/// Whether the transaction of an id was begun before a time since the Unix epoch.
+async fn began_before(client: &Client, id: &str, time: Duration) -> Result<bool> {
+    let options = DescribeTransactionsOptions::default().timeout(QUESTION_TIMEOUT);
+    let described = client.admin().describe_transactions([id], options).await;
+    let mut described =
+        described.map_err(|error| failed("ask for transactions at", &client.servers, error))?;
+    // One that is gone has ended.
+    let Some(Ok(description)) = described.remove(id) else { return Ok(false) };
+    let begun = u64::try_from(description.start_time_ms).map(Duration::from_millis);
+    Ok(begun.is_ok_and(|begun| begun < time))
+}
+
+/// Aborts what is open under an id, by taking the id away from whoever has it.
+pub async fn take_over(client: &Client, id: &str) -> Result<()> {
+    let builder = client.properties.producer(&client.kafka);
+    let builder = builder.transaction_timeout(client.properties.transaction_timeout());
+    let taken = builder.build_transactional(id).await;
+    let taken = taken.map_err(|error| failed("abort transaction", id, error))?;
+    taken.close().await.map_err(|error| failed("abort transaction", id, error))
 }
 
 /// All transactional ids that the cluster knows, with their states.

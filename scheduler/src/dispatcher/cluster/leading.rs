@@ -1,6 +1,10 @@
 //! How a member begins to lead and how it stops: what another leader has left is found out from the workers before anything is given out.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use thalweg_graph::{JobEpoch, JobId, JobStatus, Term, WorkerId};
 
@@ -10,7 +14,7 @@ use crate::{
     job_master::{Event, JobMaster, Remembered, SavepointOrder},
     quorum::{self, Command, JobRecord},
     resource_manager::ResourceManager,
-    view::JobEnd,
+    view::{EndedJob, JobEnd},
 };
 
 /// Whether this member leads.
@@ -46,18 +50,29 @@ impl Cluster {
     /// Begins to lead, with all that was decided before.
     pub(super) fn lead(&mut self, now: Timestamp) {
         self.step_down();
-        self.resources = ResourceManager::new(self.settings, self.state.term());
+        self.resources = ResourceManager::new(self.settings.clone(), self.state.term());
         self.leading = Leading::Reconciling {
             missing: self.state.workers().clone(),
             until: now.after(RECONCILE_TIMEOUT),
         };
-        self.effects.push(Effect::Leads);
+        let ended = self.state.jobs().filter(|(_, record)| record.end.is_some()).map(|(job, _)| job);
+        let ended = ended.filter_map(|job| self.remembered_end(job)).collect();
+        self.effects.push(Effect::Leads(ended));
         let open: Vec<JobId> =
             self.state.jobs().filter(|(_, record)| record.end.is_none()).map(|(job, _)| job).collect();
         open.into_iter().for_each(|job| self.take_over(job, now));
         let scripts: Vec<_> = self.state.scripts().cloned().map(Box::new).collect();
         self.effects.extend(scripts.into_iter().map(Effect::ResumeScript));
         self.end_reconciliation_if_due(now);
+    }
+
+    /// What this member knows of a job that has ended: all, if it led then.
+    fn remembered_end(&self, job: JobId) -> Option<Arc<EndedJob>> {
+        if let Some(archived) = self.archive.get(&job) {
+            return Some(archived.clone());
+        }
+        let details = self.details(job)?;
+        Some(Arc::new(EndedJob { details, subtasks: Vec::new(), savepoints: BTreeMap::new() }))
     }
 
     fn take_over(&mut self, job: JobId, now: Timestamp) {
@@ -75,6 +90,7 @@ impl Cluster {
         };
         let Some(settings) = self.settings_of(&graph, now) else { return };
         self.expect_rows(&graph);
+        self.resources.introduce(job, settings.class.clone());
         let master = JobMaster::take_over(graph, JobEpoch::default(), settings, remembered, now);
         self.masters.insert(job, master);
     }
@@ -85,7 +101,7 @@ impl Cluster {
         self.masters.clear();
         self.orders.clear();
         self.proposals.clear();
-        self.resources = ResourceManager::new(self.settings, self.state.term());
+        self.resources = ResourceManager::new(self.settings.clone(), self.state.term());
         let sessions = std::mem::take(&mut self.sessions);
         self.effects.extend(sessions.into_values().map(Effect::Close));
     }

@@ -47,6 +47,7 @@ impl World {
             heartbeat_interval: std::time::Duration::from_secs(2),
             heartbeat_timeout: std::time::Duration::from_secs(10),
             session_grace: std::time::Duration::from_millis(50),
+            queues: Default::default(),
         };
         let mut world = World {
             cluster: Cluster::new(settings, 0, 100),
@@ -68,7 +69,7 @@ impl World {
 
     /// Another member leads, which has all that was decided; what was not is lost, and every session breaks.
     fn elect(&mut self) {
-        let mut next = Cluster::new(self.cluster.settings, self.term + 1, 100);
+        let mut next = Cluster::new(self.cluster.settings.clone(), self.term + 1, 100);
         next.replace_state(self.cluster.copy_state());
         self.cluster = next;
         self.term += 1;

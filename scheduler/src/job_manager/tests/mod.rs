@@ -2,9 +2,12 @@
 
 mod fakes;
 mod server;
+mod history;
 mod jobs;
 mod quorum;
+mod internal_calls;
 mod rest;
+mod rest_access;
 mod rest_artifacts;
 mod rest_bad_input;
 mod rest_page;

@@ -2,13 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tempfile::TempDir;
 use thalweg_graph::JobStatus;
+use thalweg_rpc::{Trust, secret::ClusterSecret};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::fakes::{FakeWorker, Notes, Words};
 use crate::{
-    JobManager, JobManagerConfig, ScriptAccepted, ScriptRequest,
+    JobManager, JobManagerConfig, Role, ScriptAccepted, ScriptRequest,
+    access::{TokenDigest, TokenRecord, token},
+    clock::Timestamp,
     dispatcher::Error,
     quorum::{MemberAddress, MemberConfig},
 };
@@ -23,14 +30,23 @@ struct Member {
     config: MemberConfig,
 }
 
+/// They know the same secret.
+fn trust() -> Trust {
+    Trust { secret: Some(ClusterSecret::new("the secret of all members").unwrap()), ..Trust::default() }
+}
+
 impl Member {
     async fn start(config: MemberConfig, listener: TcpListener) -> Member {
+        Self::start_trusting(config, listener, trust()).await
+    }
+
+    async fn start_trusting(config: MemberConfig, listener: TcpListener, trust: Trust) -> Member {
         let notes = Arc::new(Notes::default());
         let manager = loop {
             let options =
                 [("restart-strategy.exponential-delay.initial-backoff", "0 ms")].into_iter().collect();
-            let manager_config =
-                JobManagerConfig { options, quorum: Some(config.clone()), ..Default::default() };
+            let (quorum, trust) = (Some(config.clone()), trust.clone());
+            let manager_config = JobManagerConfig { options, quorum, trust, ..Default::default() };
             match JobManager::start(manager_config, Arc::new(Words), notes.clone(), notes.clone()).await {
                 Ok(manager) => break Arc::new(manager),
                 // The one before, in the same process, has still to close its log.
@@ -45,6 +61,15 @@ impl Member {
         Member { manager, serving, notes, config }
     }
 
+    /// The status of its answer to the bearer of a token.
+    async fn ask(&self, path: &str, token: &str) -> u16 {
+        let own = self.config.members.iter().find(|known| known.member == self.config.member).unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let request = Request::get(format!("http://{}{path}", own.address));
+        let request = request.header("authorization", format!("Bearer {token}")).body(Empty::new()).unwrap();
+        client.request(request).await.unwrap().status().as_u16()
+    }
+
     /// Ends it as a crash would, as far as others can see.
     async fn crash(self) -> MemberConfig {
         self.serving.abort();
@@ -55,6 +80,10 @@ impl Member {
 }
 
 async fn three(folder: &TempDir) -> Vec<Member> {
+    three_trusting(folder, [trust(), trust(), trust()]).await
+}
+
+async fn three_trusting(folder: &TempDir, trusts: [Trust; 3]) -> Vec<Member> {
     let mut listeners = Vec::new();
     for _ in 0..3 {
         listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -65,7 +94,7 @@ async fn three(folder: &TempDir) -> Vec<Member> {
         .map(|(member, listener)| MemberAddress { member, address: address(listener) })
         .collect();
     let mut started = Vec::new();
-    for (member, listener) in (1..).zip(listeners) {
+    for ((member, listener), trust) in (1..).zip(listeners).zip(trusts) {
         let folder = folder.path().join(member.to_string());
         let config = MemberConfig {
             member,
@@ -74,7 +103,7 @@ async fn three(folder: &TempDir) -> Vec<Member> {
             // The other tests of this process leave it little of the processor.
             election_timeout: Duration::from_secs(2),
         };
-        started.push(Member::start(config, listener).await);
+        started.push(Member::start_trusting(config, listener, trust).await);
     }
     started
 }
@@ -171,6 +200,62 @@ async fn what_was_accepted_is_there_after_all_members_have_ended() {
     worker.finish(attempt).await;
     let end = leader.manager.dispatcher().wait(attempt.job).await.unwrap();
     assert_eq!(end.status, JobStatus::Finished);
+    leader.crash().await;
+    for member in members {
+        member.crash().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_with_another_secret_takes_no_part_and_the_others_do_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let other =
+        Trust { secret: Some(ClusterSecret::new("another secret than theirs").unwrap()), ..Trust::default() };
+    // The first would begin the quorum.
+    let mut members = three_trusting(&folder, [other, trust(), trust()]).await;
+    let leader = take_leader(&mut members).await;
+    assert_ne!(leader.config.member, 1);
+    let stranger = members.iter().find(|member| member.config.member == 1).unwrap();
+    let seen = stranger.manager.quorum().unwrap().leadership().borrow().clone();
+    assert!(!seen.leads && seen.leader.is_none(), "{seen:?}");
+    leader.crash().await;
+    for member in members {
+        member.crash().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_known_at_every_member_and_to_the_next_leader() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = three(&folder).await;
+    let made = token::make().unwrap();
+    let record = TokenRecord {
+        name: "ci".to_owned(),
+        digest: TokenDigest::of(&made),
+        role: Role::Read,
+        created: Timestamp::wall(),
+        expires: None,
+        by: "test".to_owned(),
+    };
+    let leader = loop {
+        let leader = take_leader(&mut members).await;
+        match leader.manager.dispatcher().create_token(record.clone()).await {
+            Ok(()) => break leader,
+            Err(Error::NotLeader { .. }) => members.push(leader),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    for follower in &members {
+        // It hears of it with the leader's next sign of life.
+        while follower.ask("/config", &made).await != 200 {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        assert_eq!(follower.ask("/config", "thalweg_00").await, 401);
+        assert_eq!(follower.ask("/jobs", "thalweg_00").await, 401, "strangers are not sent to the leader");
+    }
+    leader.crash().await;
+    let leader = take_leader(&mut members).await;
+    assert_eq!(leader.ask("/jobs", &made).await, 200);
     leader.crash().await;
     for member in members {
         member.crash().await;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use thalweg_graph::{JobId, JobStatus};
-use thalweg_rpc::{Tcp, ToLeader, ToWorker, upgrade};
+use thalweg_rpc::{ToLeader, ToWorker, Trust, upgrade};
 
 use super::{fakes::FakeWorker, server::Server};
 use crate::testing::{graph, query, registration};
@@ -204,7 +204,7 @@ async fn cancel_and_progress_go_over_the_wire() {
 #[tokio::test]
 async fn a_worker_comes_in_by_the_control_port_and_its_end_is_seen() {
     let server = Server::start().await;
-    let mut session = upgrade::connect(&server.address.to_string(), &Tcp).await.unwrap();
+    let mut session = upgrade::connect(&server.address.to_string(), &Trust::default()).await.unwrap();
     session.sender.send(ToLeader::Register(registration("remote", 3))).await.unwrap();
     assert!(matches!(session.receiver.recv().await, Some(ToWorker::Welcome { .. })));
     let (_, workers) = server.get("/taskmanagers").await;

@@ -22,12 +22,12 @@ async fn server() -> Server {
 }
 
 /// A request's head that ends the connection, without the empty line.
-fn head(method: &str, path: &str) -> String {
+pub(super) fn head(method: &str, path: &str) -> String {
     format!("{} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n", method.to_uppercase())
 }
 
 /// A path with ids that look well and belong to nothing.
-fn unknown(path: &str) -> String {
+pub(super) fn unknown(path: &str) -> String {
     let filled = path.split('/').map(|part| match part {
         "{jobid}" | "{triggerid}" => "f".repeat(32),
         "{vertexid}" => format!("{:032x}", 7),
@@ -118,7 +118,7 @@ async fn ids_that_are_none_are_refused() {
         for parameter in parameters(route.path) {
             for value in values {
                 // What is only looked up by name may look as it likes.
-                let is_name = ["{jarid}", "{logfile}", "{taskmanagerid}"].contains(&parameter);
+                let is_name = ["{jarid}", "{logfile}", "{taskmanagerid}", "{token}"].contains(&parameter);
                 let expected: &[u16] = match is_refused(route) {
                     true => &[501],
                     false if is_name => &[400, 404],

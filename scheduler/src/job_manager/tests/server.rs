@@ -13,9 +13,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::fakes::{Notes, manager};
+use super::fakes::{Notes, manager_of};
 use crate::{
-    JobManager,
+    History, JobManager, JobManagerConfig,
     rest::{limits::Times, serve::Connections},
 };
 
@@ -30,6 +30,13 @@ pub(super) struct Server {
     pub(super) serving: JoinHandle<std::io::Result<()>>,
 }
 
+/// Quick restarts, and a secret that is not to be shown.
+fn config_of(options: &[(&str, &str)]) -> JobManagerConfig {
+    let at_once = ("restart-strategy.exponential-delay.initial-backoff", "0 ms");
+    let options = options.iter().copied().chain([("rest.secret", "s3cret"), at_once]).collect();
+    JobManagerConfig { options, ..JobManagerConfig::default() }
+}
+
 impl Server {
     pub(super) async fn start() -> Server {
         Self::start_within(Connections::default(), Times::default(), &[]).await
@@ -40,8 +47,17 @@ impl Server {
         times: Times,
         options: &[(&str, &str)],
     ) -> Server {
-        let options: Vec<_> = options.iter().copied().chain([("rest.secret", "s3cret")]).collect();
-        let (manager, notes) = manager(&options).await;
+        Self::start_as(config_of(options), connections, times).await
+    }
+
+    /// One that keeps jobs that have ended.
+    pub(super) async fn with_history(history: History, options: &[(&str, &str)]) -> Server {
+        let config = JobManagerConfig { history: Some(history), ..config_of(options) };
+        Self::start_as(config, Connections::default(), Times::default()).await
+    }
+
+    pub(super) async fn start_as(config: JobManagerConfig, connections: Connections, times: Times) -> Server {
+        let (manager, notes) = manager_of(config).await;
         let manager = Arc::new(manager);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -18,7 +18,6 @@ use crate::{
         hot_keys::HotKeys,
         key_table::KeyTable,
         marks::Marks,
-        state_log::StateLog,
     },
     state::{Snapshot, StateChunk, check_schema, key_group::hashes, state_disk::StateDisk},
 };
@@ -77,7 +76,6 @@ impl Entries {
         let values = Schema::new(values.to_vec());
         let rows = ColdRows::create(disk, keys.schema(), &values, false)?;
         self.cold = Some(ColdEntries { rows, unsaved: Marks::default(), of_group: Vec::new() });
-        self.log = StateLog::outside(self.log.table());
         Ok(())
     }
 

@@ -51,6 +51,11 @@ impl Values for Count {
         Ok(())
     }
 
+    fn extend(&mut self, _: usize, states: &[ArrayRef]) -> Result<()> {
+        self.counts.extend_from_slice(states[0].as_primitive::<Int64Type>().values());
+        Ok(())
+    }
+
     fn forget(&mut self, groups: &[u32]) -> Result<()> {
         groups.iter().for_each(|group| self.counts[*group as usize] = 0);
         Ok(())

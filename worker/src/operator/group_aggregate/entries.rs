@@ -64,7 +64,7 @@ impl Entries {
             live: 0,
             touched: Marks::default(),
             dirty: Marks::default(),
-            log: StateLog::new(number),
+            log: StateLog::outside(number),
             schema: Arc::new(Schema::new(state)),
             key_columns: keys.fields().len(),
             cold: None,
@@ -197,7 +197,7 @@ impl Entries {
     }
 
     /// Takes back a chunk, of which `keys` gives the numbers of the groups.
-    pub fn restore(&mut self, chunk: Arc<StateChunk>, keys: &mut KeyTable) -> Result<()> {
+    pub fn restore(&mut self, chunk: Arc<StateChunk>, unstored: bool, keys: &mut KeyTable) -> Result<()> {
         let rows = check_schema(&chunk.rows, &self.schema)?;
         let (key_columns, values) = rows.columns().split_at(self.key_columns);
         let groups = keys.intern(key_columns, rows.num_rows())?;
@@ -208,10 +208,13 @@ impl Entries {
         let numbers = self.table.intern(&columns, rows.num_rows())?.to_vec();
         self.counts.resize(self.table.count(), 0);
         for (number, count) in numbers.into_iter().zip(counts.values()) {
-            self.counts[number] = *count;
+            let before = std::mem::replace(&mut self.counts[number], *count);
+            self.live = self.live + usize::from(*count > 0) - usize::from(before > 0);
         }
-        self.live = self.counts.iter().filter(|count| **count > 0).count();
-        self.log.restore(chunk);
+        match unstored {
+            true => self.log.restore_unstored(chunk),
+            false => self.log.restore(chunk),
+        }
         Ok(())
     }
 

@@ -71,9 +71,20 @@ where
 
     fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
         let values = states[0].as_primitive::<T>();
-        for (row, group) in groups.iter().enumerate() {
-            self.best[*group] = values.value(row);
-            self.is_there[*group] = values.is_valid(row);
+        groups.iter().zip(values.values()).for_each(|(group, value)| self.best[*group] = *value);
+        match values.nulls() {
+            None => groups.iter().for_each(|group| self.is_there[*group] = true),
+            Some(nulls) => groups.iter().zip(nulls).for_each(|(group, valid)| self.is_there[*group] = valid),
+        }
+        Ok(())
+    }
+
+    fn extend(&mut self, _: usize, states: &[ArrayRef]) -> Result<()> {
+        let values = states[0].as_primitive::<T>();
+        self.best.extend_from_slice(values.values());
+        match values.nulls() {
+            None => self.is_there.resize(self.best.len(), true),
+            Some(nulls) => self.is_there.extend(nulls),
         }
         Ok(())
     }

@@ -43,6 +43,8 @@ pub struct GroupAggregate {
     /// The sum of the weights of each group's rows.
     pub(super) weights: Vec<i64>,
     pub(super) values: Vec<Box<dyn Values>>,
+    /// Whether some of them count values one by one.
+    counts_values: bool,
     touched: Marks,
     pub(super) dirty: Marks,
     pub(super) log: StateLog,
@@ -105,6 +107,7 @@ impl GroupAggregate {
         for (at, function) in kernel.functions().iter().enumerate() {
             values.push(values_of(function, &kernel.argument_types(at)?, at, &keys, updating)?);
         }
+        let counts_values = entries_of(&mut values).next().is_some();
         let mut fields: Vec<Arc<Field>> = keys.fields().to_vec();
         let types =
             [DataType::Int64].into_iter().chain(values.iter().flat_map(|values| values.state_types()));
@@ -120,9 +123,10 @@ impl GroupAggregate {
             keys: KeyTable::new(keys)?,
             weights: Vec::new(),
             values,
+            counts_values,
             touched: Marks::default(),
             dirty: Marks::default(),
-            log: StateLog::new(GROUPS),
+            log: StateLog::outside(GROUPS),
             state_schema: Arc::new(Schema::new(fields)),
             live: 0,
             started: false,
@@ -215,14 +219,47 @@ impl GroupAggregate {
         self.fit()
     }
 
+    /// Takes back groups with these keys; says which they are.
+    fn restore_groups(&mut self, keys: &[ArrayRef], states: &[ArrayRef], rows: usize) -> Result<Vec<usize>> {
+        let weights = states[0].as_primitive::<Int64Type>().values();
+        let groups = match self.cold {
+            Some(_) => self.intern(keys, rows)?,
+            None => self.keys.intern(keys, rows)?.to_vec(),
+        };
+        let known = self.weights.len();
+        if groups.iter().copied().eq(known..known + rows) {
+            self.live += weights.iter().filter(|weight| **weight > 0).count();
+            self.weights.extend_from_slice(weights);
+            self.with_states(&states[1..], |values, states| values.extend(known, states))?;
+            self.resize();
+            return Ok(groups);
+        }
+        self.resize();
+        for (group, weight) in groups.iter().zip(weights) {
+            let before = std::mem::replace(&mut self.weights[*group], *weight);
+            self.live = self.live + usize::from(*weight > 0) - usize::from(before > 0);
+        }
+        self.with_states(&states[1..], |values, states| values.set(&groups, states))?;
+        Ok(groups)
+    }
+
     /// Puts what was kept of groups in the place of what they have.
     pub(super) fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
         let weights = states[0].as_primitive::<Int64Type>();
         groups.iter().zip(weights.values()).for_each(|(group, weight)| self.weights[*group] = *weight);
-        let mut at = 1;
+        self.with_states(&states[1..], |values, states| values.set(groups, states))
+    }
+
+    /// Calls `give` with each aggregate and the columns that are its own.
+    fn with_states(
+        &mut self,
+        states: &[ArrayRef],
+        mut give: impl FnMut(&mut dyn Values, &[ArrayRef]) -> Result<()>,
+    ) -> Result<()> {
+        let mut at = 0;
         for values in &mut self.values {
             let width = values.state_types().len();
-            values.set(groups, &states[at..at + width])?;
+            give(values.as_mut(), &states[at..at + width])?;
             at += width;
         }
         Ok(())
@@ -387,6 +424,8 @@ impl Operator for GroupAggregate {
             self.log.clear();
             changed = self.live_groups();
         }
+        // A job that goes on from here then gives their keys places without going to and fro in its memory.
+        let changed = self.keys.in_order(changed)?;
         self.push_changes(&changed)?;
         let keys = self.kernel.key_schema().fields().len();
         self.log.snapshot(&mut snapshot, self.key_groups, |batch| Ok(batch.columns()[..keys].to_vec()))?;
@@ -402,7 +441,8 @@ impl Operator for GroupAggregate {
     }
 
     fn takes_state_in_parts(&self) -> bool {
-        self.cold.is_some()
+        // In memory, what is made of values that are counted one by one is made when all of them are there.
+        self.cold.is_some() || !self.counts_values
     }
 
     fn restore(&mut self, restored: Restored) -> Result<()> {
@@ -411,17 +451,17 @@ impl Operator for GroupAggregate {
         for chunk in groups {
             let rows = check_schema(&chunk.rows, &self.state_schema)?;
             let (keys, states) = rows.columns().split_at(self.kernel.key_schema().fields().len());
-            let groups = self.intern(keys, rows.num_rows())?;
-            let there = |this: &Self| groups.iter().filter(|group| this.weights[**group] > 0).count();
-            let before = there(self);
-            self.set(&groups, states)?;
-            self.live = self.live + there(self) - before;
+            let groups = self.restore_groups(keys, states, rows.num_rows())?;
             self.started = true;
-            if let Some(cold) = &mut self.cold {
-                groups.iter().for_each(|group| cold.changed(*group));
-                cold.all_wanted |= restored.unstored;
+            match &mut self.cold {
+                Some(cold) => {
+                    groups.iter().for_each(|group| cold.changed(*group));
+                    cold.all_wanted |= restored.unstored;
+                    self.log.restore(chunk);
+                }
+                None if restored.unstored => self.log.restore_unstored(chunk),
+                None => self.log.restore(chunk),
             }
-            self.log.restore(chunk);
             self.fit()?;
         }
         for chunk in entries {
@@ -431,7 +471,7 @@ impl Operator for GroupAggregate {
             }
             let values = self.values.get_mut((chunk.table - 1) as usize);
             if let Some(entries) = values.and_then(|values| values.entries()) {
-                entries.restore(chunk, &mut self.keys)?;
+                entries.restore(chunk, restored.unstored, &mut self.keys)?;
             }
         }
         self.resize();

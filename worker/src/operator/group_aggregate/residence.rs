@@ -10,11 +10,11 @@ use datafusion::{error::Result, execution::memory_pool::MemoryPool};
 
 use super::{
     cold::ColdGroups,
-    operator::{GROUPS, GroupAggregate},
+    operator::GroupAggregate,
     values::{entries_of, gather},
 };
 use crate::{
-    operator::{expiry::Expiry, hot_keys::HotKeys, state_log::StateLog},
+    operator::{expiry::Expiry, hot_keys::HotKeys},
     state::{StateChunk, lsm::Known},
 };
 
@@ -45,7 +45,6 @@ impl GroupAggregate {
         }
         let schema = Arc::clone(&self.state_schema);
         self.cold = Some(ColdGroups::create(hot, schema, keys, is_timed)?);
-        self.log = StateLog::outside(GROUPS);
         Ok(true)
     }
 
@@ -54,8 +53,8 @@ impl GroupAggregate {
         let known = self.keys.count();
         let groups = self.keys.intern(keys, rows)?.to_vec();
         self.resize();
-        let new: Vec<u32> = (known as u32..self.keys.count() as u32).collect();
         let Some(cold) = &mut self.cold else { return Ok(groups) };
+        let new: Vec<u32> = (known as u32..self.keys.count() as u32).collect();
         cold.hot.begin(self.keys.count());
         if !cold.is_empty && !new.is_empty() {
             let keys = self.keys.take(&new)?;

@@ -167,10 +167,14 @@ impl<T: Summand> Values for Sum<T> {
     fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()> {
         let (totals, counts) = (states[0].as_primitive::<T::Total>(), states[1].as_primitive::<Int64Type>());
         debug_assert_eq!(totals.null_count(), 0);
-        for (row, group) in groups.iter().enumerate() {
-            self.totals[*group] = totals.value(row);
-            self.counts[*group] = counts.value(row);
-        }
+        groups.iter().zip(totals.values()).for_each(|(group, total)| self.totals[*group] = *total);
+        groups.iter().zip(counts.values()).for_each(|(group, count)| self.counts[*group] = *count);
+        Ok(())
+    }
+
+    fn extend(&mut self, _: usize, states: &[ArrayRef]) -> Result<()> {
+        self.totals.extend_from_slice(states[0].as_primitive::<T::Total>().values());
+        self.counts.extend_from_slice(states[1].as_primitive::<Int64Type>().values());
         Ok(())
     }
 

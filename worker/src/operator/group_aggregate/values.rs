@@ -75,6 +75,14 @@ pub trait Values: Send {
     /// Puts such columns in the place of what these groups have.
     fn set(&mut self, groups: &[usize], states: &[ArrayRef]) -> Result<()>;
 
+    /// Takes such columns of new groups, the first of which has number `first`, behind all that there are.
+    fn extend(&mut self, first: usize, states: &[ArrayRef]) -> Result<()> {
+        let rows = states.first().map_or(0, |column| column.len());
+        self.resize(first + rows);
+        let groups: Vec<usize> = (first..first + rows).collect();
+        self.set(&groups, states)
+    }
+
     /// These groups have nothing any more.
     fn forget(&mut self, groups: &[u32]) -> Result<()>;
 
