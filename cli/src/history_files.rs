@@ -33,7 +33,7 @@ impl HistoryFiles {
     }
 
     fn locate(&self) -> Result<Location, Error> {
-        self.connectors.file_systems().locate(&self.folder)
+        self.connectors.file_systems().locate_operators(&self.folder)
     }
 
     fn failure(&self, what: &str, error: &Error) -> Failure {

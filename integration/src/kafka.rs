@@ -14,11 +14,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use krafka::{
     Kafka as KafkaClient, Record,
     admin::{CreateTopicsOptions, DeleteTopicsOptions, ListTransactionsOptions, NewTopic},
-    consumer::{AutoOffsetReset, ConsumerRecord, IsolationLevel},
+    consumer::{AutoOffsetReset, Consumer, ConsumerRecord, IsolationLevel},
 };
 
 /// Time in which a topic must be made, filled or read.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time for records to come, and before what was refused is asked for again.
+const POLL_TIME: Duration = Duration::from_millis(100);
 
 /// How often Kafka is started before it is given up.
 const STARTS_MAX: u32 = 3;
@@ -228,7 +231,7 @@ impl Topics {
         consumer.assign(topic, partitions.clone()).await?;
         let mut ends = Vec::new();
         for partition in partitions {
-            ends.push((partition, consumer.fetch_watermarks(topic, partition).await?.1));
+            ends.push((partition, end_of(&consumer, topic, partition).await?));
         }
         let deadline = Instant::now() + TIMEOUT;
         let mut records = Vec::new();
@@ -242,7 +245,11 @@ impl Topics {
                 break;
             }
             ensure!(Instant::now() < deadline, "topic `{topic}` cannot be read to its end");
-            records.extend(consumer.poll(Duration::from_millis(100)).await?);
+            match consumer.poll(POLL_TIME).await {
+                Ok(more) => records.extend(more),
+                Err(error) if error.is_retriable() => tokio::time::sleep(POLL_TIME).await,
+                Err(error) => return Err(error.into()),
+            }
         }
         consumer.close().await?;
         records.sort_by_key(|record| (record.partition, record.offset));
@@ -269,6 +276,21 @@ impl Topics {
             open.extend(found.map(|found| found.transactional_id).filter(|id| id.starts_with(prefix)));
         }
         Ok(open)
+    }
+}
+
+/// The offset behind the last record. It is asked for again where it cannot be told yet: a leader that has just come back refuses it for a
+/// moment.
+async fn end_of(consumer: &Consumer, topic: &str, partition: i32) -> Result<i64> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match consumer.fetch_watermarks(topic, partition).await {
+            Ok((_, end)) => return Ok(end),
+            Err(error) if error.is_retriable() && Instant::now() < deadline => {
+                tokio::time::sleep(POLL_TIME).await;
+            }
+            Err(error) => return Err(error).with_context(|| format!("the end of `{topic}`, {partition}")),
+        }
     }
 }
 

@@ -144,6 +144,13 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_the_operators_is_nobody_elses() {
+        let all = restricted(&["/data".to_owned()], &["/state".to_owned()]);
+        assert!(all.locate("/history").is_err() && all.locate_state("/history").is_err());
+        assert_eq!(all.locate_operators("/history").unwrap().path, "/history");
+    }
+
+    #[test]
     fn only_what_is_below_a_prefix_may_be_named_however_it_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();

@@ -101,9 +101,9 @@ impl DispatcherHandle {
             // One without a graph was not planned, or has ended under another leader.
             Ok(line) if line.mode.is_none() && line.summary.status.is_terminal() => {
                 let ended = self.ended(job).await?;
-                Ok(ended.map_or(line, |ended| Arc::new(ended.details.clone())))
+                Ok(ended.map_or(line, |ended| ended.details.clone()))
             }
-            asked => self.or_in_history(job, asked, |ended| Some(Arc::new(ended.details.clone()))).await,
+            asked => self.or_in_history(job, asked, |ended| Some(ended.details.clone())).await,
         }
     }
 
@@ -120,7 +120,13 @@ impl DispatcherHandle {
     /// How far event time has come in each vertex of a job, and what holds it back.
     pub async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>, Error> {
         let asked = self.ask(|reply| Request::EventTime(job, reply)).await;
-        self.or_in_history(job, asked, |ended| Some(ended.event_time())).await
+        match asked {
+            // One without a graph was not planned, or has ended under another leader.
+            Ok(vertices) if vertices.is_empty() => {
+                Ok(self.ended(job).await?.map_or(vertices, |ended| ended.event_time()))
+            }
+            asked => self.or_in_history(job, asked, |ended| Some(ended.event_time())).await,
+        }
     }
 
     /// A job's progress now and whenever it changes; the sender goes when the job has ended and was shown so.

@@ -6,17 +6,19 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Empty;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use thalweg_graph::JobStatus;
+use thalweg_graph::{JobId, JobStatus, VertexId};
 use thalweg_rpc::{Trust, secret::ClusterSecret};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::fakes::{FakeWorker, Notes, Words};
 use crate::{
-    JobManager, JobManagerConfig, Role, ScriptAccepted, ScriptRequest,
+    DispatcherHandle, History, JobManager, JobManagerConfig, Role, ScriptAccepted, ScriptRequest,
     access::{TokenDigest, TokenRecord, token},
     clock::Timestamp,
     dispatcher::Error,
+    history::testing::HistoryInMemory,
     quorum::{MemberAddress, MemberConfig},
 };
 
@@ -37,16 +39,22 @@ fn trust() -> Trust {
 
 impl Member {
     async fn start(config: MemberConfig, listener: TcpListener) -> Member {
-        Self::start_trusting(config, listener, trust()).await
+        Self::start_with(config, listener, trust(), None).await
     }
 
-    async fn start_trusting(config: MemberConfig, listener: TcpListener, trust: Trust) -> Member {
+    async fn start_with(
+        config: MemberConfig,
+        listener: TcpListener,
+        trust: Trust,
+        history: Option<Arc<HistoryInMemory>>,
+    ) -> Member {
         let notes = Arc::new(Notes::default());
         let manager = loop {
             let options =
                 [("restart-strategy.exponential-delay.initial-backoff", "0 ms")].into_iter().collect();
             let (quorum, trust) = (Some(config.clone()), trust.clone());
-            let manager_config = JobManagerConfig { options, quorum, trust, ..Default::default() };
+            let history = history.clone().map(|storage| History::open(storage, 100));
+            let manager_config = JobManagerConfig { options, quorum, trust, history, ..Default::default() };
             match JobManager::start(manager_config, Arc::new(Words), notes.clone(), notes.clone()).await {
                 Ok(manager) => break Arc::new(manager),
                 // The one before, in the same process, has still to close its log.
@@ -80,10 +88,14 @@ impl Member {
 }
 
 async fn three(folder: &TempDir) -> Vec<Member> {
-    three_trusting(folder, [trust(), trust(), trust()]).await
+    three_with(folder, [trust(), trust(), trust()], None).await
 }
 
-async fn three_trusting(folder: &TempDir, trusts: [Trust; 3]) -> Vec<Member> {
+async fn three_with(
+    folder: &TempDir,
+    trusts: [Trust; 3],
+    history: Option<Arc<HistoryInMemory>>,
+) -> Vec<Member> {
     let mut listeners = Vec::new();
     for _ in 0..3 {
         listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -103,7 +115,7 @@ async fn three_trusting(folder: &TempDir, trusts: [Trust; 3]) -> Vec<Member> {
             // The other tests of this process leave it little of the processor.
             election_timeout: Duration::from_secs(2),
         };
-        started.push(Member::start_trusting(config, listener, trust).await);
+        started.push(Member::start_with(config, listener, trust, history.clone()).await);
     }
     started
 }
@@ -177,6 +189,40 @@ async fn the_next_leader_goes_on_with_a_script_and_knows_its_key() {
     second.crash().await;
 }
 
+/// All that is said of a job.
+async fn told(dispatcher: &DispatcherHandle, job: JobId) -> Value {
+    let details = dispatcher.job(job).await.unwrap();
+    let (vertex, subtasks) = dispatcher.vertex(job, VertexId(0)).await.unwrap();
+    let event_time = dispatcher.event_time(job).await.unwrap();
+    assert!(!details.vertices.is_empty() && !event_time.is_empty());
+    json!({ "details": *details, "vertex": vertex, "subtasks": subtasks, "eventTime": event_time })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_leader_says_of_a_job_that_has_ended_what_the_one_before_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = Some(Arc::new(HistoryInMemory::default()));
+    let mut members = three_with(&folder, [trust(), trust(), trust()], history).await;
+    let (first, accepted) = submit(&mut members, "insert").await;
+    let job = accepted.jobs[0].jobid;
+    let mut worker = FakeWorker::attach(&first.manager, "a", 1).await;
+    let attempt = worker.deployed().await[0];
+    worker.finish(attempt).await;
+    let dispatcher = first.manager.dispatcher();
+    assert_eq!(dispatcher.wait(job).await.unwrap().status, JobStatus::Finished);
+    // The job is through; that it has ended is decided a moment later.
+    while dispatcher.job(job).await.unwrap().summary.ended.is_none() {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    let before = told(&dispatcher, job).await;
+    drop(dispatcher);
+    first.crash().await;
+
+    let second = take_leader(&mut members).await;
+    assert_eq!(told(&second.manager.dispatcher(), job).await, before);
+    second.crash().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_accepted_is_there_after_all_members_have_ended() {
     let folder = tempfile::tempdir().unwrap();
@@ -212,7 +258,7 @@ async fn a_member_with_another_secret_takes_no_part_and_the_others_do_without() 
     let other =
         Trust { secret: Some(ClusterSecret::new("another secret than theirs").unwrap()), ..Trust::default() };
     // The first would begin the quorum.
-    let mut members = three_trusting(&folder, [other, trust(), trust()]).await;
+    let mut members = three_with(&folder, [other, trust(), trust()], None).await;
     let leader = take_leader(&mut members).await;
     assert_ne!(leader.config.member, 1);
     let stranger = members.iter().find(|member| member.config.member == 1).unwrap();
