@@ -36,19 +36,7 @@ impl JobQueues {
         let others = self.0.keys().map(String::as_str).filter(|name| *name != Self::DEFAULT);
         std::iter::once(Self::DEFAULT).chain(others)
     }
-}
 
-impl fmt::Display for JobQueues {
-    /// The names that a job may give.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, name) in self.names().enumerate() {
-            write!(f, "{}`{name}`", if position > 0 { ", " } else { "" })?;
-        }
-        Ok(())
-    }
-}
-
-impl JobQueues {
     /// Reads them; `None` if the text is something else.
     pub fn parse(text: &str) -> Option<Self> {
         let mut queues = BTreeMap::new();
@@ -62,6 +50,16 @@ impl JobQueues {
             queues.insert(name.to_owned(), parse_limits(limits)?);
         }
         Some(Self(queues))
+    }
+}
+
+impl fmt::Display for JobQueues {
+    /// The names that a job may give.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, name) in self.names().enumerate() {
+            write!(f, "{}`{name}`", if position > 0 { ", " } else { "" })?;
+        }
+        Ok(())
     }
 }
 

@@ -16,12 +16,9 @@ use tokio::net::TcpStream;
 use crate::{
     Network, Tcp,
     handshake::{self, Purpose},
-    network,
+    network::Stream,
     secret::{self, ClusterSecret},
 };
-
-/// A connection to another worker's data port.
-pub type Stream = TcpStream;
 
 /// What a process proves itself by, and whom it believes. Without anything it believes everybody.
 #[derive(Debug, Clone)]
@@ -64,7 +61,7 @@ impl Trust {
     }
 
     /// Opens a connection to a control port, `host:port`, for calls inside the cluster.
-    pub async fn connect(&self, address: &str) -> Result<Box<dyn network::Stream>, Error> {
+    pub async fn connect(&self, address: &str) -> Result<Box<dyn Stream>, Error> {
         let mut stream = self.network.connect(address).await.map_err(Error::Connect)?;
         // Without a secret, such calls are like all others.
         if self.secret.is_some() {
@@ -74,7 +71,7 @@ impl Trust {
     }
 
     /// Opens a connection to a data port, `host:port`.
-    pub async fn connect_data(&self, address: &str) -> Result<Stream, Error> {
+    pub async fn connect_data(&self, address: &str) -> Result<TcpStream, Error> {
         let mut stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
         stream.set_nodelay(true).map_err(Error::Connect)?;
         handshake::dial(&mut stream, Purpose::Data, self.secret.as_ref()).await?;
@@ -82,7 +79,7 @@ impl Trust {
     }
 
     /// Takes a connection that came to a data port.
-    pub async fn accept_data(&self, mut stream: TcpStream) -> Result<Stream, Error> {
+    pub async fn accept_data(&self, mut stream: TcpStream) -> Result<TcpStream, Error> {
         stream.set_nodelay(true).map_err(Error::Connect)?;
         handshake::accept(&mut stream, Purpose::Data, self.secret.as_ref()).await?;
         Ok(stream)
@@ -99,9 +96,9 @@ pub struct Connector {
 }
 
 impl tower::Service<Uri> for Connector {
-    type Response = TokioIo<Box<dyn network::Stream>>;
+    type Response = TokioIo<Box<dyn Stream>>;
     type Error = Error;
-    type Future = BoxFuture<'static, Result<TokioIo<Box<dyn network::Stream>>, Error>>;
+    type Future = BoxFuture<'static, Result<TokioIo<Box<dyn Stream>>, Error>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))

@@ -7,12 +7,10 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 
 use crate::{
-    LEADER_PATH, Session, ToLeader, ToWorker, WORKER_SESSION_PATH, WORKER_SESSION_PROTOCOL,
+    Session, ToLeader, ToWorker, WORKER_SESSION_PATH, WORKER_SESSION_PROTOCOL,
     trust::{self, Trust},
 };
 
-/// Largest answer to the question who leads.
-const LEADER_BYTES_MAX: usize = 1024;
 /// Largest refusal.
 const REFUSAL_BYTES_MAX: usize = 4096;
 /// Time for connecting and for the upgrade.
@@ -130,38 +128,4 @@ async fn open(address: &str, trust: &Trust) -> Result<Session<ToLeader, ToWorker
 pub(crate) fn authority(location: Option<&http::HeaderValue>) -> Option<String> {
     let uri: http::Uri = location?.to_str().ok()?.parse().ok()?;
     uri.authority().map(ToString::to_string)
-}
-
-/// Asks a JobManager who leads: the newest term that it knows of, and where that term's leader is found, if it knows. `None` where it
-/// belongs to no quorum.
-pub async fn leader(address: &str, trust: &Trust) -> Result<Option<(u64, String)>, Error> {
-    match tokio::time::timeout(OPEN_TIMEOUT, ask_leader(address, trust)).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::Timeout { address: address.to_owned() }),
-    }
-}
-
-async fn ask_leader(address: &str, trust: &Trust) -> Result<Option<(u64, String)>, Error> {
-    let http_error = |source| Error::Http { address: address.to_owned(), source };
-    let stream = trust
-        .connect(address)
-        .await
-        .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http_error)?;
-    tokio::spawn(connection);
-    let request = Request::get(LEADER_PATH)
-        .header(header::HOST, address)
-        .body(Empty::<bytes::Bytes>::new())
-        .expect("a request of constant parts and a host is well-formed");
-    let response = sender.send_request(request).await.map_err(http_error)?;
-    if response.status() != StatusCode::OK {
-        return Ok(None);
-    }
-    let body = http_body_util::Limited::new(response.into_body(), LEADER_BYTES_MAX).collect().await;
-    let Ok(body) = body else { return Ok(None) };
-    let body = body.to_bytes();
-    let text = String::from_utf8_lossy(&body);
-    let known = text.trim().split_once(' ');
-    Ok(known.and_then(|(term, leader)| Some((term.parse().ok()?, leader.to_owned()))))
 }

@@ -111,7 +111,7 @@ pub struct JobDetails {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EndedJob {
     /// All about it.
-    pub details: JobDetails,
+    pub details: Arc<JobDetails>,
     /// Its subtasks, in the order of the vertices.
     pub subtasks: Vec<Vec<SubtaskDetails>>,
     /// How the savepoints that were asked for have ended.

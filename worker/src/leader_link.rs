@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use thalweg_graph::{Term, WorkerId};
-use thalweg_rpc::{Registration, Session, ToLeader, ToWorker, Trust, upgrade};
+use thalweg_rpc::{Registration, Session, ToLeader, ToWorker, Trust, call, upgrade};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -259,8 +259,7 @@ impl LeaderWatch<'_> {
     /// Whether another JobManager leads in a later term.
     async fn is_replaced(&self) -> bool {
         let Some(members) = &self.members else { return false };
-        let asking =
-            members.others().map(|other| timeout(ASK_TIMEOUT, upgrade::leader(other, &members.trust)));
+        let asking = members.others().map(|other| timeout(ASK_TIMEOUT, call::leader(other, &members.trust)));
         let answers = futures::future::join_all(asking).await;
         answers.into_iter().any(|answer| matches!(answer, Ok(Ok(Some((term, _)))) if Term(term) > self.term))
     }

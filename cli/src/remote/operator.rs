@@ -7,10 +7,7 @@ use serde_json::Value;
 use thalweg_graph::Options;
 use thalweg_rpc::{Trust, call::call};
 
-use super::rest::{Rest, token};
-
-/// How often in a row a call is sent elsewhere.
-const HOPS_MAX: usize = 5;
+use super::rest::{HOPS_MAX, Rest, token};
 
 /// Calls as whoever runs the cluster.
 pub struct Operator {

@@ -40,7 +40,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
 const SEARCH_PAUSE: Duration = Duration::from_millis(100);
 /// How often in a row a call is sent elsewhere.
-const HOPS_MAX: usize = 5;
+pub(super) const HOPS_MAX: usize = 5;
 
 /// A JobManager, or those of a quorum: whichever is asked sends the client to the one that leads.
 #[derive(Clone)]

@@ -429,7 +429,7 @@ impl Cluster {
             let execution = self.masters.get(&job).map(JobMaster::execution);
             let subtasks = execution.map(ExecutionGraph::all_subtask_details).unwrap_or_default();
             let savepoints = self.masters.get(&job).map(JobMaster::savepoint_statuses).unwrap_or_default();
-            let ended = Arc::new(EndedJob { details, subtasks, savepoints });
+            let ended = Arc::new(EndedJob { details: Arc::new(details), subtasks, savepoints });
             self.archive.insert(job, ended.clone());
             self.effects.push(Effect::Archive(ended));
         }

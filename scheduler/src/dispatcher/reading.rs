@@ -84,7 +84,7 @@ impl Cluster {
     /// All about a job.
     pub fn job(&mut self, job: JobId) -> Result<Arc<JobDetails>, Error> {
         if let Some(archived) = self.archive.get(&job) {
-            return Ok(Arc::new(archived.details.clone()));
+            return Ok(archived.details.clone());
         }
         let plan = self.plan(job).unwrap_or_default();
         let details = self.details(job).ok_or(Error::UnknownJob(job))?;

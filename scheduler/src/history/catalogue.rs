@@ -126,7 +126,7 @@ mod tests {
     use crate::history::testing::ended_job;
 
     fn entry(job: u128) -> Entry {
-        let summary = ended_job(job).details.summary;
+        let summary = ended_job(job).details.summary.clone();
         Entry { summary, offset: 8, bytes: 100, checksum: 0 }
     }
 

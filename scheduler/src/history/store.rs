@@ -455,7 +455,7 @@ mod tests {
         assert!(other.job(JobId(1)).await.unwrap().is_some());
         let poor = |job| {
             let mut job = ended_job(job);
-            job.details.vertices.clear();
+            Arc::make_mut(&mut job.details).vertices.clear();
             Arc::new(job)
         };
         let third = open(&files);

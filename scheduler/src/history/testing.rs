@@ -27,7 +27,7 @@ pub(crate) fn ended_job(number: u128) -> EndedJob {
     let at = |ms| Timestamp(1_700_000_000_000 + number as u64 * 1000 + ms);
     let failure = Failure::new(FailureKind::Io, "the disk is away");
     EndedJob {
-        details: JobDetails {
+        details: Arc::new(JobDetails {
             summary: JobSummary {
                 job: JobId(number),
                 name: format!("job {number}"),
@@ -82,7 +82,7 @@ pub(crate) fn ended_job(number: u128) -> EndedJob {
                 savepoint: Some(false),
                 at: at(200),
             }),
-        },
+        }),
         subtasks: vec![vec![SubtaskDetails {
             index: 0,
             attempt: 1,

@@ -12,10 +12,10 @@ use std::{
 
 use arrow::buffer::Buffer;
 use futures::stream;
-use thalweg_rpc::{Trust, trust::Stream};
+use thalweg_rpc::Trust;
 use tokio::{
     io::BufReader,
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     runtime::Handle,
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -84,7 +84,7 @@ struct Channel {
     _pump: AbortOnDropHandle<()>,
 }
 
-async fn serve(mut stream: Stream, store: Arc<PartitionStore>, compute: Handle) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, store: Arc<PartitionStore>, compute: Handle) -> io::Result<()> {
     connection::greet(&mut stream).await?;
     let (read, write) = stream.into_split();
     let (sender, mut receiver) = mpsc::channel(WAITING_FRAMES);

@@ -71,7 +71,7 @@ impl Cluster {
         if let Some(archived) = self.archive.get(&job) {
             return Some(archived.clone());
         }
-        let details = self.details(job)?;
+        let details = Arc::new(self.details(job)?);
         Some(Arc::new(EndedJob { details, subtasks: Vec::new(), savepoints: BTreeMap::new() }))
     }
 

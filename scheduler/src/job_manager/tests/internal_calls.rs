@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use thalweg_rpc::{
-    LEADER_PATH, ToLeader, ToWorker, Trust, WORKER_SESSION_PATH, handshake::OPENING, secret::ClusterSecret,
-    upgrade,
+    LEADER_PATH, ToLeader, ToWorker, Trust, WORKER_SESSION_PATH, call, handshake::OPENING,
+    secret::ClusterSecret, upgrade,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -47,8 +47,8 @@ async fn a_worker_comes_in_by_the_secret_and_by_no_other() {
         let text = format!("{error:?} {:?}", std::error::Error::source(&error).map(ToString::to_string));
         assert!(text.contains(expected), "{text}");
     }
-    assert!(upgrade::leader(&address, &ours).await.unwrap().is_none());
-    let error = upgrade::leader(&address, &knowing("0123456789abcdeg")).await.unwrap_err();
+    assert!(call::leader(&address, &ours).await.unwrap().is_none());
+    let error = call::leader(&address, &knowing("0123456789abcdeg")).await.unwrap_err();
     assert!(error.is_refusal(), "{error:?}");
     // What is not about the cluster is answered as ever.
     assert_eq!(server.get("/v1/overview").await.0, 200);
