@@ -201,7 +201,7 @@ impl Target {
         counted(&self.client.sql(QUERY).await?)
     }
 
-    /// Runs the stream into a table and does something meanwhile; checks the table.
+    /// Runs the stream into a table, whose rows are seen with their checkpoints, and does something meanwhile; checks the table.
     pub(crate) async fn stream(
         &mut self,
         table: &str,
@@ -211,7 +211,8 @@ impl Target {
         let path = self.folder.join(table);
         let create = format!(
             "CREATE TABLE {table} (window_end TIMESTAMP(3), k BIGINT, n BIGINT, s BIGINT) \
-             WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'parquet')",
+             WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'parquet', \
+                   'sink.rolling-policy.rollover-interval' = '1 ms')",
             path.display()
         );
         self.client.sql(&create).await?;
@@ -226,6 +227,7 @@ impl Target {
         let running = async { tokio::join!(ended, meanwhile(start)) };
         let ((ended, meanwhile), longest_gap) = with_longest_gap(&path, running).await;
         meanwhile?;
+        let longest_gap = longest_gap.context("the output was not seen to grow")?;
         ended.with_context(|| format!("the job did not end in {} s", JOB_TIMEOUT.as_secs()))??;
         let total = start.elapsed();
         check_folder(&path)?;
@@ -236,9 +238,9 @@ impl Target {
     }
 }
 
-/// Does something, and looks meanwhile how long nothing new is to be seen in a folder.
-async fn with_longest_gap<T>(folder: &Path, meanwhile: impl Future<Output = T>) -> (T, Duration) {
-    let (mut seen, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
+/// Does something, and looks meanwhile how long nothing new is to be seen in a folder; `None` where something was seen there once at the most.
+async fn with_longest_gap<T>(folder: &Path, meanwhile: impl Future<Output = T>) -> (T, Option<Duration>) {
+    let (mut seen, mut since, mut longest) = (0, Instant::now(), None);
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     let mut meanwhile = std::pin::pin!(meanwhile);
     loop {
@@ -248,7 +250,7 @@ async fn with_longest_gap<T>(folder: &Path, meanwhile: impl Future<Output = T>) 
                 let files = visible(folder);
                 if files != seen {
                     if seen > 0 {
-                        longest = longest.max(since.elapsed());
+                        longest = longest.max(Some(since.elapsed()));
                     }
                     (seen, since) = (files, Instant::now());
                 }

@@ -65,7 +65,11 @@ impl StateChunk {
         let kept = (0..self.key_groups.len()).filter(|row| groups.contains(&self.key_groups[*row]));
         let kept: Vec<u32> = kept.map(|row| row as u32).collect();
         let key_groups = kept.iter().map(|row| self.key_groups[*row as usize]).collect();
-        let rows = take_record_batch(&self.rows, &UInt32Array::from(kept))?;
+        let rows = match self.rows.num_columns() {
+            // Arrow takes no rows of what has no columns.
+            0 => self.rows.slice(0, kept.len()),
+            _ => take_record_batch(&self.rows, &UInt32Array::from(kept))?,
+        };
         Ok(Self::new(self.table, rows, key_groups))
     }
 }

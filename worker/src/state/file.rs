@@ -6,7 +6,10 @@
 use std::{io::Cursor, sync::Arc};
 
 use arrow::{
-    array::{Array as _, ArrayRef, AsArray as _, MutableArrayData, RecordBatch, UInt16Array, make_array},
+    array::{
+        Array as _, ArrayRef, AsArray as _, MutableArrayData, RecordBatch, RecordBatchOptions, UInt16Array,
+        make_array,
+    },
     buffer::Buffer,
     compute::concat_batches,
     datatypes::{DataType, Field, Schema, UInt16Type},
@@ -104,7 +107,9 @@ fn owned(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         own.try_extend(0, 0, data.len())?;
         Ok(make_array(own.freeze()))
     });
-    RecordBatch::try_new(rows.schema(), columns.collect::<Result<_, ArrowError>>()?)
+    // Rows without columns are rows too: what is below a COUNT(*) needs none.
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(rows.schema(), columns.collect::<Result<_, ArrowError>>()?, &options)
 }
 
 #[cfg(test)]
@@ -141,6 +146,27 @@ mod tests {
             let (stored, bytes, chunk) = block(compression);
             let back = decode(&stored, bytes).unwrap();
             assert_eq!((&back.rows, &back.key_groups, back.table), (&chunk.rows, &chunk.key_groups, 2));
+        }
+    }
+
+    #[test]
+    fn rows_without_columns_come_back() {
+        let options = RecordBatchOptions::new().with_row_count(Some(3));
+        let rows =
+            RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options).unwrap();
+        for compression in COMPRESSIONS {
+            let bytes = encode(&StateChunk::new(0, rows.clone(), vec![1, 1, 1]), compression).unwrap();
+            let stored = StoredChunk {
+                table: 0,
+                file: String::new(),
+                offset: 0,
+                bytes: bytes.len() as u64,
+                rows: 3,
+                key_groups: (1, 1),
+            };
+            let back = decode(&stored, bytes).unwrap();
+            assert_eq!(back.rows, rows);
+            assert_eq!(back.restricted(&(2..3)).unwrap().rows.num_rows(), 0);
         }
     }
 
