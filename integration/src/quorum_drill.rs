@@ -91,10 +91,10 @@ pub struct Disturbed {
     pub total_ms: u64,
     /// How long it takes undisturbed.
     pub undisturbed_ms: u64,
-    /// The longest time in which nothing new was to be seen of its output.
-    pub longest_gap_ms: u64,
+    /// The longest time in which nothing new was to be seen of its output; `None` where it was all seen at once.
+    pub longest_gap_ms: Option<u64>,
     /// The same where nothing disturbs it.
-    pub undisturbed_gap_ms: u64,
+    pub undisturbed_gap_ms: Option<u64>,
     /// Rows that it left, all of them right.
     pub rows: usize,
 }
@@ -145,8 +145,8 @@ pub async fn run(
             restarts: details["restarts"].as_u64().unwrap_or_default(),
             total_ms: total.as_millis() as u64,
             undisturbed_ms: undisturbed.as_millis() as u64,
-            longest_gap_ms: longest_gap.as_millis() as u64,
-            undisturbed_gap_ms: undisturbed_gap.as_millis() as u64,
+            longest_gap_ms: longest_gap.map(|gap| gap.as_millis() as u64),
+            undisturbed_gap_ms: undisturbed_gap.map(|gap| gap.as_millis() as u64),
             rows: expected.len(),
         };
         let may_restart = kinds.iter().any(|fault| fault.takes_tasks());

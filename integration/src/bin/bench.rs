@@ -406,15 +406,17 @@ async fn quorum(config: ClusterConfig, drill: QuorumDrill) -> Result<Report> {
         let faults = job.faults.iter().map(|fault| format!("{:?} {}", fault.fault, fault.after_ms));
         let failovers = job.faults.iter().filter_map(|fault| fault.failover_ms).map(|ms| ms.to_string());
         let numbers = [
-            job.restarts,
-            job.undisturbed_ms,
-            job.total_ms,
+            Some(job.restarts),
+            Some(job.undisturbed_ms),
+            Some(job.total_ms),
             job.undisturbed_gap_ms,
             job.longest_gap_ms,
-            job.rows as u64,
+            Some(job.rows as u64),
         ];
+        let numbers =
+            numbers.map(|number| number.map_or_else(|| "-".to_owned(), |number| number.to_string()));
         let texts = [faults.collect::<Vec<_>>().join(", "), failovers.collect::<Vec<_>>().join(", ")];
-        report.row(texts.into_iter().chain(numbers.map(|number| number.to_string())));
+        report.row(texts.into_iter().chain(numbers));
     }
     let of_leader =
         jobs.iter().flat_map(|job| &job.faults).filter(|fault| fault.fault == QuorumFault::KillLeader);
