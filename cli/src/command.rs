@@ -19,6 +19,7 @@ mod info;
 mod jobmanager;
 mod list;
 mod quorum;
+mod rescale;
 mod run;
 mod savepoint;
 mod sql;
@@ -51,6 +52,7 @@ enum Command {
     Stop(savepoint::StopArgs),
     Savepoint(savepoint::SavepointArgs),
     Checkpoint(savepoint::CheckpointArgs),
+    Rescale(rescale::Args),
     Transactions(transactions::Args),
 }
 
@@ -90,6 +92,7 @@ impl Cli {
             Command::Stop(args) => runtime.block_on(savepoint::stop(args)),
             Command::Savepoint(args) => runtime.block_on(savepoint::savepoint(args)),
             Command::Transactions(args) => runtime.block_on(transactions::run(args)),
+            Command::Rescale(args) => runtime.block_on(rescale::run(args)),
             Command::Checkpoint(args) => runtime.block_on(savepoint::checkpoint(args)),
         }
     }

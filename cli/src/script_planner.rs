@@ -69,6 +69,10 @@ impl Script for SessionScript {
         &self.statements
     }
 
+    fn set_parallelism(&mut self, parallelism: u32) {
+        self.session.set_parallelism(parallelism);
+    }
+
     async fn run(&mut self, index: usize, job: JobId) -> Result<StatementOutcome, SqlError> {
         let statement = &self.parsed[index];
         match self.session.execute(statement, job).await? {

@@ -363,6 +363,16 @@ impl Cluster {
         Err(problem.context("there is a JobManager")?.into())
     }
 
+    /// Sends something to the leader's REST API; a refusal is told with its code.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<()> {
+        let leader = self.leader(&[]).await?;
+        let url = format!("http://{}{path}", self.member_address(leader));
+        let answer = self.http.put(url).json(body).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{path}: {status}: {}", answer.text().await?);
+        Ok(())
+    }
+
     /// The URL of a REST path.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.ports.lock()[0])

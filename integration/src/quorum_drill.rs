@@ -1,5 +1,5 @@
 //! Disturbs a quorum of three JobManagers at random moments of a stream that takes checkpoints: kills and stops the leader, kills others,
-//! also together with a worker. Every row is to be there once, and where only JobManagers were disturbed no task is to start again.
+//! also together with a worker, and rescales the stream meanwhile. Every row is to be there once, and where only JobManagers were disturbed no task is to start again.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,11 @@ pub const SLOTS: u32 = 1;
 /// How long a leader is stopped: longer than another needs to be elected, and than workers wait before they look for that one.
 const STOPPED: Duration = Duration::from_secs(6);
 
+/// Time for a job to run, so that it can be rescaled.
+const RESCALE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause between two tries.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
 /// What is done to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum Fault {
@@ -35,22 +40,28 @@ pub enum Fault {
     KillMajority,
     /// SIGKILL of all members: they go on from their disks.
     KillAll,
+    /// None: the stream goes on at another parallelism.
+    Rescale,
+    /// The same, and SIGKILL of the leader as soon as it is decided.
+    RescaleAndKillLeader,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 6] = [
+    pub const ALL: [Fault; 8] = [
         Fault::KillLeader,
         Fault::StopLeader,
         Fault::KillFollower,
         Fault::KillLeaderAndWorker,
         Fault::KillMajority,
         Fault::KillAll,
+        Fault::Rescale,
+        Fault::RescaleAndKillLeader,
     ];
 
     /// Whether tasks may start again.
     fn takes_tasks(self) -> bool {
-        self == Fault::KillLeaderAndWorker
+        matches!(self, Fault::KillLeaderAndWorker | Fault::RescaleAndKillLeader)
     }
 }
 
@@ -122,14 +133,15 @@ pub async fn run(
             kinds.iter().map(|_| undisturbed.mul_f64(random.random_range(0.0..1.0))).collect();
         moments.sort();
         let worker = random.random_range(0..WORKERS);
+        let parallelisms: Vec<u32> = kinds.iter().map(|_| random.random_range(1..=WORKERS as u32)).collect();
         let describe = || format!("seed {}, job {number}: {kinds:?} at {moments:?}", drill.seed);
         let mut disturbances = Vec::new();
         let disturb = async |start: Instant| {
-            for (moment, fault) in moments.iter().zip(&kinds) {
+            for ((moment, fault), parallelism) in moments.iter().zip(&kinds).zip(&parallelisms) {
                 tokio::time::sleep_until((start + *moment).into()).await;
                 let after_ms = start.elapsed().as_millis() as u64;
-                let failover =
-                    strike(&cluster, *fault, worker).await.with_context(|| format!("{fault:?}"))?;
+                let failover = strike(&cluster, *fault, worker, *parallelism).await;
+                let failover = failover.with_context(|| format!("{fault:?}"))?;
                 let failover_ms = failover.map(|time| time.as_millis() as u64);
                 disturbances.push(Disturbance { fault: *fault, after_ms, failover_ms });
             }
@@ -164,7 +176,12 @@ pub async fn run(
 }
 
 /// Does it, and heals the cluster; returns how long nobody led.
-async fn strike(cluster: &Cluster, fault: Fault, worker: usize) -> Result<Option<Duration>> {
+async fn strike(
+    cluster: &Cluster,
+    fault: Fault,
+    worker: usize,
+    parallelism: u32,
+) -> Result<Option<Duration>> {
     let leader = cluster.leader(&[]).await?;
     let other = (leader + 1) % MEMBERS;
     let signal = |index: usize, signal: i32| cluster.with_job_managers(|nodes| nodes[index].signal(signal));
@@ -177,6 +194,19 @@ async fn strike(cluster: &Cluster, fault: Fault, worker: usize) -> Result<Option
             Ok(None)
         }
         Fault::KillLeader => {
+            kill(leader);
+            cluster.leader(&[leader]).await?;
+            let failover = start.elapsed();
+            cluster.replace_job_manager(leader).await?;
+            Ok(Some(failover))
+        }
+        Fault::Rescale => {
+            rescale(cluster, parallelism).await?;
+            Ok(None)
+        }
+        Fault::RescaleAndKillLeader => {
+            rescale(cluster, parallelism).await?;
+            let start = Instant::now();
             kill(leader);
             cluster.leader(&[leader]).await?;
             let failover = start.elapsed();
@@ -216,6 +246,29 @@ async fn strike(cluster: &Cluster, fault: Fault, worker: usize) -> Result<Option
             let failover = start.elapsed();
             cluster.replace_job_manager(leader).await?;
             Ok(Some(failover))
+        }
+    }
+}
+
+/// Lets the stream go on at another parallelism, if it has not ended.
+async fn rescale(cluster: &Cluster, parallelism: u32) -> Result<()> {
+    let deadline = Instant::now() + RESCALE_TIMEOUT;
+    loop {
+        let jobs = cluster.get("/v1/jobs/overview").await?;
+        let mut jobs = jobs["jobs"].as_array().into_iter().flatten();
+        let Some(job) = jobs.find(|job| job["end-time"] == -1) else { return Ok(()) };
+        let path = format!("/v1/jobs/{}/resource-requirements", job["jid"].as_str().context("it has an id")?);
+        let mut wanted = cluster.get(&path).await?;
+        for vertex in wanted.as_object_mut().into_iter().flat_map(|vertices| vertices.values_mut()) {
+            vertex["parallelism"]["upperBound"] = parallelism.into();
+        }
+        match cluster.put(&path, &wanted).await {
+            Ok(()) => return Ok(()),
+            // It is being planned, or is about to end.
+            Err(refused) if refused.to_string().contains("not-running") && Instant::now() < deadline => {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+            Err(refused) => return Err(refused),
         }
     }
 }

@@ -30,6 +30,11 @@ async fn a_leader_that_was_stopped_does_not_act_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_goes_on_at_another_parallelism_also_under_another_leader() {
+    drill(&[Fault::Rescale, Fault::RescaleAndKillLeader], 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn job_managers_go_on_from_their_disks() {
     drill(&[Fault::KillAll, Fault::KillMajority], 1).await;
 }

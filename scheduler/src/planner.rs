@@ -16,6 +16,9 @@ pub trait Script: Send {
     /// Its statements, in order.
     fn statements(&self) -> &[ScriptStatement];
 
+    /// Plans the jobs of the statements that follow for this parallelism, whatever the session's options say.
+    fn set_parallelism(&mut self, parallelism: u32);
+
     /// Runs one statement: a change of the catalog or of an option takes place in the session, a statement that makes a job is
     /// planned as `job`. Statements are run in order, each at most once.
     async fn run(&mut self, index: usize, job: JobId) -> Result<StatementOutcome, SqlError>;

@@ -1,6 +1,7 @@
 //! The JobManager's REST API, as far as the command line uses it.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
         Arc,
@@ -176,6 +177,17 @@ impl Rest {
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+    }
+
+    /// Lets a stream go on at another parallelism.
+    pub async fn rescale(&self, job: JobId, parallelism: u32) -> Result<()> {
+        let path = format!("/jobs/{job}/resource-requirements");
+        let mut wanted: BTreeMap<String, Value> = self.get(&path).await?;
+        for vertex in wanted.values_mut() {
+            *vertex = json!({ "parallelism": { "lowerBound": 1, "upperBound": parallelism } });
+        }
+        let response = self.send(Method::PUT, &path, Some(&json!(wanted))).await?;
+        self.body::<Value>(response).await.map(drop)
     }
 
     /// A stream that ends when there is no more to tell.

@@ -12,12 +12,18 @@ use serde_json::{Value, json};
 use thalweg_graph::JobId;
 use turmoil::net::TcpStream;
 
-use crate::{event::Event, hosts, world::World};
+use crate::{
+    event::{Event, Meddling},
+    hosts,
+    world::World,
+};
 
 /// Time for one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest pause between two tries.
 const PAUSE_MS_MAX: u64 = 300;
+/// How often something is asked of a job that does not run.
+const TRIES: usize = 20;
 
 /// What is submitted, and when.
 #[derive(Debug, Clone)]
@@ -30,6 +36,8 @@ pub struct Submission {
     pub after: Duration,
     /// Whether it is sent twice, as if the first answer were not believed.
     pub twice: bool,
+    /// What is asked of its first job, and how long after what came before.
+    pub meddling: Vec<(Duration, Meddling)>,
 }
 
 /// Submits all of this; ends when it has seen the end of every job.
@@ -40,7 +48,7 @@ pub async fn run(world: World, submissions: Vec<Submission>) -> turmoil::Result 
 }
 
 async fn follow(world: World, submission: Submission) {
-    let Submission { key, script, after, twice } = submission;
+    let Submission { key, script, after, twice, meddling } = submission;
     tokio::time::sleep(after).await;
     let mut client = Client { random: world.generator(&key), member: 1 };
     let submit = || async {
@@ -51,6 +59,13 @@ async fn follow(world: World, submission: Submission) {
         false => client.submit(&world, &key, &script).await,
         true => futures::join!(client.submit(&world, &key, &script), submit()).0,
     };
+    if let Some(job) = jobs.first() {
+        for (after, meddling) in meddling {
+            tokio::time::sleep(after).await;
+            world.tell(Event::Meddled { job: *job, meddling });
+            client.meddle(*job, meddling).await;
+        }
+    }
     while !world.is_healed() {
         client.pause().await;
     }
@@ -83,6 +98,39 @@ impl Client {
             }
             self.pause().await;
         }
+    }
+
+    /// Asks for something of a job until it is taken or refused.
+    async fn meddle(&mut self, job: JobId, meddling: Meddling) {
+        for _ in 0..TRIES {
+            let answer = match meddling {
+                Meddling::Cancel => {
+                    self.call(Method::PATCH, &format!("/v1/jobs/{job}?mode=cancel"), "").await
+                }
+                Meddling::Stop => {
+                    let body = json!({ "targetDirectory": "sim:///savepoints" }).to_string();
+                    self.call(Method::POST, &format!("/v1/jobs/{job}/stop"), &body).await
+                }
+                Meddling::Rescale(parallelism) => self.rescale(job, parallelism).await,
+            };
+            // Refused with 409, it does not run yet, or not any more.
+            if answer.is_ok_and(|(status, _)| status < 500 && status != 409) {
+                return;
+            }
+            self.pause().await;
+        }
+    }
+
+    async fn rescale(&mut self, job: JobId, parallelism: u32) -> anyhow::Result<(u16, Value)> {
+        let path = format!("/v1/jobs/{job}/resource-requirements");
+        let (status, mut wanted) = self.call(Method::GET, &path, "").await?;
+        if status != 200 {
+            return Ok((status, wanted));
+        }
+        for vertex in wanted.as_object_mut().into_iter().flat_map(|vertices| vertices.values_mut()) {
+            vertex["parallelism"]["upperBound"] = parallelism.into();
+        }
+        self.call(Method::PUT, &path, &wanted.to_string()).await
     }
 
     /// Waits for a job's end: its state, or none if nobody knows the job.

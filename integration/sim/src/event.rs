@@ -6,6 +6,17 @@ use thalweg_graph::{Attempt, CheckpointId, JobEpoch, JobId, Term, WorkerId};
 
 use crate::rows::Rows;
 
+/// What a client asks for of a job that was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meddling {
+    /// To end without output.
+    Cancel,
+    /// To end behind a savepoint.
+    Stop,
+    /// To go on at this parallelism.
+    Rescale(u32),
+}
+
 /// One thing that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is told by the text it is shown as")]
@@ -36,6 +47,8 @@ pub enum Event {
     Completed { worker: WorkerId, job: JobId, checkpoint: CheckpointId },
     /// The client's submission was acknowledged.
     Accepted { key: String, jobs: Vec<JobId> },
+    /// The client asks for a change of a job. Whether it comes to that, only the answer says, if there is one.
+    Meddled { job: JobId, meddling: Meddling },
     /// A manifest was written.
     Stored { member: u64, job: JobId, checkpoint: CheckpointId, manifest: u64 },
     /// Rows were made visible.
@@ -74,6 +87,7 @@ impl fmt::Display for Event {
                 write!(f, "client is told that `{key}` was accepted:")?;
                 jobs.iter().try_for_each(|job| write!(f, " {job}"))
             }
+            Event::Meddled { job, meddling } => write!(f, "client asks for {job}: {meddling:?}"),
             Event::Stored { member, job, checkpoint, manifest } => {
                 write!(f, "jm-{member} stores checkpoint {checkpoint} of {job} ({manifest:016x})")
             }

@@ -6,6 +6,7 @@ use thalweg_graph::{
     BUILD_ID, EdgeId, Fragment, JobEdge, JobGraph, JobId, JobVertex, Options, RuntimeMode, SqlError,
     VertexId, VertexOutput,
     exchange::{ExchangeKind, Partitioning},
+    options,
     sql_error::SqlErrorCode,
     table::{SinkDescriptor, TableDescriptor, TablePath},
 };
@@ -23,13 +24,13 @@ pub enum Work {
         /// How long each works, about.
         work_ms: u64,
     },
-    /// `stream P C ROWS`: P sources, and beside them C sinks if any, else each source is a sink too; each sink makes so many rows.
+    /// `stream P C ROWS`: P sources, and beside them C sinks if any, else each source is a sink too; of each shard so many rows are made.
     Stream {
         /// Tasks that read.
         sources: u32,
         /// Tasks beside them that write.
         sinks: u32,
-        /// Rows that each of those makes.
+        /// Rows of each shard.
         rows: u64,
     },
 }
@@ -65,6 +66,10 @@ impl Work {
                 ExchangeKind::Pipelined,
             ),
         };
+        let mut parallelisms = parallelisms;
+        if let Ok(set @ 1..) = options.get(&options::PARALLELISM_DEFAULT) {
+            parallelisms.fill(set);
+        }
         let last = parallelisms.len() - 1;
         let vertices = parallelisms.iter().enumerate().map(|(position, parallelism)| JobVertex {
             id: VertexId(position as u32),
@@ -142,6 +147,10 @@ struct Opened {
 impl Script for Opened {
     fn statements(&self) -> &[ScriptStatement] {
         &self.statements
+    }
+
+    fn set_parallelism(&mut self, parallelism: u32) {
+        self.options.0.insert(options::PARALLELISM_DEFAULT.name.to_owned(), parallelism.to_string());
     }
 
     async fn run(&mut self, index: usize, job: JobId) -> Result<StatementOutcome, SqlError> {

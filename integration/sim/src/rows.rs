@@ -1,20 +1,28 @@
-//! What a simulated sink stages: some rows of one subtask, counted, by one attempt.
+//! What a simulated sink stages: some rows of one shard, counted, by one attempt. Shards are to a simulated job what key groups are to a
+//! real one: they are dealt to subtasks, and go to others when there are more or fewer of those.
 
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
 use thalweg_graph::{Attempt, JobId, SubtaskId, VertexId, table::Committable};
 
-/// Rows `from..to` of the `total` that a subtask makes.
+/// Shards of a stream.
+pub const SHARDS: u32 = 6;
+
+/// Rows `from..to` of the `total` of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rows {
     /// Who made them.
     pub attempt: Attempt,
+    /// Of which shard.
+    pub shard: u32,
+    /// How many shards the job has.
+    pub shards: u32,
     /// The first.
     pub from: u64,
     /// The one behind the last.
     pub to: u64,
-    /// How many the subtask makes in all.
+    /// How many the shard has in all.
     pub total: u64,
 }
 
@@ -23,8 +31,8 @@ impl Rows {
     pub fn committable(&self) -> Committable {
         let Attempt { job, subtask, number } = self.attempt;
         let SubtaskId { vertex, index } = subtask;
-        let text =
-            format!("{:x} {} {index} {number} {} {} {}", job.0, vertex.0, self.from, self.to, self.total);
+        let Self { shard, shards, from, to, total, .. } = self;
+        let text = format!("{:x} {} {index} {number} {shard} {shards} {from} {to} {total}", job.0, vertex.0);
         Committable(Bytes::from(text))
     }
 
@@ -36,12 +44,13 @@ impl Rows {
         let mut next = || u64::from_str(parts.next()?).ok();
         let subtask = SubtaskId { vertex: VertexId(next()? as u32), index: next()? as u32 };
         let attempt = Attempt { job, subtask, number: next()? as u32 };
-        Some(Self { attempt, from: next()?, to: next()?, total: next()? })
+        let (shard, shards) = (next()? as u32, next()? as u32);
+        Some(Self { attempt, shard, shards, from: next()?, to: next()?, total: next()? })
     }
 }
 
 impl fmt::Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}..{} of {}", self.attempt, self.from, self.to, self.total)
+        write!(f, "{} shard {} {}..{} of {}", self.attempt, self.shard, self.from, self.to, self.total)
     }
 }

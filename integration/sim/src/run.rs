@@ -10,6 +10,7 @@ use rand::Rng as _;
 use crate::{
     client::{self, Submission},
     disk::SimDisk,
+    event::Meddling,
     faults::Faults,
     hosts::{self, MEMBERS, WORKERS},
     randomness,
@@ -134,7 +135,25 @@ fn submissions(random: &mut rand::rngs::StdRng, heal: Duration) -> Vec<Submissio
             script: statements.join("\n"),
             after: Duration::from_millis(random.random_range(0..heal.as_millis() as u64)),
             twice: random.random_bool(0.3),
+            meddling: meddling(random),
         }
     });
     each.collect()
+}
+
+/// What the client asks of a job: mostly nothing, or to be rescaled once or more; some are ended before their time.
+fn meddling(random: &mut rand::rngs::StdRng) -> Vec<(Duration, Meddling)> {
+    let mut all = Vec::new();
+    let after = |random: &mut rand::rngs::StdRng| Duration::from_millis(random.random_range(0..2_000));
+    if random.random_bool(0.5) {
+        for _ in 0..random.random_range(1..4) {
+            all.push((after(random), Meddling::Rescale(random.random_range(1..5))));
+        }
+    }
+    match random.random_range(0..10) {
+        0 => all.push((after(random), Meddling::Cancel)),
+        1 => all.push((after(random), Meddling::Stop)),
+        _ => {}
+    }
+    all
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     attempts::Task,
     leader::Leader,
-    rows::Rows,
+    rows::{Rows, SHARDS},
     world::{Output, World},
 };
 
@@ -133,9 +133,14 @@ impl SimTask {
         matches!(*self.descriptor.output, VertexOutput::Sink(_))
     }
 
-    fn rows(&self, from: u64, to: u64, total: u64) -> Option<Committable> {
-        let rows = Rows { attempt: self.descriptor.attempt, from, to, total };
-        (self.is_sink() && from < to).then(|| rows.committable())
+    /// What its sink has made of each shard since the last barrier.
+    fn staged(&self, shards: &[Shard], total: u64) -> Vec<Committable> {
+        let attempt = self.descriptor.attempt;
+        let grown = shards.iter().filter(|shard| self.is_sink() && shard.staged_from < shard.position);
+        let rows = grown.map(|Shard { number: shard, staged_from: from, position: to }| {
+            Rows { attempt, shard: *shard, shards: SHARDS, from: *from, to: *to, total }.committable()
+        });
+        rows.collect()
     }
 
     async fn batch(&self, surroundings: &mut Surroundings) -> End {
@@ -160,14 +165,16 @@ impl SimTask {
         world.partitions(|all| {
             all.extend(self.descriptor.outputs.iter().map(|output| (worker.clone(), output.id)));
         });
-        End::Finished(self.rows(0, 1, 1).into_iter().collect(), None)
+        let (attempt, shards) = (self.descriptor.attempt, self.descriptor.parallelism);
+        let rows = Rows { attempt, shard: attempt.subtask.index, shards, from: 0, to: 1, total: 1 };
+        End::Finished(self.is_sink().then(|| rows.committable()).into_iter().collect(), None)
     }
 
     async fn stream(&self, surroundings: &mut Surroundings) -> End {
         let attempt = self.descriptor.attempt;
         let total = self.number();
         let mut part = match self.restored(&surroundings.world) {
-            Ok(position) => Part { position, staged_from: position, prepared: BTreeMap::new() },
+            Ok(shards) => Part { shards, prepared: BTreeMap::new() },
             Err(failure) => return End::Failed(failure),
         };
         let output =
@@ -200,7 +207,9 @@ impl SimTask {
                 },
                 () = tokio::time::sleep(STEP) => {}
             }
-            part.position = total.min(part.position + surroundings.random.random_range(0..4));
+            for shard in &mut part.shards {
+                shard.position = total.min(shard.position + surroundings.random.random_range(0..4));
+            }
             let producers = match self.producers(surroundings, began) {
                 Ok(producers) => producers,
                 Err(failure) => break Err(failure),
@@ -210,7 +219,7 @@ impl SimTask {
             {
                 self.pass(barrier, total, &mut part, surroundings, &storing);
             }
-            if part.position == total && producers.ended {
+            if part.shards.iter().all(|shard| shard.position == total) && producers.ended {
                 break Ok(());
             }
         };
@@ -220,35 +229,44 @@ impl SimTask {
         }
         // A barrier's answer goes before the end.
         let _ = storer.await;
-        let committables: Vec<_> = self.rows(part.staged_from, part.position, total).into_iter().collect();
+        let committables = self.staged(&part.shards, total);
         let last = SubtaskSnapshot {
             earlier: part.earlier(),
             finished: [UID.to_owned()].into(),
-            ..self.snapshot(part.position)
+            ..self.snapshot(&part.shards)
         };
         End::Finished(committables, Some(Box::new(last)))
     }
 
-    /// Where the checkpoint left it from which it goes on.
-    fn restored(&self, world: &World) -> Result<u64, Failure> {
-        let folder = self.descriptor.checkpoints.as_ref();
-        let Some(url) = folder.and_then(|folder| folder.restored.as_ref()) else { return Ok(0) };
+    /// Its shards, where the checkpoint left them from which it goes on, whoever had them then.
+    fn restored(&self, world: &World) -> Result<Vec<Shard>, Failure> {
+        let TaskDescriptor { attempt, parallelism, checkpoints, .. } = &*self.descriptor;
+        let own = (attempt.subtask.index..SHARDS).step_by(*parallelism as usize);
+        let shard = |number, position| Shard { number, position, staged_from: position };
+        let Some(url) = checkpoints.as_ref().and_then(|folder| folder.restored.as_ref()) else {
+            return Ok(own.map(|number| shard(number, 0)).collect());
+        };
         let Some(manifest) = world.manifests(|kept| kept.get(url).cloned()) else {
             return Err(Failure::new(FailureKind::StateLost, format!("there is no `{url}`")));
         };
-        let own = manifest.subtasks.iter().find(|(subtask, _)| *subtask == self.descriptor.attempt.subtask);
-        let position = own.and_then(|(_, snapshot)| {
-            let position = &snapshot.source.as_ref()?.positions.first()?.position;
-            std::str::from_utf8(position).ok()?.parse().ok()
-        });
-        position
-            .ok_or_else(|| Failure::new(FailureKind::StateLost, format!("`{url}` has nothing of this task")))
+        let of_vertex = manifest.subtasks.iter().filter(|(id, _)| id.vertex == attempt.subtask.vertex);
+        let positions: BTreeMap<u32, u64> = of_vertex
+            .flat_map(|(_, snapshot)| snapshot.source.iter().flat_map(|source| &source.positions))
+            .filter_map(|StoredPosition { split, position }| {
+                Some((split.parse().ok()?, std::str::from_utf8(position).ok()?.parse().ok()?))
+            })
+            .collect();
+        let missing = |number| Failure::new(FailureKind::StateLost, format!("`{url}` has no shard {number}"));
+        let found = |number| positions.get(&number).map(|position| shard(number, *position));
+        own.map(|number| found(number).ok_or_else(|| missing(number))).collect()
     }
 
-    fn snapshot(&self, position: u64) -> SubtaskSnapshot {
-        let position =
-            StoredPosition { split: "all".to_owned(), position: Bytes::from(position.to_string()) };
-        let source = SourceState { uid: UID.to_owned(), positions: vec![position] };
+    fn snapshot(&self, shards: &[Shard]) -> SubtaskSnapshot {
+        let positions = shards.iter().map(|shard| StoredPosition {
+            split: shard.number.to_string(),
+            position: Bytes::from(shard.position.to_string()),
+        });
+        let source = SourceState { uid: UID.to_owned(), positions: positions.collect() };
         SubtaskSnapshot { source: Some(source), ..SubtaskSnapshot::default() }
     }
 
@@ -264,10 +282,12 @@ impl SimTask {
         let (attempt, checkpoint) = (self.descriptor.attempt, barrier.checkpoint);
         *self.barrier.lock() = Some(checkpoint);
         let earlier = part.earlier();
-        let committables: Vec<_> = self.rows(part.staged_from, part.position, total).into_iter().collect();
-        part.staged_from = part.position;
+        let committables = self.staged(&part.shards, total);
+        for shard in &mut part.shards {
+            shard.staged_from = shard.position;
+        }
         part.prepared.entry(checkpoint).or_default().extend(committables.clone());
-        let snapshot = SubtaskSnapshot { committables, earlier, ..self.snapshot(part.position) };
+        let snapshot = SubtaskSnapshot { committables, earlier, ..self.snapshot(&part.shards) };
         surroundings.world.outputs(|outputs| {
             if let Some(output) = outputs.get_mut(&attempt) {
                 output.barrier = Some(barrier);
@@ -315,12 +335,19 @@ struct Producers {
 
 /// What a stream's task holds.
 struct Part {
+    /// How far each shard is.
+    shards: Vec<Shard>,
+    /// What was prepared for checkpoints that are not known to be complete.
+    prepared: BTreeMap<CheckpointId, Vec<Committable>>,
+}
+
+/// One shard of a stream's task.
+struct Shard {
+    number: u32,
     /// Rows so far.
     position: u64,
     /// Those before are prepared.
     staged_from: u64,
-    /// What was prepared for checkpoints that are not known to be complete.
-    prepared: BTreeMap<CheckpointId, Vec<Committable>>,
 }
 
 impl Part {

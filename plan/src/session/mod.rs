@@ -94,6 +94,11 @@ impl Session {
         Self { connectors, catalogs: Catalogs::default(), initial: options.clone(), options, target }
     }
 
+    /// Plans the jobs of the statements that follow for this parallelism, whatever was set before.
+    pub fn set_parallelism(&mut self, parallelism: u32) {
+        self.options.0.insert(options::PARALLELISM_DEFAULT.name.to_owned(), parallelism.to_string());
+    }
+
     /// Splits a script into statements and checks the syntax of each, so that a script with a mistake does nothing.
     pub fn parse(script: &str) -> Result<Vec<Statement>, SqlError> {
         sql::parse_script(script)

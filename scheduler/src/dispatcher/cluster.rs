@@ -5,6 +5,7 @@
 //! A member that does not lead has the replicated state only. See `leading.rs` for how one begins to lead.
 
 mod leading;
+mod rescaling;
 mod workers;
 
 use std::{
@@ -303,6 +304,11 @@ impl Cluster {
             }
             quorum::Effect::Restarted(job, generation) => {
                 self.tell(job, Event::RestartNoted(generation), now);
+            }
+            quorum::Effect::Rescale(graph, generation) => {
+                let job = graph.job;
+                self.plans.remove(&job);
+                self.tell(job, Event::Rescaled { graph, generation }, now);
             }
             quorum::Effect::EndDecided(job) => self.tell(job, Event::EndDecided, now),
             quorum::Effect::TakeSavepoint(job, order) => self.tell(job, Event::Savepoint(order), now),

@@ -18,7 +18,7 @@ use super::{
     input::{Input, Outbox},
     recover,
     request::Request,
-    script,
+    rescale, script,
 };
 use crate::{
     access::Tokens,
@@ -198,6 +198,10 @@ impl Driver {
             Input::ScriptOpened { request, script, reply } => {
                 script::start(self, *request, script, reply, now);
             }
+            Input::PlannedAgain { reply, .. } if !self.cluster.leads() => {
+                drop(reply.send(Err(Error::NotLeader { leader: self.leadership.leader.clone() })));
+            }
+            Input::PlannedAgain { graph, reply } => rescale::decide(self, *graph, reply, now),
             // The next leader goes on with its script.
             Input::EndUnplanned(..) if !self.cluster.leads() => {}
             Input::EndUnplanned(job, end) => self.cluster.end_unplanned(job, end, now),
@@ -273,6 +277,7 @@ impl Driver {
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Request::Rescale(job, parallelism, reply) => rescale::start(self, job, parallelism, reply),
             Request::CreateToken(token, reply) => {
                 let decided = |outcome: Result<(), Undecided>| drop(reply.send(outcome.map_err(Error::from)));
                 self.propose(Command::CreateToken { token }, Box::new(decided), now);

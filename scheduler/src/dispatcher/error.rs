@@ -98,8 +98,16 @@ pub enum Error {
     #[error("job `{0}` does not run")]
     NotRunning(JobId),
     /// Only a stream can have a savepoint.
-    #[error("job `{0}` is a batch job: it has no state to keep")]
+    #[error("job `{0}` is a batch job: it has no state to keep or to go on from")]
     NoStream(JobId),
+    /// The job cannot go on at another parallelism.
+    #[error("job `{job}` cannot be rescaled: {why}")]
+    CannotRescale {
+        /// The job.
+        job: JobId,
+        /// Why.
+        why: String,
+    },
     /// Nobody asked for this savepoint, or so long ago that it was dropped.
     #[error("job `{job}` knows no trigger `{trigger}`")]
     UnknownTrigger {
@@ -193,6 +201,7 @@ impl Error {
             Error::JobCanceled(_) => "job-canceled",
             Error::NotRunning(_) => "not-running",
             Error::NoStream(_) => "no-stream",
+            Error::CannotRescale { .. } => "cannot-rescale",
             Error::UnknownTrigger { .. } => "unknown-trigger",
             Error::HistoryUnreadable(_) => "history-unreadable",
             Error::Sql(error) => error.code.as_str(),

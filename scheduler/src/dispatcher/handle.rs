@@ -70,6 +70,11 @@ impl DispatcherHandle {
         self.or_in_history(job, asked, |ended| ended.savepoints.get(trigger).cloned()).await
     }
 
+    /// Lets a stream go on at another parallelism, from its newest checkpoint. That is decided when this returns; its tasks start then.
+    pub async fn rescale(&self, job: JobId, parallelism: u32) -> Result<(), Error> {
+        self.ask(|reply| Request::Rescale(job, parallelism, reply)).await
+    }
+
     /// Takes a token in.
     pub async fn create_token(&self, token: TokenRecord) -> Result<(), Error> {
         self.ask(|reply| Request::CreateToken(token, reply)).await

@@ -1,6 +1,6 @@
 //! What comes into the dispatcher's task, from all sides.
 
-use thalweg_graph::{CheckpointId, Failure, JobId, WorkerId};
+use thalweg_graph::{CheckpointId, Failure, JobGraph, JobId, WorkerId};
 use thalweg_rpc::{Registration, ToLeader, ToWorker};
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,6 +20,8 @@ pub(crate) enum Input {
     Request(Request),
     /// A script was parsed.
     ScriptOpened { request: Box<ScriptRequest>, script: Box<dyn Script>, reply: Reply<ScriptAccepted> },
+    /// A job was planned again for another parallelism.
+    PlannedAgain { graph: Box<JobGraph>, reply: Reply<()> },
     /// A job of a script ends without having run.
     EndUnplanned(JobId, JobEnd),
     /// A worker has opened a session.

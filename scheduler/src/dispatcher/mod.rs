@@ -8,6 +8,7 @@ pub(crate) mod input;
 pub mod handle;
 mod commit;
 mod recover;
+mod rescale;
 mod script;
 pub(crate) mod driver;
 

@@ -88,6 +88,7 @@ pub(crate) enum Request {
     Cancel(JobId, Reply<()>),
     Savepoint(JobId, SavepointOrder, Reply<()>),
     SavepointStatus(JobId, String, Reply<SavepointStatus>),
+    Rescale(JobId, u32, Reply<()>),
     CreateToken(TokenRecord, Reply<()>),
     RevokeToken(String, Reply<()>),
     Jobs(Reply<Vec<JobSummary>>),
@@ -105,7 +106,9 @@ impl Request {
         match self {
             Request::Submit(_, reply) => drop(reply.send(Err(error))),
             Request::Script(_, reply) => drop(reply.send(Err(error))),
-            Request::Cancel(_, reply) | Request::Savepoint(_, _, reply) => drop(reply.send(Err(error))),
+            Request::Cancel(_, reply) | Request::Savepoint(_, _, reply) | Request::Rescale(_, _, reply) => {
+                drop(reply.send(Err(error)));
+            }
             Request::CreateToken(_, reply) | Request::RevokeToken(_, reply) => drop(reply.send(Err(error))),
             Request::SavepointStatus(_, _, reply) => drop(reply.send(Err(error))),
             Request::Jobs(reply) => drop(reply.send(Err(error))),

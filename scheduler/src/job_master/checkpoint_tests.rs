@@ -16,23 +16,23 @@ use crate::{
 const INTERVAL_MS: u64 = 1_000;
 
 /// A job that runs on one worker, and all that it has asked for.
-struct Stream {
-    master: JobMaster,
-    now: Timestamp,
+pub(super) struct Stream {
+    pub(super) master: JobMaster,
+    pub(super) now: Timestamp,
     slots_made: u64,
-    tasks: BTreeMap<SubtaskId, Arc<TaskDescriptor>>,
+    pub(super) tasks: BTreeMap<SubtaskId, Arc<TaskDescriptor>>,
     /// What was asked for and not looked at yet.
-    actions: Vec<Action>,
+    pub(super) actions: Vec<Action>,
 }
 
 impl Stream {
     /// Two subtasks of a source, one of a sink.
-    fn start(options: &[(&str, &str)]) -> Stream {
+    pub(super) fn start(options: &[(&str, &str)]) -> Stream {
         Self::start_with(options, |_| {})
     }
 
     /// The same with a change of its graph.
-    fn start_with(options: &[(&str, &str)], change: impl FnOnce(&mut JobGraph)) -> Stream {
+    pub(super) fn start_with(options: &[(&str, &str)], change: impl FnOnce(&mut JobGraph)) -> Stream {
         let mut all = vec![
             ("execution.checkpointing.interval", "1 s"),
             ("execution.checkpointing.dir", "file:///c"),
@@ -51,7 +51,7 @@ impl Stream {
         stream
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         let mut decided = Vec::new();
         for action in self.master.handle(event, self.now) {
             match action {
@@ -69,7 +69,7 @@ impl Stream {
         decided.into_iter().for_each(|event| self.tell(event));
     }
 
-    fn grant(&mut self, region: RegionId, slots: usize) {
+    pub(super) fn grant(&mut self, region: RegionId, slots: usize) {
         let slot = |number: u64| GrantedSlot {
             allocation: AllocationId(number),
             location: Arc::new(Location { worker: WorkerId("w".to_owned()), data_address: "w:1".to_owned() }),
@@ -82,41 +82,41 @@ impl Stream {
         self.tell(Event::SlotsGranted { region, slots });
     }
 
-    fn update(&mut self, attempt: Attempt, update: TaskUpdate) {
+    pub(super) fn update(&mut self, attempt: Attempt, update: TaskUpdate) {
         self.tell(Event::Task { worker: WorkerId("w".to_owned()), attempt, update });
     }
 
     /// Every subtask's operators stand.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let attempts: Vec<_> = self.tasks.values().map(|task| task.attempt).collect();
         attempts.into_iter().for_each(|attempt| self.update(attempt, TaskUpdate::Running));
     }
 
-    fn attempt(&self, vertex: u32, index: u32) -> Attempt {
+    pub(super) fn attempt(&self, vertex: u32, index: u32) -> Attempt {
         self.tasks[&SubtaskId { vertex: VertexId(vertex), index }].attempt
     }
 
     /// Lets so much time pass.
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         self.now = self.now.after(Duration::from_millis(ms));
         self.tell(Event::Tick);
     }
 
-    fn taken<T>(&mut self, wanted: impl Fn(&Action) -> Option<T>) -> Vec<T> {
+    pub(super) fn taken<T>(&mut self, wanted: impl Fn(&Action) -> Option<T>) -> Vec<T> {
         let found = self.actions.iter().filter_map(&wanted).collect();
         self.actions.retain(|action| wanted(action).is_none());
         found
     }
 
     /// The barriers that sources were told to let pass.
-    fn barriers(&mut self) -> Vec<(Vec<Attempt>, Barrier)> {
+    pub(super) fn barriers(&mut self) -> Vec<(Vec<Attempt>, Barrier)> {
         self.taken(|action| match action {
             Action::TriggerCheckpoint { attempts, barrier, .. } => Some((attempts.clone(), barrier.clone())),
             _ => None,
         })
     }
 
-    fn snapshot(&mut self, vertex: u32, index: u32, checkpoint: u64, committable: Option<&str>) {
+    pub(super) fn snapshot(&mut self, vertex: u32, index: u32, checkpoint: u64, committable: Option<&str>) {
         let committables = committable.iter().map(|text| Committable(text.to_string().into())).collect();
         let snapshot = SubtaskSnapshot { committables, ..SubtaskSnapshot::default() };
         let (attempt, checkpoint) = (self.attempt(vertex, index), CheckpointId(checkpoint));
@@ -124,7 +124,7 @@ impl Stream {
     }
 
     /// A sink's answer, with what it had prepared for earlier checkpoints.
-    fn snapshot_with(
+    pub(super) fn snapshot_with(
         &mut self,
         vertex: u32,
         index: u32,
@@ -140,14 +140,14 @@ impl Stream {
         self.tell(Event::Snapshot { attempt, checkpoint, snapshot: Ok(Box::new(snapshot)) });
     }
 
-    fn all_snapshots(&mut self, checkpoint: u64, committable: Option<&str>) {
+    pub(super) fn all_snapshots(&mut self, checkpoint: u64, committable: Option<&str>) {
         self.snapshot(0, 0, checkpoint, None);
         self.snapshot(0, 1, checkpoint, None);
         self.snapshot(1, 0, checkpoint, committable);
     }
 
     /// Where manifests were to be written.
-    fn stored(&mut self) -> Vec<String> {
+    pub(super) fn stored(&mut self) -> Vec<String> {
         self.taken(|action| match action {
             Action::StoreCheckpoint { url, .. } => Some(url.clone()),
             _ => None,
@@ -155,7 +155,7 @@ impl Stream {
     }
 
     /// What was to be committed, by checkpoint.
-    fn completed(&mut self) -> Vec<(u64, Vec<String>)> {
+    pub(super) fn completed(&mut self) -> Vec<(u64, Vec<String>)> {
         self.taken(|action| match action {
             Action::CompleteCheckpoint { completed, sinks, .. } => {
                 Some((completed.checkpoint.0, texts(sinks)))
@@ -164,16 +164,16 @@ impl Stream {
         })
     }
 
-    fn store(&mut self, checkpoint: u64) {
+    pub(super) fn store(&mut self, checkpoint: u64) {
         self.tell(Event::CheckpointStored { checkpoint: CheckpointId(checkpoint), outcome: Ok(()) });
     }
 
-    fn commit(&mut self, checkpoint: u64) {
+    pub(super) fn commit(&mut self, checkpoint: u64) {
         self.tell(Event::CheckpointCommitted { checkpoint: CheckpointId(checkpoint), outcome: Ok(()) });
     }
 
     /// A whole checkpoint, as it goes well.
-    fn checkpoint(&mut self, checkpoint: u64, committable: Option<&str>) {
+    pub(super) fn checkpoint(&mut self, checkpoint: u64, committable: Option<&str>) {
         self.pass(INTERVAL_MS);
         self.all_snapshots(checkpoint, committable);
         self.store(checkpoint);
@@ -183,13 +183,13 @@ impl Stream {
         self.completed();
     }
 
-    fn fail(&mut self, attempt: Attempt, kind: FailureKind) {
+    pub(super) fn fail(&mut self, attempt: Attempt, kind: FailureKind) {
         let failure = Failure::new(kind, "it broke");
         self.update(attempt, TaskUpdate::Failed { failure, metrics: TaskMetrics::default() });
         self.pass(0);
     }
 
-    fn finish(&mut self, vertex: u32, index: u32, committable: Option<&str>) {
+    pub(super) fn finish(&mut self, vertex: u32, index: u32, committable: Option<&str>) {
         let committables = committable.iter().map(|text| Committable(text.to_string().into())).collect();
         let (metrics, last) = (TaskMetrics::default(), Some(Box::default()));
         let attempt = self.attempt(vertex, index);
@@ -197,11 +197,11 @@ impl Stream {
     }
 
     /// What the tasks were last told to go on from.
-    fn restored(&self) -> Vec<Option<String>> {
+    pub(super) fn restored(&self) -> Vec<Option<String>> {
         self.tasks.values().map(|task| task.checkpoints.clone().unwrap().restored).collect()
     }
 
-    fn final_commit(&mut self) -> Vec<Vec<String>> {
+    pub(super) fn final_commit(&mut self) -> Vec<Vec<String>> {
         self.taken(|action| match action {
             Action::Commit(sinks) => Some(texts(sinks)),
             _ => None,

@@ -411,13 +411,13 @@ impl JobMaster {
     }
 
     /// Subtasks are about to start again: the checkpoint under way comes to nothing, unless it is complete.
-    pub(super) fn interrupt_checkpoint(&mut self, now: Timestamp) {
+    pub(super) fn interrupt_checkpoint(&mut self, why: &str, now: Timestamp) {
         let Some(checkpoints) = &mut self.checkpoints else { return };
         checkpoints.next_at = None;
         checkpoints.last_taken = false;
         let open = |pending: &mut Pending| pending.step != Step::Committing;
         if let Some(pending) = checkpoints.pending.take_if(open) {
-            let message = format!("checkpoint {} was given up: a task failed", pending.barrier.checkpoint);
+            let message = format!("checkpoint {} was given up: {why}", pending.barrier.checkpoint);
             abandon(checkpoints, &pending, &message, now);
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use thalweg_graph::{
-    Attempt, CheckpointId, Failure, JobStatus, TaskDescriptor, TaskReport, WorkerId,
+    Attempt, CheckpointId, Failure, JobGraph, JobStatus, TaskDescriptor, TaskReport, WorkerId,
     checkpoint::{Barrier, CompletedCheckpoint, Manifest, SubtaskSnapshot},
     exchange::ResultPartitionId,
     table::SinkOutput,
@@ -65,6 +65,13 @@ pub enum Event {
     Reconciled,
     /// The quorum knows of a restart.
     RestartNoted(u32),
+    /// The quorum has decided that the job goes on with another graph.
+    Rescaled {
+        /// The graph.
+        graph: Arc<JobGraph>,
+        /// The number of its first attempts.
+        generation: u32,
+    },
     /// The quorum knows that the job ends without output.
     EndDecided,
     /// The user wants it to end.

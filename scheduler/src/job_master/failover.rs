@@ -130,7 +130,7 @@ impl JobMaster {
                 None => return self.give_up(failure, now),
             },
         };
-        self.interrupt_checkpoint(now);
+        self.interrupt_checkpoint("a task failed", now);
         self.count_restore(now);
         self.begin_generation();
         self.reset(regions, until);
@@ -459,8 +459,12 @@ impl JobMaster {
     /// Keeps a failure for readers.
     pub(super) fn record(&mut self, failure: &Failure, now: Timestamp) {
         let task = failure.attempt.map(|Attempt { subtask, .. }| {
-            let vertex = &self.execution.graph.vertices[subtask.vertex.index()];
-            format!("{} ({}/{})", vertex.name, subtask.index + 1, vertex.parallelism)
+            // One of a graph that was replaced may have no place in this one.
+            let vertex = self.execution.graph.vertices.get(subtask.vertex.index());
+            vertex.map_or_else(
+                || format!("subtask {} of a vertex that was replaced", subtask.index + 1),
+                |vertex| format!("{} ({}/{})", vertex.name, subtask.index + 1, vertex.parallelism),
+            )
         });
         self.failures.push_back(FailureRecord { at: now, failure: failure.clone(), task });
         while self.failures.len() > self.settings.failures_kept.max(1) {

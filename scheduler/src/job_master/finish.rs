@@ -107,7 +107,7 @@ impl JobMaster {
     }
 
     fn stop(&mut self, status: JobStatus, now: Timestamp) {
-        self.interrupt_checkpoint(now);
+        self.interrupt_checkpoint("the job is ending", now);
         self.refuse_savepoints("the job is ending");
         self.set_status(status, now);
         self.stage = Stage::Stopping { until: now.after(STOP_TIMEOUT) };

@@ -15,6 +15,7 @@ mod failover;
 mod finish;
 mod rates;
 mod region;
+mod rescale;
 mod restart_strategy;
 mod take_over;
 
@@ -219,6 +220,7 @@ impl JobMaster {
                 self.restart_delayed(now);
                 self.request_ready();
             }
+            Event::Rescaled { graph, generation } => self.rescaled(graph, generation, now),
             Event::EndDecided => self.end_decided(),
             Event::Reconciled => {}
             Event::Cancel => self.cancel(now),
@@ -518,5 +520,7 @@ fn not_running(attempt: Attempt, worker: &WorkerId) -> Failure {
 
 #[cfg(test)]
 mod checkpoint_tests;
+#[cfg(test)]
+mod rescale_tests;
 #[cfg(test)]
 mod tests;

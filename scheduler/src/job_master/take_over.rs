@@ -36,6 +36,10 @@ const BARRIERS_UNKNOWN: u64 = 16;
 pub struct Remembered {
     /// The newest restart.
     pub generation: u32,
+    /// The number of the first attempts of the job's graph: older ones are of a graph that was replaced.
+    pub graph_since: u32,
+    /// How many of the restarts were none: the job had got another graph.
+    pub rescales: u32,
     /// The newest complete checkpoints, oldest first.
     pub checkpoints: VecDeque<CompletedCheckpoint>,
     /// The newest that is complete, a savepoint too.
@@ -123,7 +127,8 @@ impl TakeOver {
     }
 
     fn newest(&self, subtask: SubtaskId) -> Option<u32> {
-        self.found.get(&subtask)?.keys().next_back().copied()
+        let newest = self.found.get(&subtask)?.keys().next_back().copied();
+        newest.filter(|number| *number >= self.remembered.graph_since)
     }
 
     fn get(&self, subtask: SubtaskId, number: u32) -> Option<&Found> {
@@ -162,7 +167,7 @@ impl JobMaster {
         master.set_status(JobStatus::Reconciling, now);
         master.generation = remembered.generation;
         master.generation_noted = remembered.generation;
-        master.restarts = remembered.generation;
+        master.restarts = remembered.generation.saturating_sub(remembered.rescales);
         if let Some(checkpoints) = &mut master.checkpoints {
             checkpoints.completed = remembered.checkpoints.clone();
             checkpoints.complete_upto = remembered.complete_upto;
@@ -188,6 +193,12 @@ impl JobMaster {
             Event::Task { worker, attempt, update } => over.note_update(&worker, attempt, update),
             Event::WorkerLost { worker, .. } => over.forget_worker(&worker),
             Event::Cancel => over.remembered.cancel_wished = true,
+            Event::Rescaled { graph, generation } => {
+                over.remembered.graph_since = generation;
+                self.generation = generation;
+                self.generation_noted = generation;
+                self.replace_graph(graph);
+            }
             Event::Savepoint(order) => self.order_savepoint(order, now),
             Event::Reconciled => self.reconciled(now),
             // Whatever else comes was meant for the leader before.

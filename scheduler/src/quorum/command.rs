@@ -137,6 +137,11 @@ pub enum Command {
         /// Which.
         name: String,
     },
+    /// A stream goes on from its newest checkpoint with another graph: that of the same statement, planned for another parallelism.
+    RescaleJob {
+        /// The graph.
+        graph: Arc<JobGraph>,
+    },
 }
 
 /// A script as a later leader needs it to go on.

@@ -53,6 +53,9 @@ fn commands() -> Vec<Command> {
     };
     let mut next = graph.clone();
     next.job = JobId(8);
+    let mut wider = next.clone();
+    wider.vertices[0].parallelism = 3;
+    wider.vertices[0].fragment.partitions = 3;
     let order = |trigger: &str, then| SavepointOrder {
         trigger: trigger.to_owned(),
         folder: Some(format!("file:///s/savepoint-{trigger}")),
@@ -97,6 +100,7 @@ fn commands() -> Vec<Command> {
             },
         },
         Command::RevokeToken { name: "ci".to_owned() },
+        Command::RescaleJob { graph: Arc::new(wider) },
     ]
 }
 

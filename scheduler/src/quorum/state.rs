@@ -28,6 +28,8 @@ pub enum Effect {
     Expect(Vec<JobId>),
     /// A restart is known.
     Restarted(JobId, u32),
+    /// Go on with another graph of the job, whose attempts have this number at least.
+    Rescale(Arc<JobGraph>, u32),
     /// That a job ends without output is known.
     EndDecided(JobId),
     /// Take a savepoint.
@@ -91,6 +93,12 @@ pub struct JobRecord {
     pub cancel_wished: bool,
     /// The newest restart of any of its parts.
     pub generation: u32,
+    /// The first attempts' number of the graph that it has now: those before are of a graph that was replaced.
+    #[serde(default)]
+    pub graph_since: u32,
+    /// How often its graph was replaced: so many of its generations are no restarts.
+    #[serde(default)]
+    pub rescales: u32,
     /// How it ends without output, once that is decided.
     pub ending: Option<JobEnd>,
     /// What is to be made visible, from the decision to the end.
@@ -182,6 +190,7 @@ impl State {
                 record.generation = record.generation.max(generation);
                 Ok(vec![Effect::Restarted(job, generation)])
             }
+            Command::RescaleJob { graph } => self.rescale(graph),
             Command::DecideCommit { job, sinks } => {
                 self.running(job)?.commit = Some(sinks.clone());
                 Ok(vec![Effect::Commit(job, sinks)])
@@ -272,6 +281,8 @@ impl State {
             graph,
             cancel_wished: false,
             generation: 0,
+            graph_since: 0,
+            rescales: 0,
             ending: None,
             commit: None,
             checkpoints: VecDeque::new(),
@@ -300,6 +311,20 @@ impl State {
             }
         }
         Ok(vec![Effect::Run(graph)])
+    }
+
+    fn rescale(&mut self, graph: Arc<JobGraph>) -> Result<Vec<Effect>, Refusal> {
+        let job = graph.job;
+        let record = self.running(job)?;
+        if record.commit.is_some() || record.ending.is_some() || record.cancel_wished {
+            return Err(Refusal::JobEnded(job));
+        }
+        // No attempt has this number: none is deployed before its number is known here.
+        record.generation += 1;
+        record.graph_since = record.generation;
+        record.rescales += 1;
+        record.graph = Some(graph.clone());
+        Ok(vec![Effect::Rescale(graph, record.generation)])
     }
 
     fn cancel(&mut self, job: JobId) -> Result<Vec<Effect>, Refusal> {
@@ -508,6 +533,22 @@ mod tests {
             assert_eq!(create(&mut state, &number.to_string()), Ok(Vec::new()));
         }
         assert_eq!(create(&mut state, "one more"), Err(Refusal::TooManyTokens(TOKENS_MAX)));
+    }
+
+    #[test]
+    fn a_replaced_graph_has_attempts_of_a_number_of_its_own_and_none_comes_behind_the_decision_to_end() {
+        let mut state = State::default();
+        let plan = |parallelism| Arc::new(crate::testing::graph(1, &[parallelism], &[], &[]));
+        state.apply(Command::SubmitJob { graph: plan(2), at: Timestamp(1) }, TERM).unwrap();
+        state.apply(Command::RestartJob { job: JobId(1), generation: 1 }, TERM).unwrap();
+        let effects = state.apply(Command::RescaleJob { graph: plan(3) }, TERM);
+        assert_eq!(effects, Ok(vec![Effect::Rescale(plan(3), 2)]));
+        let record = state.job(JobId(1)).unwrap();
+        assert_eq!((record.generation, record.graph_since, record.rescales), (2, 2, 1));
+        let decide = Command::DecideEnd { job: JobId(1), status: JobStatus::Canceled, failure: None };
+        state.apply(decide, TERM).unwrap();
+        let refused = state.apply(Command::RescaleJob { graph: plan(4) }, TERM);
+        assert_eq!(refused, Err(Refusal::JobEnded(JobId(1))));
     }
 
     #[test]

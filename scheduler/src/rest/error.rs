@@ -62,6 +62,7 @@ impl From<Error> for ApiError {
             }
             Error::OtherBuild { .. } | Error::JobExists(_) | Error::KeyReused(_) => StatusCode::CONFLICT,
             Error::JobFailed { .. } | Error::JobCanceled(_) | Error::NotRunning(_) => StatusCode::CONFLICT,
+            Error::CannotRescale { .. } => StatusCode::CONFLICT,
             Error::TokenExists(_) | Error::TooManyTokens(_) => StatusCode::CONFLICT,
             Error::NoStream(_) => StatusCode::BAD_REQUEST,
             Error::ResultUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,

@@ -21,6 +21,7 @@ mod accumulators;
 mod checkpoints;
 mod checkpoint_details;
 mod savepoints;
+mod rescale;
 pub(crate) mod disposal;
 mod vertices;
 mod subtasks;

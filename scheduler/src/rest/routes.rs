@@ -1,11 +1,11 @@
 //! The list of what the control port serves in the open: the router, the description at `/openapi.json` and the tests are made from it.
 
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use super::{
     Api, accumulators, aggregated, artifact_runs, artifacts, checkpoint_details, checkpoints, cluster,
-    disposal, job_manager, jobs, metrics, openapi, outcome, quorum, savepoints, sql, subtasks, tokens,
-    vertices, workers,
+    disposal, job_manager, jobs, metrics, openapi, outcome, quorum, rescale, savepoints, sql, subtasks,
+    tokens, vertices, workers,
 };
 
 use crate::access::Role;
@@ -143,7 +143,7 @@ const RUN: &[&str] = &[
 ];
 const NO_WORKER_LOG: &str = "a worker's log is not at the JobManager: its process writes it to standard error, on the host and under the process id that `/taskmanagers/{taskmanagerid}` shows";
 const NO_JOB_LOG: &str = "logs are not kept by job: `/jobmanager/log` has the JobManager's newest lines";
-const NO_RESCALE: &str = "a running job does not change its parallelism: stop it with a savepoint (`POST /jobs/{jobid}/stop`), then submit its script with another `parallelism` and `execution.state-recovery.path`";
+const NO_RESCALE: &str = "a stream gets another parallelism by `PUT /jobs/{jobid}/resource-requirements`, and how it went from its checkpoints is in `/jobs/{jobid}/checkpoints`";
 const NO_APPLICATION: &str =
     "there are no applications: each statement of a script is a job of its own, listed at `/jobs/overview`";
 const NO_DATA_SET: &str = "there are no cluster data sets: what a job leaves for others is in its sinks";
@@ -202,8 +202,8 @@ pub const ROUTES: &[Route] = &[
     refused("get", "/jobs/{jobid}/jobmanager/log-url", NO_JOB_LOG),
     refused("get", "/jobs/{jobid}/taskmanagers/{taskmanagerid}/log-url", NO_WORKER_LOG),
     refused("patch", "/jobs/{jobid}/clientHeartbeat", "a job does not end because its client does: cancel it with `PATCH /jobs/{jobid}`"),
-    refused("get", "/jobs/{jobid}/resource-requirements", NO_RESCALE),
-    refused("put", "/jobs/{jobid}/resource-requirements", NO_RESCALE),
+    route("get", "/jobs/{jobid}/resource-requirements", "ResourceRequirements", "Returns how many subtasks a job's vertices have.", || get(rescale::requirements)),
+    submits(Route { body: "ResourceRequirements", ..route("put", "/jobs/{jobid}/resource-requirements", "Empty", "Lets a stream go on at another parallelism.", || put(rescale::require)) }),
     refused("patch", "/jobs/{jobid}/rescaling", NO_RESCALE),
     refused("get", "/jobs/{jobid}/rescaling/{triggerid}", NO_RESCALE),
     refused("get", "/jobs/{jobid}/rescales/overview", NO_RESCALE),

@@ -1,24 +1,29 @@
-//! Every row of a job that has finished is visible once: of no attempt twice, of no two attempts, and none is missing.
+//! Every row of a job that has finished is visible once: of no attempt twice, of no two attempts, and none is missing; of one that was
+//! stopped, none that comes before another which is visible.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use thalweg_graph::{Attempt, JobId, SubtaskId};
+use thalweg_graph::{Attempt, JobId, VertexId};
 
 use super::Invariant;
-use crate::{event::Event, rows::Rows};
+use crate::{
+    event::{Event, Meddling},
+    rows::Rows,
+};
 
 /// See the module.
 #[derive(Default)]
 pub struct RowsOnce {
-    /// By subtask: where visible rows begin, and what they are. The same commit again is the same entry.
-    visible: BTreeMap<(JobId, SubtaskId), BTreeMap<u64, Rows>>,
+    /// By shard: where visible rows begin, and what they are. The same commit again is the same entry.
+    visible: BTreeMap<(JobId, VertexId, u32), BTreeMap<u64, Rows>>,
+    stopped: BTreeSet<JobId>,
     finished: Vec<JobId>,
 }
 
 impl RowsOnce {
     fn commit(&mut self, rows: Rows) -> Result<(), String> {
         let Attempt { job, subtask, .. } = rows.attempt;
-        let visible = self.visible.entry((job, subtask)).or_default();
+        let visible = self.visible.entry((job, subtask.vertex, rows.shard)).or_default();
         if visible.get(&rows.from) == Some(&rows) {
             return Ok(());
         }
@@ -39,6 +44,10 @@ impl Invariant for RowsOnce {
     fn see(&mut self, event: &Event) -> Result<(), String> {
         match event {
             Event::Committed { rows, .. } => rows.iter().try_for_each(|rows| self.commit(*rows)),
+            Event::Meddled { job, meddling: Meddling::Stop } => {
+                self.stopped.insert(*job);
+                Ok(())
+            }
             Event::Found { job, status } if status.as_deref() == Some("FINISHED") => {
                 self.finished.push(*job);
                 Ok(())
@@ -49,24 +58,29 @@ impl Invariant for RowsOnce {
 
     fn end(&mut self) -> Result<(), String> {
         for job in &self.finished {
-            let subtasks: Vec<_> = self.visible.iter().filter(|((of, _), _)| of == job).collect();
-            if subtasks.is_empty() {
-                return Err(format!("{job} has finished, and none of its rows is visible"));
+            let is_whole = !self.stopped.contains(job);
+            let shards: Vec<_> = self.visible.iter().filter(|((of, _, _), _)| of == job).collect();
+            let expected = shards.first().and_then(|(_, rows)| Some(rows.values().next()?.shards as usize));
+            if is_whole && expected != Some(shards.len()) {
+                return Err(format!(
+                    "{job} has finished, and of {} of {expected:?} shards rows are visible",
+                    shards.len()
+                ));
             }
-            for ((_, subtask), rows) in subtasks {
+            for ((_, _, shard), rows) in shards {
                 let total = rows.values().next().map_or(0, |rows| rows.total);
                 let mut upto = 0;
                 for rows in rows.values() {
                     if rows.from != upto {
+                        let from = rows.from;
                         return Err(format!(
-                            "{job} has finished without rows {upto}..{} of {subtask:?}",
-                            rows.from
+                            "{job} has finished without rows {upto}..{from} of shard {shard}"
                         ));
                     }
                     upto = rows.to;
                 }
-                if upto != total {
-                    return Err(format!("{job} has finished without rows {upto}..{total} of {subtask:?}"));
+                if is_whole && upto != total {
+                    return Err(format!("{job} has finished without rows {upto}..{total} of shard {shard}"));
                 }
             }
         }

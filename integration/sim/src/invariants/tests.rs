@@ -36,7 +36,7 @@ fn found(status: Option<&str>) -> Event {
 }
 
 fn committed(number: u32, from: u64, to: u64) -> Event {
-    let rows = Rows { attempt: attempt(1, 0, number), from, to, total: 10 };
+    let rows = Rows { attempt: attempt(1, 0, number), shard: 0, shards: 1, from, to, total: 10 };
     Event::Committed { member: 1, job: JOB, rows: vec![rows] }
 }
 

@@ -162,6 +162,8 @@ fn elsewhere(order: SavepointOrder, Term(term): Term) -> SavepointOrder {
 fn remembered(record: &JobRecord, term: Term) -> Remembered {
     Remembered {
         generation: record.generation,
+        graph_since: record.graph_since,
+        rescales: record.rescales,
         checkpoints: record.checkpoints.clone(),
         complete_upto: record.complete_upto,
         restored: record.restored.clone(),

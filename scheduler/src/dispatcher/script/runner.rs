@@ -28,7 +28,7 @@ pub(in crate::dispatcher) struct Runner {
 }
 
 /// Parses a script beside the dispatcher: a large one takes its time, and a panic of the parser must not take anything with it.
-pub(super) async fn open(
+pub(in crate::dispatcher) async fn open(
     planner: Arc<dyn Planner>,
     text: String,
     options: Options,

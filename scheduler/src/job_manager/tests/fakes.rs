@@ -22,7 +22,10 @@ use crate::{
 /// Plans `insert`, `query`, `broken` and `nothing`; refuses scripts that contain `syntax`.
 pub(super) struct Words;
 
-pub(super) struct OpenWords(Vec<ScriptStatement>);
+pub(super) struct OpenWords {
+    statements: Vec<ScriptStatement>,
+    parallelism: u32,
+}
 
 impl Planner for Words {
     fn open(&self, script: &str, _: &Options, _: u32) -> Result<Box<dyn Script>, SqlError> {
@@ -35,19 +38,23 @@ impl Planner for Words {
             is_query: word == "query",
             line,
         });
-        Ok(Box::new(OpenWords(statements.collect())))
+        Ok(Box::new(OpenWords { statements: statements.collect(), parallelism: 1 }))
     }
 }
 
 #[async_trait]
 impl Script for OpenWords {
     fn statements(&self) -> &[ScriptStatement] {
-        &self.0
+        &self.statements
+    }
+
+    fn set_parallelism(&mut self, parallelism: u32) {
+        self.parallelism = parallelism;
     }
 
     async fn run(&mut self, index: usize, job: JobId) -> Result<StatementOutcome, SqlError> {
-        Ok(match self.0[index].text.as_str() {
-            "insert" => StatementOutcome::Job(Box::new(graph(job.0, &[1], &[], &[]))),
+        Ok(match self.statements[index].text.as_str() {
+            "insert" => StatementOutcome::Job(Box::new(graph(job.0, &[self.parallelism], &[], &[]))),
             "query" => StatementOutcome::Job(Box::new(query(job.0))),
             "broken" => return Err(SqlError::new(SqlErrorCode::UnknownTable, "there is no table `t`")),
             _ => StatementOutcome::Done { message: None },

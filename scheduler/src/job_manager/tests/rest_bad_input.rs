@@ -14,11 +14,19 @@ use crate::rest::{
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
-/// Short times, small artifacts.
+/// What artifacts may have.
+const UPLOADS: &[(&str, &str)] = &[("web.upload.max-size", "10kb")];
+
+/// Small artifacts.
 async fn server() -> Server {
+    Server::start_within(Connections::default(), Times::default(), UPLOADS).await
+}
+
+/// Short times, for what does not come.
+async fn hasty_server() -> Server {
     let times = Times { body: Duration::from_millis(200), ..Times::default() };
     let connections = Connections { head_time: Duration::from_millis(200), ..Connections::default() };
-    Server::start_within(connections, times, &[("web.upload.max-size", "10kb")]).await
+    Server::start_within(connections, times, UPLOADS).await
 }
 
 /// A request's head that ends the connection, without the empty line.
@@ -251,7 +259,7 @@ const FORM: &str = "--b\r\ncontent-disposition: form-data; name=\"jarfile\"; fil
 
 #[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() {
-    let server = server().await;
+    let server = hasty_server().await;
     let waiting = ROUTES.iter().map(|route| {
         let start = head(route.method, &unknown(route.path)) + TYPE;
         let request = format!("{start}content-length: 500\r\n\r\n{FORM}");
@@ -266,7 +274,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_head_that_does_not_come_ends_the_connection() {
-    let server = server().await;
+    let server = hasty_server().await;
     for begun in [
         "",
         "G",
@@ -284,7 +292,7 @@ async fn a_head_that_does_not_come_ends_the_connection() {
 
 #[tokio::test]
 async fn what_is_no_http_harms_nobody() {
-    let server = server().await;
+    let server = hasty_server().await;
     let long = format!("GET /v1/{} HTTP/1.1\r\nhost: test\r\n\r\n", "x".repeat(200_000));
     let headers = format!("{}{}\r\n", head("GET", "/v1/overview"), "a: b\r\n".repeat(10_000));
     let mut random = Vec::new();
