@@ -149,6 +149,13 @@ impl ResourceManager {
         }
     }
 
+    /// The next one, without workers, of a member that begins to lead in a term or leads no more. What it gives out has other numbers than
+    /// what this one gave: a member can begin to lead twice in one term, and then meets its own slots again.
+    pub fn successor(&self, term: Term) -> Self {
+        let next = Self::new(self.settings.clone(), term);
+        Self { allocations_made: next.allocations_made.max(self.allocations_made), ..next }
+    }
+
     /// Takes a worker in (its slots are given out by the next [`grant`](Self::grant)), or back in within its grace: then it keeps its allocations. Returns whether it was known.
     pub fn register(
         &mut self,

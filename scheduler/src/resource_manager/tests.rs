@@ -366,3 +366,31 @@ proptest! {
         prop_assert!(!first_fits || manager.slots().1 < manager.slots().0, "slots are free and a request waits");
     }
 }
+
+#[test]
+fn who_leads_twice_in_a_term_gives_no_number_twice() {
+    let mut manager = manager();
+    let allocation = |manager: &mut ResourceManager, worker: &str| {
+        request(manager, 1, 1);
+        let actions = register(manager, worker, 2);
+        let granted = actions.into_iter().find_map(|action| match action {
+            Action::Grant { slots, .. } => Some(slots[0].allocation),
+            _ => None,
+        });
+        granted.unwrap()
+    };
+    let first = allocation(&mut manager, "a");
+    for term in [Term(1), Term(2)] {
+        let mut next = manager.successor(term);
+        register(&mut next, "a", 2);
+        next.adopt(JobId(1), &WorkerId("a".to_owned()), first);
+        assert_ne!(allocation(&mut next, "b"), first);
+        // The books of both workers agree.
+        for worker in ["a", "b"] {
+            let mut actions = Vec::new();
+            next.worker_left(&WorkerId(worker.to_owned()), "it is gone", &mut actions, Timestamp(0));
+            assert_eq!(actions.len(), 1);
+        }
+        manager = next;
+    }
+}

@@ -13,7 +13,6 @@ use crate::{
     clock::Timestamp,
     job_master::{Event, JobMaster, Remembered, SavepointOrder},
     quorum::{self, Command, JobRecord},
-    resource_manager::ResourceManager,
     view::{EndedJob, JobEnd},
 };
 
@@ -50,7 +49,6 @@ impl Cluster {
     /// Begins to lead, with all that was decided before.
     pub(super) fn lead(&mut self, now: Timestamp) {
         self.step_down();
-        self.resources = ResourceManager::new(self.settings.clone(), self.state.term());
         self.leading = Leading::Reconciling {
             missing: self.state.workers().clone(),
             until: now.after(RECONCILE_TIMEOUT),
@@ -101,7 +99,7 @@ impl Cluster {
         self.masters.clear();
         self.orders.clear();
         self.proposals.clear();
-        self.resources = ResourceManager::new(self.settings.clone(), self.state.term());
+        self.resources = self.resources.successor(self.state.term());
         let sessions = std::mem::take(&mut self.sessions);
         self.effects.extend(sessions.into_values().map(Effect::Close));
     }
