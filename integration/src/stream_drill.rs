@@ -29,6 +29,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Time for a job to recover and end.
 const JOB_TIMEOUT: Duration = Duration::from_secs(180);
 
+/// How often the rows of a query may be lost with the leader that had them.
+const RESULTS_LOST_MAX: u32 = 3;
+
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct StreamDrill {
@@ -198,7 +201,19 @@ impl Target {
     /// The answer as a batch.
     async fn batch(&mut self) -> Result<Counted> {
         self.client.sql("SET 'execution.runtime-mode' = 'BATCH'").await?;
-        counted(&self.client.sql(QUERY).await?)
+        self.rows(QUERY).await
+    }
+
+    /// The rows of a query, which is run again where its result went with a leader.
+    async fn rows(&mut self, query: &str) -> Result<Counted> {
+        let mut tries = 0;
+        loop {
+            match self.client.sql(query).await {
+                Ok(batches) => return counted(&batches),
+                Err(error) if tries < RESULTS_LOST_MAX && error.to_string().contains("is gone") => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Runs the stream into a table, whose rows are seen with their checkpoints, and does something meanwhile; checks the table.
@@ -231,7 +246,7 @@ impl Target {
         let total = start.elapsed();
         check_folder(&path)?;
         self.client.sql("SET 'execution.runtime-mode' = 'BATCH'").await?;
-        let found = counted(&self.client.sql(&format!("SELECT window_end, k, n, s FROM {table}")).await?)?;
+        let found = self.rows(&format!("SELECT window_end, k, n, s FROM {table}")).await?;
         compare(expected, &found)?;
         Ok(Ran { total, job, longest_gap })
     }

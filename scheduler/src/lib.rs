@@ -40,5 +40,5 @@ pub use job_manager::{JobManager, JobManagerConfig};
 pub use job_master::{SavepointOrder, savepoint_folder};
 pub use log_ring::LogRing;
 pub use planner::{Planner, Script, ScriptStatement, StatementOutcome};
-pub use quorum::{MemberAddress, MemberConfig, QuorumMember, QuorumStatus};
+pub use quorum::{LogLimits, MemberAddress, MemberConfig, QuorumMember, QuorumStatus};
 pub use view::{JobDetails, JobEnd, JobProgress, JobSummary, SavepointStatus};

@@ -93,6 +93,9 @@ pub struct JobDetails {
     pub plan: Arc<serde_json::Value>,
     /// Its options.
     pub options: Arc<Options>,
+    /// Whether it has a result for the client.
+    #[serde(default)]
+    pub is_query: bool,
     /// Whether its rows are read as they come.
     pub has_live_result: bool,
     /// The columns of its result, for a query.

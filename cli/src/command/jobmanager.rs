@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use thalweg_deploy::{Process, ProcessConfig};
 use thalweg_graph::{Options, options};
 use thalweg_rpc::Trust;
-use thalweg_scheduler::{JobManager, JobManagerConfig, LogRing, Login, MemberConfig};
+use thalweg_scheduler::{JobManager, JobManagerConfig, LogLimits, LogRing, Login, MemberConfig};
 use tokio::net::TcpListener;
 
 use super::{address, warn};
@@ -130,7 +130,13 @@ fn quorum(options: &Options) -> Result<Option<MemberConfig>> {
         );
     }
     let election_timeout = options.get(&options::HA_ELECTION_TIMEOUT)?;
-    Ok(Some(MemberConfig { member, members, folder: folder.into(), election_timeout }))
+    Ok(Some(MemberConfig {
+        member,
+        members,
+        folder: folder.into(),
+        election_timeout,
+        log: LogLimits::default(),
+    }))
 }
 
 /// The address by which a process on this host reaches a port that may be bound to all addresses.

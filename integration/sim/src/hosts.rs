@@ -6,7 +6,7 @@ use rand::Rng as _;
 use thalweg_graph::{Options, Term, WorkerId};
 use thalweg_rpc::Trust;
 use thalweg_scheduler::{
-    Ground, JobManager, JobManagerConfig, Login, MemberAddress, MemberConfig, clock::Timestamp,
+    Ground, JobManager, JobManagerConfig, LogLimits, Login, MemberAddress, MemberConfig, clock::Timestamp,
 };
 use tokio_util::sync::CancellationToken;
 use turmoil::net::TcpListener;
@@ -32,6 +32,9 @@ const SLOTS: u32 = 2;
 const PORT: u16 = 8081;
 /// Silence of the leader behind which another is elected.
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A life has several snapshots, and those who were away longer than a moment get one.
+const LOG: LogLimits = LogLimits { snapshot_every: 40, kept: 10 };
 
 /// Times are short, so that a life is.
 const OPTIONS: &[(&str, &str)] = &[
@@ -93,6 +96,7 @@ async fn serve(world: &World, member: u64, incarnation: u32, disk: SimDisk) -> a
         members: members(),
         folder: PathBuf::from("quorum"),
         election_timeout: ELECTION_TIMEOUT,
+        log: LOG,
     };
     let config = JobManagerConfig {
         options: OPTIONS.iter().copied().collect::<Options>(),

@@ -52,7 +52,9 @@ pub enum Error {
     #[error("job `{0}` has no result: it is not a query")]
     NoResult(JobId),
     /// The result was dropped after its time.
-    #[error("the result of job `{0}` is gone: it was not read in time")]
+    #[error(
+        "the result of job `{0}` is gone: it was not read in time, or another JobManager leads since; run the query again"
+    )]
     ResultGone(JobId),
     /// A live result has one reader.
     #[error("the rows of job `{0}` are read by another reader, or were: a live result can be read once")]

@@ -209,8 +209,8 @@ impl DispatcherHandle {
     async fn readable(&self, job: JobId) -> Result<Readable, Error> {
         let Some(mut states) = self.results.watch(job) else {
             // Tells a job that is no query from one that is not there.
-            self.job(job).await?;
-            return Err(Error::NoResult(job));
+            let details = self.job(job).await?;
+            return Err(if details.is_query { Error::ResultGone(job) } else { Error::NoResult(job) });
         };
         let state = states.wait_for(|state| !matches!(state, JobResult::Pending)).await;
         match &*state.map_err(|_| Error::ResultGone(job))? {
@@ -253,7 +253,8 @@ fn ended(job: JobId, end: &JobEnd) -> Error {
     match end {
         JobEnd { failure: Some(failure), .. } => Error::JobFailed { job, failure: failure.clone() },
         JobEnd { status: JobStatus::Canceled, .. } => Error::JobCanceled(job),
-        JobEnd { .. } => Error::NoResult(job),
+        // It has finished under another leader.
+        JobEnd { .. } => Error::ResultGone(job),
     }
 }
 

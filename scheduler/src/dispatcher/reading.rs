@@ -76,6 +76,7 @@ impl Cluster {
             checkpoints: master.map(JobMaster::checkpoint_records).unwrap_or_default(),
             checkpoint_counts: master.map(JobMaster::checkpoint_counts).unwrap_or_default(),
             restored: master.and_then(JobMaster::restored),
+            is_query: record.is_query,
             has_live_result: graph.is_some_and(|graph| graph.has_live_result()),
             result_columns: graph.and_then(|graph| graph.result_columns.clone()).map(Arc::from),
         })

@@ -57,6 +57,7 @@ pub(crate) fn ended_job(number: u128) -> EndedJob {
             parallelism: 1,
             plan: Arc::new(serde_json::json!({ "nodes": [] })),
             options: Arc::new([("parallelism.default", "1")].into_iter().collect()),
+            is_query: false,
             has_live_result: false,
             result_columns: None,
             checkpoints: vec![CheckpointRecord {

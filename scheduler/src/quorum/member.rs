@@ -35,10 +35,6 @@ const HEARTBEATS: u64 = 6;
 const FIRST_IS_LATE: u32 = 10;
 /// How often it is looked after.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
-/// Entries of the log between two snapshots.
-const SNAPSHOT_EVERY: u64 = 4096;
-/// Entries that stay in the log behind a snapshot, for members that are a little late.
-const ENTRIES_KEPT: u64 = 1024;
 /// Time for a part of a snapshot to arrive and be written.
 const SNAPSHOT_TIMEOUT_MS: u64 = 10_000;
 /// Time for a change of the members.
@@ -105,6 +101,23 @@ pub struct MemberConfig {
     pub folder: PathBuf,
     /// Silence of the leader behind which another member may stand for election.
     pub election_timeout: Duration,
+    /// How long the log becomes.
+    pub log: LogLimits,
+}
+
+/// How long a member's log becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Entries between two snapshots.
+    pub snapshot_every: u64,
+    /// Entries that stay in the log behind a snapshot, for members that are a little late.
+    pub kept: u64,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self { snapshot_every: 4096, kept: 1024 }
+    }
 }
 
 /// How long members wait for each other.
@@ -243,9 +256,9 @@ impl QuorumMember {
             election_timeout_max: patience.lease_ms,
             enable_elect: false,
             install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
-            max_in_snapshot_log_to_keep: ENTRIES_KEPT,
-            replication_lag_threshold: SNAPSHOT_EVERY + ENTRIES_KEPT,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(config.log.snapshot_every),
+            max_in_snapshot_log_to_keep: config.log.kept,
+            replication_lag_threshold: config.log.snapshot_every + config.log.kept,
             purge_batch_size: 256,
             ..Config::default()
         };

@@ -25,7 +25,7 @@ mod storage_tests;
 
 pub use self::{
     command::{Command, MemberId, PlannedLater, ScriptRecord},
-    member::{Leadership, MemberAddress, MemberConfig, MemberStatus, QuorumMember, QuorumStatus},
+    member::{Leadership, LogLimits, MemberAddress, MemberConfig, MemberStatus, QuorumMember, QuorumStatus},
     proposer::{Decided, Proposals, Proposer, Quorum, Undecided},
     state::{AcceptedScript, Effect, JobRecord, KeyRecord, Refusal, State},
     state_machine::ToState,

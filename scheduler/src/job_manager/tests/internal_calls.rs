@@ -14,7 +14,7 @@ use tokio::{
 
 use super::server::Server;
 use crate::{
-    JobManagerConfig, MemberConfig,
+    JobManagerConfig, LogLimits, MemberConfig,
     rest::{limits::Times, serve::Connections},
     testing::registration,
 };
@@ -105,6 +105,7 @@ async fn a_slow_body_of_an_internal_call_is_given_up() {
         members: Vec::new(),
         folder: folder.path().to_owned(),
         election_timeout: Duration::from_secs(1),
+        log: LogLimits::default(),
     };
     let config = JobManagerConfig { quorum: Some(quorum), ..JobManagerConfig::default() };
     let times = Times { body: Duration::from_millis(200), ..Times::default() };

@@ -19,7 +19,7 @@ use crate::{
     clock::Timestamp,
     dispatcher::Error,
     history::testing::HistoryInMemory,
-    quorum::{MemberAddress, MemberConfig},
+    quorum::{LogLimits, MemberAddress, MemberConfig},
 };
 
 /// Pause between two looks at who leads.
@@ -114,6 +114,7 @@ async fn three_with(
             folder,
             // The other tests of this process leave it little of the processor.
             election_timeout: Duration::from_secs(2),
+            log: LogLimits::default(),
         };
         started.push(Member::start_with(config, listener, trust, history.clone()).await);
     }
