@@ -135,10 +135,9 @@ impl Fault {
             }
             Fault::RestartMembers => restart_members(place, leader).await?,
             Fault::RestartWorkers => {
-                for _ in 0..WORKERS {
-                    // The one that came last is behind the others.
-                    cluster.with_workers(|workers| workers[0].signal(libc::SIGTERM));
-                    cluster.replace_worker(0).await?;
+                for worker in 0..WORKERS {
+                    cluster.with_workers(|workers| workers[worker].signal(libc::SIGTERM));
+                    cluster.replace_worker(worker).await?;
                 }
             }
             Fault::CutLeaderFromMembers => {

@@ -18,7 +18,7 @@ pub const MEMBERS: usize = 3;
 /// Workers of the cluster. Two of them have the slots that a stream and a batch need together.
 pub const WORKERS: usize = 3;
 /// Slots of each worker.
-pub const SLOTS: u32 = 2;
+pub const SLOTS: u32 = 3;
 /// The node of the NameNode and the DataNode.
 pub const STORAGE: &str = "storage";
 /// The folder in it.

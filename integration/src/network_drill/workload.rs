@@ -17,9 +17,12 @@ use crate::{
     stream_drill::{Counted, QUERY, compare, counted, create_source},
 };
 
-const PARALLELISM: &str = "2";
-/// Rows of the stream that each of its subtasks gives in a second.
-const ROWS_PER_SECOND: u64 = 10_000;
+/// Subtasks of the stream's vertices: more than a worker has slots, so that rows are exchanged between workers.
+const STREAM_PARALLELISM: u64 = 4;
+/// Those of the batches'.
+const BATCH_PARALLELISM: u64 = 2;
+/// Rows of the stream that each subtask of its source gives in a second.
+const ROWS_PER_SECOND: u64 = 5_000;
 /// Rows of each batch.
 const BATCH_ROWS: u64 = 400_000;
 /// Time for a job to recover and end.
@@ -48,8 +51,8 @@ pub struct Ended {
 impl Workload {
     /// A stream that runs for so long, undisturbed; asks an engine in this process for the answers.
     pub async fn prepare(time: Duration) -> Result<Self> {
-        let stream_rows = 2 * ROWS_PER_SECOND * time.as_secs();
-        let mut client = Client::embedded(parallel(&[]).into_iter().collect()).await?;
+        let stream_rows = STREAM_PARALLELISM * ROWS_PER_SECOND * time.as_secs();
+        let mut client = Client::embedded(Options::default()).await?;
         client.sql(&sources(stream_rows)).await?;
         let stream = counted(&client.sql(QUERY).await?)?;
         let batch = counted(&client.sql(BATCH_QUERY).await?)?;
@@ -58,8 +61,12 @@ impl Workload {
 
     /// Submits the stream.
     pub async fn start_stream(&self, place: &Place, table: &str) -> Result<Job> {
-        let rate = ROWS_PER_SECOND.to_string();
-        let options = [("execution.runtime-mode", "STREAMING"), ("table.exec.source.rows-per-second", &rate)];
+        let (parallelism, rate) = (STREAM_PARALLELISM.to_string(), ROWS_PER_SECOND.to_string());
+        let options = [
+            ("execution.runtime-mode", "STREAMING"),
+            ("parallelism.default", &parallelism),
+            ("table.exec.source.rows-per-second", &rate),
+        ];
         let columns = "window_end TIMESTAMP(3), k BIGINT, n BIGINT, s BIGINT";
         self.start(place, &options, &create_sink(&place.files, table, columns), table, QUERY).await
     }
@@ -69,7 +76,12 @@ impl Workload {
         let mut all = Vec::new();
         while all.is_empty() || !stop.load(Relaxed) {
             let exchange = ["ALL_EXCHANGES_PIPELINED", "ALL_EXCHANGES_BLOCKING"][all.len() % 2];
-            let options = [("execution.runtime-mode", "BATCH"), ("execution.batch-shuffle-mode", exchange)];
+            let parallelism = BATCH_PARALLELISM.to_string();
+            let options = [
+                ("execution.runtime-mode", "BATCH"),
+                ("parallelism.default", &parallelism),
+                ("execution.batch-shuffle-mode", exchange),
+            ];
             let table = format!("{name}_{}", all.len());
             let create = create_sink(&place.files, &table, "k BIGINT, n BIGINT, s BIGINT");
             let ended = async {
@@ -100,7 +112,7 @@ impl Workload {
         query: &str,
     ) -> Result<Job> {
         let start = Instant::now();
-        let options = place.options(&parallel(options));
+        let options = place.options(options);
         let mut client = Client::remote(&place.cluster.address, options).await?;
         client.sql(&sources(self.stream_rows)).await?;
         client.sql(create).await?;
@@ -144,10 +156,6 @@ impl Job {
         let waiting = tokio::time::timeout(JOB_TIMEOUT, self.wait()).await;
         waiting.with_context(|| format!("the job did not end in {} s", JOB_TIMEOUT.as_secs()))?
     }
-}
-
-fn parallel<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    more.iter().copied().chain([("parallelism.default", PARALLELISM)]).collect()
 }
 
 fn sources(stream_rows: u64) -> String {
