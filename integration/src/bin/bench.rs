@@ -5,6 +5,7 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -147,6 +148,9 @@ enum Command {
         /// Which may happen; all where none is named
         #[arg(long, value_delimiter = ',')]
         kinds: Vec<NetworkFault>,
+        /// For how long links are cut and processes are stopped at most
+        #[arg(long, default_value_t = 8)]
+        seconds: u64,
         /// Where the random moments come from; another one each time where none is given
         #[arg(long)]
         seed: Option<u64>,
@@ -355,10 +359,11 @@ async fn on_cluster(command: Command) -> Result<Report> {
             let config = ClusterConfig::new(binary, quorum_drill::WORKERS, quorum_drill::SLOTS);
             quorum(config, drill).await
         }
-        Command::Network { faults, faults_per_job, kinds, seed } => {
+        Command::Network { faults, faults_per_job, kinds, seconds, seed } => {
             let seed = seed.unwrap_or_else(rand::random);
             let kinds = if kinds.is_empty() { NetworkFault::all(true) } else { kinds };
-            let drill = NetworkDrill { faults, faults_per_job, kinds, seed };
+            let time_max = Duration::from_secs(seconds.max(1));
+            let drill = NetworkDrill { faults, faults_per_job, kinds, time_max, seed };
             network(ClusterConfig::new(binary, network_drill::WORKERS, network_drill::SLOTS), drill).await
         }
         Command::Scale { workers, tasks } => bench::scale::run(&workers, tasks).await,

@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+use thalweg_graph::JobId;
 
 use self::{
     fault::Draw,
@@ -30,13 +31,11 @@ pub use self::{
 };
 use crate::processes::ClusterConfig;
 
-/// Pause before each fault at most.
-const PAUSE_MAX: Duration = Duration::from_secs(3);
-/// How long links are cut and processes are stopped: shorter than others wait for them, and longer.
+/// The shortest time for which links are cut and processes are stopped, and the longest pause before.
 const TIME_MIN: Duration = Duration::from_millis(500);
-const TIME_MAX: Duration = Duration::from_secs(8);
-/// What a fault takes, with its pause and until the cluster has healed, as a stream's length is reckoned.
-const TIME_OF_FAULT: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// What a fault takes beside that, as a stream's length is reckoned.
+const TIME_TO_HEAL: Duration = Duration::from_secs(2);
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -47,6 +46,8 @@ pub struct NetworkDrill {
     pub faults_per_job: usize,
     /// What may happen: each is as likely, and each happens once before any happens again.
     pub kinds: Vec<Fault>,
+    /// For how long links are cut and processes are stopped at most: longer than others wait for them, to see that.
+    pub time_max: Duration,
     /// Where the random moments come from.
     pub seed: u64,
 }
@@ -108,7 +109,7 @@ pub async fn run(
     let possible = Fault::all(network.is_some());
     let kinds: Vec<Fault> = drill.kinds.iter().copied().filter(|kind| possible.contains(kind)).collect();
     let place = Place::start(config, network).await?;
-    let time = TIME_OF_FAULT * drill.faults_per_job as u32;
+    let time = (drill.time_max + TIME_TO_HEAL) * drill.faults_per_job as u32;
     let workload = Workload::prepare(time).await.context("the answers")?;
     let mut random = StdRng::seed_from_u64(drill.seed);
     let (mut jobs, mut deck, mut hit) = (Vec::<Disturbed>::new(), Vec::new(), 0);
@@ -122,7 +123,7 @@ pub async fn run(
         }
         let faults = deck.split_off(deck.len() - wanted);
         let number = jobs.len();
-        let round = Round { place: &place, workload: &workload, number };
+        let round = Round { place: &place, workload: &workload, number, time_max: drill.time_max };
         let disturbed = round.run(&faults, &mut random).await;
         let disturbed = disturbed
             .with_context(|| format!("seed {}, job {number}", drill.seed))
@@ -141,11 +142,12 @@ struct Round<'a> {
     place: &'a Place,
     workload: &'a Workload,
     number: usize,
+    time_max: Duration,
 }
 
 impl Round<'_> {
     async fn run(&self, faults: &[Fault], random: &mut StdRng) -> Result<Disturbed> {
-        let Self { place, workload, number } = self;
+        let Self { place, workload, number, .. } = self;
         let table = format!("stream{number}");
         let stream = workload.start_stream(place, &table).await?;
         let (start, job, stop) = (Instant::now(), stream.job, AtomicBool::new(false));
@@ -186,7 +188,7 @@ impl Round<'_> {
     /// Lets the faults happen, one after the other, each when the cluster has healed from the one before; as long as the stream runs.
     async fn disturb(
         &self,
-        job: thalweg_graph::JobId,
+        job: JobId,
         start: Instant,
         faults: &[Fault],
         stop: &AtomicBool,
@@ -196,10 +198,11 @@ impl Round<'_> {
         let mut hits = Vec::new();
         let (_, mut restarts) = healing::healed(cluster, job).await.context("before anything happened")?;
         for fault in faults.iter().copied() {
-            tokio::time::sleep(PAUSE_MAX.mul_f64(random.random_range(0.0..1.0))).await;
+            let pause = PAUSE_MAX.min(self.time_max).mul_f64(random.random_range(0.0..1.0));
+            tokio::time::sleep(pause).await;
             let worker = random.random_range(0..WORKERS);
             let other = (worker + random.random_range(1..WORKERS)) % WORKERS;
-            let draw = Draw { worker, other, time: random.random_range(TIME_MIN..TIME_MAX) };
+            let draw = Draw { worker, other, time: random.random_range(TIME_MIN..self.time_max) };
             let status = cluster.get(&format!("/v1/jobs/{job}/status")).await?["status"].clone();
             if status == "FINISHED" || stop.load(Relaxed) {
                 break;
