@@ -98,11 +98,12 @@ impl Node {
         unsafe { libc::kill(self.pid as libc::pid_t, signal) };
     }
 
-    /// Whether it has ended; its ports may be taken for a moment longer.
+    /// Whether it has ended, all its threads included: the last of them gives back its files and their locks.
     pub fn has_ended(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
-        state.is_none_or(|state| matches!(state, "Z" | "X"))
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
+        threads <= 1 && state.is_none_or(|state| matches!(state, "Z" | "X"))
     }
 
     /// A number of `/proc/PID/status` in bytes: `VmRSS`, `VmHWM`.
