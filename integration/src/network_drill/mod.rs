@@ -166,7 +166,7 @@ impl Round<'_> {
         let (batches, hits) = tokio::join!(batches, disturb);
         let hits = hits?;
         let batches: Vec<Ended> = batches.with_context(|| format!("{hits:?}"))?;
-        let ended = stream.wait_in_time().await.with_context(|| format!("the stream, {hits:?}"))?;
+        let ended = stream.wait().await.with_context(|| format!("the stream, {hits:?}"))?;
         let rows = workload.check_stream(place, &table).await.with_context(|| format!("{hits:?}"))?;
         workload::until_only(&place.files, "checkpoints", |_| false).await?;
         healing::at_rest(&place.cluster).await?;

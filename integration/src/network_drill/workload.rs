@@ -25,7 +25,7 @@ const BATCH_PARALLELISM: u64 = 2;
 const ROWS_PER_SECOND: u64 = 5_000;
 /// Rows of each batch.
 const BATCH_ROWS: u64 = 400_000;
-/// Time for a job to recover and end.
+/// Time for a job to recover and end, beside what a stream takes undisturbed.
 const JOB_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time for what a job has put aside to be removed: workers that were cut off hear late that they are to.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,6 +34,7 @@ const BATCH_QUERY: &str = "SELECT k, COUNT(*) AS n, SUM(v) AS s FROM numbers GRO
 
 /// What the jobs are, and their answers.
 pub struct Workload {
+    stream_time: Duration,
     stream_rows: u64,
     stream: Counted,
     batch: Counted,
@@ -56,7 +57,7 @@ impl Workload {
         client.sql(&sources(stream_rows)).await?;
         let stream = counted(&client.sql(QUERY).await?)?;
         let batch = counted(&client.sql(BATCH_QUERY).await?)?;
-        Ok(Self { stream_rows, stream, batch })
+        Ok(Self { stream_time: time, stream_rows, stream, batch })
     }
 
     /// Submits the stream.
@@ -121,7 +122,7 @@ impl Workload {
         let Execution::Job { job, .. } = client.execute(&statement).await? else {
             bail!("`{insert}` made no job")
         };
-        Ok(Job { job, client, start })
+        Ok(Job { job, client, start, time_max: self.stream_time + JOB_TIMEOUT })
     }
 }
 
@@ -131,10 +132,11 @@ pub struct Job {
     pub job: JobId,
     client: Client,
     start: Instant,
+    time_max: Duration,
 }
 
 impl Job {
-    /// Waits until it has finished.
+    /// Waits until it has finished, in time.
     pub async fn wait(self) -> Result<Ended> {
         let waiting = async {
             let mut progress = self.client.jobs().watch(self.job).await?;
@@ -148,13 +150,8 @@ impl Job {
             ended(self.job, last.status, last.failure.clone())?;
             Ok(Ended { time: self.start.elapsed(), restarts })
         };
-        waiting.await
-    }
-
-    /// The same, in time.
-    pub async fn wait_in_time(self) -> Result<Ended> {
-        let waiting = tokio::time::timeout(JOB_TIMEOUT, self.wait()).await;
-        waiting.with_context(|| format!("the job did not end in {} s", JOB_TIMEOUT.as_secs()))?
+        let waiting = tokio::time::timeout(self.time_max, waiting).await;
+        waiting.with_context(|| format!("the job did not end in {} s", self.time_max.as_secs()))?
     }
 }
 
