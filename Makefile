@@ -82,7 +82,7 @@ sim: ## Lives the lives of SEEDS=2000 (or FROM..TO) in the simulation; ARGS=--tr
 
 .PHONY: services
 services: ## Installs or names what real services need, and brings their jars.
-	integration/services/require.sh java mvn curl ss
+	integration/services/require.sh java mvn curl ss ip
 	integration/services/hadoop/fetch.sh
 	integration/services/kafka/fetch.sh
 
@@ -125,6 +125,12 @@ test-tpch-long: ## Checks all 22 answers at scale factor 1 at parallelism 1, 2 a
 drill-quorum: ## Disturbs three JobManagers and their workers at 100 random moments of 25 streams (SEED=... repeats one).
 	cargo build $(CARGO_FLAGS) --release --bins
 	$(BENCH) quorum --jobs 25 --faults 4 $(if $(SEED),--seed $(SEED))
+
+.PHONY: drill-network
+drill-network: ## Cuts links between JobManagers, workers and HDFS, kills, stops and restarts them, at 100 random moments (as root; SEED=...).
+	cargo build $(CARGO_FLAGS) --release --bins
+	integration/services/require.sh java mvn curl ip
+	$(BENCH) network --faults 100 $(if $(SEED),--seed $(SEED))
 
 .PHONY: drill-stream
 drill-stream: ## Kills workers at 60 random moments of 20 streams with checkpoints (SEED=... repeats one).

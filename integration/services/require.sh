@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that the named commands exist: installs them by apt-get when run as root, else says what to install.
-# usage: require.sh [java] [mvn] [curl] [python3] [ss]
+# usage: require.sh [java] [mvn] [curl] [python3] [ss] [ip]
 set -euo pipefail
 
 # Hadoop 3.4 runs on Java 11 to 21; 17 is what it is tested with here.
@@ -10,7 +10,7 @@ package_of() {
     mvn) echo maven ;;
     curl) echo curl ;;
     python3) echo python3-venv ;;
-    ss) echo iproute2 ;;
+    ss | ip) echo iproute2 ;;
     *) echo "require.sh: unknown command \`$1\`" >&2; exit 2 ;;
   esac
 }

@@ -74,7 +74,8 @@ pub struct Outcome {
 }
 
 impl Place {
-    fn url(&self, name: &str) -> String {
+    /// The URL of a folder in it.
+    pub(crate) fn url(&self, name: &str) -> String {
         match self {
             Place::Local(folder) => format!("file://{}/{name}", folder.display()),
             Place::Hdfs(_, _, url) => format!("{url}/{name}"),
@@ -100,7 +101,7 @@ impl Place {
     }
 
     /// Paths of all files below a folder.
-    async fn files(&self, folder: &str) -> Result<Vec<String>> {
+    pub(crate) async fn files(&self, folder: &str) -> Result<Vec<String>> {
         match self {
             Place::Local(base) => {
                 let base = base.join(folder);

@@ -10,10 +10,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::web_hdfs::WebHdfs;
+use crate::{namespaces::Namespaces, web_hdfs::WebHdfs};
 
 /// The user who started HDFS, who may do everything there.
 const SUPERUSER_VARIABLE: &str = "USER";
+/// The address at which all of its processes listen, for the scripts.
+const HOST_VARIABLE: &str = "THALWEG_HDFS_HOST";
 
 /// A running HDFS. `run.sh` ends it when the pipe to its standard input closes, which happens at the latest when this process ends, in
 /// whichever way.
@@ -38,17 +40,25 @@ impl Hdfs {
 
     /// Starts one with two DataNodes and waits until files can be written.
     pub fn start() -> Result<Self> {
-        Self::run(&["2"])
+        Self::run(command(&["2"]))
     }
 
     /// Starts one with two NameNodes behind a name service, `namenode1` active and `namenode2` on standby, and one DataNode.
     pub fn start_with_standby() -> Result<Self> {
-        Self::run(&["1", "ha"])
+        Self::run(command(&["1", "ha"]))
     }
 
-    fn run(arguments: &[&str]) -> Result<Self> {
-        let mut guard = Command::new(script("run.sh"))
-            .args(arguments)
+    /// Starts one with one DataNode as a node of a network.
+    pub fn start_in(network: &Namespaces, node: &str) -> Result<Self> {
+        // From there the world is not reached.
+        run(&mut Command::new(script("fetch.sh")))?;
+        let mut command = command(&["1"]);
+        command.env(HOST_VARIABLE, network.address(node)?);
+        Self::run(network.inside(node, &command)?)
+    }
+
+    fn run(mut command: Command) -> Result<Self> {
+        let mut guard = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Ctrl-C in the terminal ends the tests; the guard then sees its input close and cleans up.
@@ -125,6 +135,12 @@ fn superuser() -> String {
     let root = unsafe { libc::geteuid() } == 0;
     let named = std::env::var(SUPERUSER_VARIABLE).ok().filter(|name| !name.is_empty());
     named.filter(|_| !root).unwrap_or_else(|| "root".to_owned())
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(script("run.sh"));
+    command.args(arguments);
+    command
 }
 
 fn script(name: &str) -> PathBuf {

@@ -1,20 +1,23 @@
 //! A cluster of real processes on this machine: one JobManager or a quorum of them, any number of workers. Gone with this process, however it ends.
 
 use std::{
-    fs,
-    io::{self, BufRead as _, BufReader},
-    net::{TcpListener, TcpStream},
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    fs, io,
+    net::{TcpListener, TcpStream, ToSocketAddrs as _},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use parking_lot::Mutex;
+use reqwest::header::{self, HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
 use thalweg_graph::Options;
+
+use crate::namespaces::Namespaces;
+pub use crate::node::{Binary, Node};
 
 /// Time for a process to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -22,106 +25,10 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two looks at a condition.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// Lines of a log that an error shows.
-const LOG_TAIL_LINES: usize = 30;
-
-/// How `thalweg` is run.
-#[derive(Debug, Clone)]
-pub struct Binary {
-    /// The executable.
-    pub path: PathBuf,
-    /// Arguments before thalweg's own.
-    pub prefix: Vec<String>,
-}
-
-impl Binary {
-    /// The `thalweg` beside this executable.
-    pub fn beside_this() -> Result<Self> {
-        let path = std::env::current_exe()?.with_file_name("thalweg");
-        if !path.exists() {
-            bail!("there is no `{}`; build it with `cargo build --workspace --bins`", path.display());
-        }
-        Ok(Self { path, prefix: Vec::new() })
-    }
-
-    /// A command that runs it.
-    pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
-        command.args(&self.prefix);
-        command
-    }
-}
-
-/// One process under a guard, which kills it when its input closes.
-#[derive(Debug)]
-pub struct Node {
-    /// Its process id.
-    pub pid: u32,
-    log: PathBuf,
-    guard: Child,
-}
-
-impl Node {
-    fn start(command: &Command, log: PathBuf) -> Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("services/guard.sh");
-        let mut guarded = Command::new(script);
-        guarded.arg(&log).arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => guarded.env(name, value),
-                None => guarded.env_remove(name),
-            };
-        }
-        let mut guard = guarded.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn()?;
-        let mut line = String::new();
-        BufReader::new(guard.stdout.take().expect("standard output is piped")).read_line(&mut line)?;
-        let pid = line.trim().parse().with_context(|| format!("guard.sh printed `{line}`"))?;
-        Ok(Self { pid, log, guard })
-    }
-
-    /// Ends the process with SIGKILL, as a crash would.
-    pub fn kill(&self) {
-        self.signal(libc::SIGKILL);
-    }
-
-    /// Sends a signal.
-    pub fn signal(&self, signal: i32) {
-        // SAFETY: kill has no memory preconditions.
-        unsafe { libc::kill(self.pid as libc::pid_t, signal) };
-    }
-
-    /// A number of `/proc/PID/status` in bytes: `VmRSS`, `VmHWM`.
-    pub fn memory_bytes(&self, name: &str) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
-    }
-
-    /// CPU time used so far, of all its threads.
-    pub fn cpu_time(&self) -> Option<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        // The name in parentheses may contain spaces; after it, user and system time are the 12th and 13th fields.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        // SAFETY: sysconf has no preconditions.
-        let ticks_per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as u64;
-        Some(Duration::from_millis(ticks * 1000 / ticks_per_second))
-    }
-
-    /// The end of its log.
-    pub fn log_tail(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
-    }
-}
+/// Time for somebody to answer at a port that is to be free.
+const PORT_TIMEOUT: Duration = Duration::from_millis(200);
+/// The control port where each JobManager has an address of its own.
+const CONTROL_PORT: u16 = 8081;
 
 /// How a cluster is started.
 #[derive(Debug, Clone)]
@@ -134,8 +41,11 @@ pub struct ClusterConfig {
     pub members: usize,
     /// Slots of each worker.
     pub slots: u32,
-    /// Host names of the workers, one worker each.
+    /// Host names of the workers, one worker each; of a network their nodes there.
     pub hosts: Vec<String>,
+    /// The network in which each process is a node of its own, JobManagers as [`job_manager_node`] names them; without one they share this
+    /// machine's loopback address.
+    pub network: Option<Arc<Namespaces>>,
     /// Options of all processes.
     pub options: Options,
     /// Environment variables of all processes.
@@ -152,10 +62,16 @@ impl ClusterConfig {
             members: 0,
             slots,
             hosts,
+            network: None,
             options: Options::default(),
             environment: Vec::new(),
         }
     }
+}
+
+/// The node of a JobManager in a network, by its position.
+pub fn job_manager_node(index: usize) -> String {
+    format!("jobmanager{}", index + 1)
 }
 
 /// A running cluster.
@@ -163,7 +79,9 @@ impl ClusterConfig {
 pub struct Cluster {
     /// The control ports, `host:port`, separated by commas.
     pub address: String,
-    ports: Mutex<Vec<u16>>,
+    addresses: Mutex<Vec<String>>,
+    /// What clients come in by, where they are on another host than the JobManagers.
+    token: Option<String>,
     job_managers: Mutex<Vec<Node>>,
     config: ClusterConfig,
     workers: Mutex<Vec<Node>>,
@@ -176,8 +94,7 @@ impl Cluster {
     /// Starts a cluster and waits until all its workers have registered.
     pub async fn start(config: ClusterConfig) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("thalweg-cluster-").tempdir()?;
-        let ports = free_ports(config.members.max(1))?;
-        let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let addresses = control_addresses(&config, 0, config.members.max(1))?;
         let address = addresses.join(",");
         let mut options = config.options.clone();
         if config.members > 0 {
@@ -190,20 +107,26 @@ impl Cluster {
         let tmp_dirs = || folder.path().join("tmp").display().to_string();
         options.0.entry("io.tmp.dirs".to_owned()).or_insert_with(tmp_dirs);
         fs::create_dir(folder.path().join("tmp"))?;
+        if config.network.is_some() {
+            protect(&mut options, folder.path())?;
+        }
         if config.worker_binary.is_some() {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
             fs::set_permissions(folder.path().join("tmp"), fs::Permissions::from_mode(0o777))?;
         }
         fs::write(folder.path().join("config.yaml"), config_text(&options))?;
-        let job_managers = ports.iter().enumerate();
+        let job_managers = addresses.iter().enumerate();
         let job_managers = job_managers
-            .map(|(index, port)| start_job_manager(&config, folder.path(), index, *port))
+            .map(|(index, address)| start_job_manager(&config, folder.path(), index, address))
             .collect::<Result<_>>()?;
-        let http = reqwest::Client::builder().timeout(READY_TIMEOUT).build()?;
+        let token =
+            config.network.as_ref().map(|_| make_token(&config, folder.path(), &address)).transpose()?;
+        let http = http_client(token.as_deref())?;
         let hosts = config.hosts.clone();
-        let (job_managers, ports) = (Mutex::new(job_managers), Mutex::new(ports));
+        let (job_managers, addresses) = (Mutex::new(job_managers), Mutex::new(addresses));
         let (workers, started) = (Mutex::default(), Mutex::new(0));
-        let cluster = Self { address, ports, job_managers, config, workers, started, http, folder };
+        let cluster =
+            Self { address, addresses, token, job_managers, config, workers, started, http, folder };
         cluster.wait_for_workers(0).await?;
         for host in &hosts {
             cluster.add_worker(host)?;
@@ -230,41 +153,42 @@ impl Cluster {
         self.wait_for_workers(count).await
     }
 
-    /// Starts a JobManager in the place of one that was killed.
+    /// Starts a JobManager in the place of one that was killed or told to end.
     pub async fn replace_job_manager(&self, index: usize) -> Result<()> {
         let deadline = Instant::now() + READY_TIMEOUT;
-        let port = self.ports.lock()[index];
+        let address = self.member_address(index);
+        let socket = address.to_socket_addrs()?.next().context("a control port has an address")?;
         // Its port is free when nobody answers there.
-        while TcpStream::connect(("127.0.0.1", port)).is_ok() {
+        while !self.with_job_managers(|nodes| nodes[index].has_ended())
+            || TcpStream::connect_timeout(&socket, PORT_TIMEOUT).is_ok()
+        {
             ensure!(Instant::now() < deadline, "the JobManager does not die");
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        let node = start_job_manager(&self.config, self.folder.path(), index, port)?;
+        let node = start_job_manager(&self.config, self.folder.path(), index, &address)?;
         self.job_managers.lock()[index] = node;
         Ok(())
     }
 
     /// Starts one more JobManager, which waits to be added to the quorum; returns its control port's address.
     pub fn add_job_manager(&self) -> Result<String> {
-        let port = free_ports(1)?[0];
-        let index = self.ports.lock().len();
+        let index = self.addresses.lock().len();
+        let address = control_addresses(&self.config, index, 1)?.remove(0);
         let mut config = self.config.clone();
         config.options.0.insert("high-availability.raft.members".to_owned(), String::new());
-        let node = start_job_manager(&config, self.folder.path(), index, port)?;
-        self.ports.lock().push(port);
+        let node = start_job_manager(&config, self.folder.path(), index, &address)?;
+        self.addresses.lock().push(address.clone());
         self.job_managers.lock().push(node);
-        Ok(format!("127.0.0.1:{port}"))
+        Ok(address)
     }
 
     /// The JobManager that leads, by its position, once a majority confirms it; not one of those in `except`.
     pub async fn leader(&self, except: &[usize]) -> Result<usize> {
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            let ports = self.ports.lock().clone();
-            for (index, port) in ports.iter().enumerate().filter(|(index, _)| !except.contains(index)) {
-                let url = format!("http://127.0.0.1:{port}/v1/overview");
-                let asking = self.no_redirect()?.get(url).timeout(LEADER_TIMEOUT).send().await;
-                if asking.is_ok_and(|answer| answer.status().is_success()) {
+            let members = self.addresses.lock().len();
+            for index in (0..members).filter(|index| !except.contains(index)) {
+                if self.leads(index).await {
                     return Ok(index);
                 }
             }
@@ -273,9 +197,20 @@ impl Cluster {
         }
     }
 
+    /// Whether a JobManager, by its position, answers as the one that leads, which a majority confirms to it.
+    pub async fn leads(&self, index: usize) -> bool {
+        self.get_from(index, "/v1/overview").await.is_ok()
+    }
+
     /// The control port of a JobManager.
     pub fn member_address(&self, index: usize) -> String {
-        format!("127.0.0.1:{}", self.ports.lock()[index])
+        self.addresses.lock()[index].clone()
+    }
+
+    /// What clients on this machine need to come in.
+    pub fn client_options(&self) -> Options {
+        let token = self.token.as_deref().map(|token| ("rest.token", token));
+        token.into_iter().collect()
     }
 
     /// Bytes in the folder of a member of the quorum.
@@ -287,10 +222,6 @@ impl Cluster {
         Ok(bytes)
     }
 
-    fn no_redirect(&self) -> Result<reqwest::Client> {
-        Ok(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?)
-    }
-
     /// Starts one more worker that calls itself `host`; returns its position. See [`Self::wait_for_workers`].
     pub fn add_worker(&self, host: &str) -> Result<usize> {
         let number = {
@@ -299,11 +230,19 @@ impl Cluster {
             *started
         };
         let binary = self.config.worker_binary.as_ref().unwrap_or(&self.config.binary);
+        let network = self.config.network.as_ref();
+        let address = network.map(|network| network.address(host)).transpose()?;
         let mut command = binary.command();
         command.arg("worker").arg("--config").arg(self.folder.path().join("config.yaml"));
         command.arg("--jobmanager").arg(&self.address).arg("--slots").arg(self.config.slots.to_string());
-        command.arg("-D").arg(format!("taskmanager.host={host}"));
+        command.arg("-D").arg(format!("taskmanager.host={}", address.unwrap_or(host)));
+        if let Some(address) = address {
+            command.arg("-D").arg(format!("taskmanager.bind-host={address}"));
+        }
         command.envs(self.config.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(network) = network {
+            command = network.inside(host, &command)?;
+        }
         let node = Node::start(&command, self.folder.path().join(format!("worker{number}.log")))?;
         let mut workers = self.workers.lock();
         workers.push(node);
@@ -348,19 +287,27 @@ impl Cluster {
         }
     }
 
-    /// Asks the REST API: of several JobManagers the first that answers or sends to the one that leads.
+    /// Asks the REST API: of several JobManagers the first that answers and does not send to another one.
     pub async fn get(&self, path: &str) -> Result<Value> {
         let mut problem = None;
-        let ports = self.ports.lock().clone();
-        for port in &ports {
-            let asking = self.http.get(format!("http://127.0.0.1:{port}{path}"));
-            let asking = if ports.len() > 1 { asking.timeout(LEADER_TIMEOUT) } else { asking };
-            match asking.send().await.and_then(reqwest::Response::error_for_status) {
-                Ok(answer) => return Ok(answer.json().await?),
+        let members = self.addresses.lock().len();
+        for index in 0..members {
+            match self.get_from(index, path).await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => problem = Some(error),
             }
         }
-        Err(problem.context("there is a JobManager")?.into())
+        Err(problem.context("there is a JobManager")?)
+    }
+
+    /// Asks the REST API of a JobManager, by its position; that it sends to another one is an error.
+    pub async fn get_from(&self, index: usize, path: &str) -> Result<Value> {
+        let asking = self.http.get(format!("http://{}{path}", self.member_address(index)));
+        let is_alone = self.addresses.lock().len() == 1;
+        let asking = if is_alone { asking } else { asking.timeout(LEADER_TIMEOUT) };
+        let answer = asking.send().await?.error_for_status()?;
+        ensure!(!answer.status().is_redirection(), "{} does not lead", self.member_address(index));
+        Ok(answer.json().await?)
     }
 
     /// Sends something to the leader's REST API; a refusal is told with its code.
@@ -375,7 +322,7 @@ impl Cluster {
 
     /// The URL of a REST path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.ports.lock()[0])
+        format!("http://{}{path}", self.member_address(0))
     }
 
     /// The ends of all logs, for the message of a failed test.
@@ -386,10 +333,12 @@ impl Cluster {
     }
 }
 
-fn start_job_manager(config: &ClusterConfig, folder: &Path, index: usize, port: u16) -> Result<Node> {
+fn start_job_manager(config: &ClusterConfig, folder: &Path, index: usize, address: &str) -> Result<Node> {
+    let (host, port) = address.rsplit_once(':').context("an address is `host:port`")?;
     let mut command = config.binary.command();
     command.arg("jobmanager").arg("--config").arg(folder.join("config.yaml"));
     command.arg("-D").arg(format!("rest.port={port}"));
+    command.arg("-D").arg(format!("rest.bind-address={host}"));
     let number = index + 1;
     if config.members > 0 {
         let own = folder.join(format!("member{number}"));
@@ -401,9 +350,56 @@ fn start_job_manager(config: &ClusterConfig, folder: &Path, index: usize, port: 
         command.arg("-D").arg(format!("high-availability.raft.dir={}", own.display()));
     }
     command.envs(config.environment.iter().map(|(name, value)| (name, value)));
+    if let Some(network) = &config.network {
+        command = network.inside(&job_manager_node(index), &command)?;
+    }
     let log =
         if config.members > 0 { format!("jobmanager{number}.log") } else { "jobmanager.log".to_owned() };
     Node::start(&command, folder.join(log))
+}
+
+/// Where some JobManagers listen, from the one at position `first`.
+fn control_addresses(config: &ClusterConfig, first: usize, count: usize) -> Result<Vec<String>> {
+    let Some(network) = &config.network else {
+        return Ok(free_ports(count)?.into_iter().map(|port| format!("127.0.0.1:{port}")).collect());
+    };
+    let address = |index| Ok(format!("{}:{CONTROL_PORT}", network.address(&job_manager_node(index))?));
+    (first..first + count).map(address).collect()
+}
+
+/// What a cluster needs that others can reach: a secret, and paths that jobs may name.
+fn protect(options: &mut Options, folder: &Path) -> Result<()> {
+    let secret = folder.join("secret");
+    fs::write(&secret, format!("{:032x}", rand::random::<u128>()))?;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+    options.0.insert("security.cluster.secret-file".to_owned(), secret.display().to_string());
+    options.0.entry("security.paths.allow".to_owned()).or_insert_with(|| "/, hdfs://".to_owned());
+    Ok(())
+}
+
+/// A token for callers from this host, made by somebody who knows the secret.
+fn make_token(config: &ClusterConfig, folder: &Path, address: &str) -> Result<String> {
+    let deadline = Instant::now() + READY_TIMEOUT;
+    loop {
+        let mut command = config.binary.command();
+        command.args(["token", "create", "--role", "admin", "-m", address, "--config"]);
+        let output = command.arg(folder.join("config.yaml")).output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8(output.stdout)?.trim().to_owned());
+        }
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(Instant::now() < deadline, "no token was made: {why}");
+    }
+}
+
+fn http_client(token: Option<&str>) -> Result<reqwest::Client> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = token {
+        headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse()?);
+    }
+    let builder = reqwest::Client::builder().timeout(READY_TIMEOUT).no_proxy().default_headers(headers);
+    // An HTTP client would not send the token along.
+    Ok(builder.redirect(reqwest::redirect::Policy::none()).build()?)
 }
 
 /// Ports that nobody listens on. All are looked for before the first is given back, so that they differ.

@@ -131,7 +131,7 @@ async fn client(cluster: &Cluster, rows: u64) -> Result<Client> {
 }
 
 /// Rows of a hundred keys, a thousand a second.
-fn create_source(rows: u64) -> String {
+pub(crate) fn create_source(rows: u64) -> String {
     let last = rows - 1;
     format!(
         "CREATE TABLE events (id BIGINT, k BIGINT, v BIGINT, \
@@ -144,7 +144,7 @@ fn create_source(rows: u64) -> String {
 }
 
 /// Windows that slide over several panes, so that state lives across many checkpoints.
-const QUERY: &str = "SELECT window_end, k, COUNT(*) AS n, SUM(v) AS s \
+pub(crate) const QUERY: &str = "SELECT window_end, k, COUNT(*) AS n, SUM(v) AS s \
                      FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '20' SECOND, INTERVAL '60' SECOND)) \
                      GROUP BY window_start, window_end, k";
 

@@ -20,6 +20,7 @@ mod live;
 mod memory;
 mod metrics;
 mod nexmark;
+mod partitions;
 mod quorum;
 mod rest;
 mod savepoints;

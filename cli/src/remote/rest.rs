@@ -56,6 +56,21 @@ pub struct Rest {
     token: Option<Arc<str>>,
 }
 
+/// The search for a JobManager that leads.
+struct Search {
+    until: Instant,
+    /// How many were not asked yet. They are, also when one has taken all the time by saying nothing.
+    unasked: usize,
+}
+
+impl Search {
+    /// Whether another one is to be asked, where one gave no answer.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        self.unasked = self.unasked.saturating_sub(1);
+        self.unasked > 0 || now < self.until
+    }
+}
+
 /// `GET /jobs/overview`.
 #[derive(Deserialize)]
 struct Overview {
@@ -227,7 +242,7 @@ impl Rest {
     ) -> Result<Response> {
         // What may be said twice is said again where the answer is lost.
         let may_repeat = method != Method::POST || path == "/sql/jobs";
-        let until = Instant::now() + SEARCH_TIMEOUT;
+        let mut search = Search { until: Instant::now() + SEARCH_TIMEOUT, unasked: self.addresses.len() };
         let mut leader = None;
         let mut hops = 0;
         loop {
@@ -263,7 +278,7 @@ impl Rest {
                 Err(error) => return Err(self.unreachable(&error)),
             };
             // One JobManager alone has no other that could lead.
-            if self.addresses.len() == 1 || Instant::now() >= until {
+            if self.addresses.len() == 1 || !search.goes_on(Instant::now()) {
                 return Err(problem);
             }
             hops = 0;
@@ -400,6 +415,17 @@ fn refusal(status: u16, body: ErrorBody) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silent_job_manager_does_not_keep_the_others_from_being_asked() {
+        let start = Instant::now();
+        let mut search = Search { until: start + SEARCH_TIMEOUT, unasked: 3 };
+        let late = start + READ_TIMEOUT;
+        assert!(search.goes_on(late) && search.goes_on(late));
+        assert!(!search.goes_on(late), "all three were asked");
+        let mut search = Search { until: start + SEARCH_TIMEOUT, unasked: 1 };
+        assert!(search.goes_on(start), "one of them may lead in a moment");
+    }
 
     #[test]
     fn refusals_of_sql_keep_their_place() {

@@ -3,7 +3,7 @@
 # written. What runs already is left alone, so it also brings back a node that was stopped, on its old ports.
 # With `ha` there are two NameNodes behind the name service `thalweg`: namenode1, which is made the active one, and namenode2.
 #
-# usage: start.sh DATA_FOLDER [DATANODES] [ha]   (2 DataNodes by default)
+# usage: [THALWEG_HDFS_HOST=ADDRESS] start.sh DATA_FOLDER [DATANODES] [ha]   (2 DataNodes by default)
 # writes: DATA_FOLDER/conf/client             a HADOOP_CONF_DIR for clients
 #         DATA_FOLDER/endpoints               namenode=hdfs://HOST:PORT and web=http://HOST:PORT, for scripts and tests; with `ha` the
 #                                             name service, and standby=http://HOST:PORT of the other NameNode
@@ -16,6 +16,8 @@ datanodes=${2:-2}
 . "$here/settings.sh"
 mkdir -p "$pids" "$logs" "$conf" "$data/tmp"
 ready_timeout_s=120
+# Where all listen, if others than this host are to reach it.
+host=${THALWEG_HDFS_HOST:-127.0.0.1}
 
 jars=$("$here/fetch.sh")
 "$here/../require.sh" java curl
@@ -26,7 +28,7 @@ free_port() { # below the ephemeral range, so that no outgoing connection takes 
   local port
   while :; do
     port=$((20000 + RANDOM % 10000))
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+    (exec 3<>"/dev/tcp/$host/$port") 2>/dev/null || { echo "$port"; return; }
   done
 }
 
@@ -49,8 +51,8 @@ else
 fi
 
 if [ ! -f "$data/endpoints" ]; then
-  rpc=127.0.0.1:$(free_port)
-  web=127.0.0.1:$(free_port)
+  rpc=$host:$(free_port)
+  web=$host:$(free_port)
   if [ ${#namenodes[@]} = 1 ]; then
     service=$rpc
     addresses="dfs.namenode.rpc-address $rpc
@@ -58,12 +60,12 @@ dfs.namenode.http-address $web"
     endpoints="web=http://$web"
   else
     service=thalweg
-    web2=127.0.0.1:$(free_port)
+    web2=$host:$(free_port)
     addresses="dfs.nameservices $service
 dfs.ha.namenodes.$service nn1,nn2
 dfs.namenode.rpc-address.$service.nn1 $rpc
 dfs.namenode.http-address.$service.nn1 $web
-dfs.namenode.rpc-address.$service.nn2 127.0.0.1:$(free_port)
+dfs.namenode.rpc-address.$service.nn2 $host:$(free_port)
 dfs.namenode.http-address.$service.nn2 $web2
 dfs.client.failover.proxy.provider.$service org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider
 dfs.ha.fencing.methods shell(/bin/true)"
@@ -104,14 +106,16 @@ NAMENODE
   for index in $(seq "$datanodes"); do
     # Every DataNode calls itself by another loopback address: block locations differ, and no name needs resolving. The NameNode
     # sends block clients to the address that it saw (127.0.0.1) and web clients to the name.
+    name=$host
+    [ "$host" != 127.0.0.1 ] || name=127.0.0.$index
     write_xml "$conf/datanode$index/hdfs-site.xml" <<DATANODE
 dfs.replication 1
 $addresses
 dfs.datanode.data.dir file://$data/datanode$index
-dfs.datanode.hostname 127.0.0.$index
-dfs.datanode.address 127.0.0.1:$(free_port)
-dfs.datanode.http.address 127.0.0.$index:$(free_port)
-dfs.datanode.ipc.address 127.0.0.1:$(free_port)
+dfs.datanode.hostname $name
+dfs.datanode.address $host:$(free_port)
+dfs.datanode.http.address $name:$(free_port)
+dfs.datanode.ipc.address $host:$(free_port)
 dfs.datanode.du.reserved 0
 dfs.heartbeat.interval 1
 DATANODE

@@ -63,10 +63,14 @@ impl Silence {
         *self.heard.lock() = Some(now);
     }
 
+    /// Whether a leader was heard so lately that it is believed to lead.
+    pub fn hears(&self, now: Instant) -> bool {
+        self.heard.lock().is_some_and(|heard| now.duration_since(heard) < self.lease)
+    }
+
     /// Whether this member would vote for another whose log reaches so far.
     pub fn would_vote(&self, other: Option<LogId>, own: Option<LogId>, now: Instant) -> bool {
-        let is_over = self.heard.lock().is_none_or(|heard| now.duration_since(heard) >= self.lease);
-        is_over && other >= own
+        !self.hears(now) && other >= own
     }
 
     /// When it is this member's turn to stand, which so many others have before it.

@@ -1,6 +1,16 @@
 //! One member of the quorum: its log, its part in the consensus, and what others may ask of it.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use openraft::{
     BasicNode, Config, Raft, ServerState, SnapshotPolicy,
@@ -231,6 +241,8 @@ pub struct QuorumMember {
     config: MemberConfig,
     log: LogStore,
     silence: Arc<Silence>,
+    /// How many entries are decided, as leaders have told since the start; 0 where none has.
+    told: Arc<AtomicU64>,
     leadership: watch::Receiver<Leadership>,
     failure: watch::Receiver<Option<String>>,
 }
@@ -276,7 +288,8 @@ impl QuorumMember {
         let candidate =
             Candidate { raft: raft.clone(), member, log: log.clone(), calls, silence: silence.clone() };
         tokio::spawn(candidate.run());
-        Ok(Self { raft, config, log, silence, leadership: seen, failure: failed })
+        let told = Arc::default();
+        Ok(Self { raft, config, log, silence, told, leadership: seen, failure: failed })
     }
 
     /// What it was started with.
@@ -308,6 +321,18 @@ impl QuorumMember {
             }
             Err(RaftError::Fatal(fatal)) => Err(stopped(&fatal)),
         }
+    }
+
+    /// Whether its state has what was decided, but for the newest: one that has just started, or does not hear its leader, lacks more.
+    pub fn is_in_step(&self) -> bool {
+        let metrics = self.raft.metrics().borrow().clone();
+        let Some(applied) = metrics.last_applied else { return false };
+        if metrics.current_leader == Some(self.config.member) {
+            // A term begins with an entry of its own, behind all that was decided before.
+            return applied.leader_id.term == metrics.current_term;
+        }
+        let told = self.told.load(Relaxed);
+        self.silence.hears(Instant::now()) && (1..=applied.index + 1).contains(&told)
     }
 
     /// How the quorum stands.
@@ -375,7 +400,10 @@ impl QuorumMember {
     async fn append(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
         let request: AppendEntriesRequest<TypeConfig> = encoding::decode(question)?;
         self.heard(&request.vote);
-        Ok(encoding::encode(&self.raft.append_entries(request).await)?)
+        let decided = request.leader_commit.map_or(0, |log_id| log_id.index + 1);
+        let answer = self.raft.append_entries(request).await;
+        self.told.fetch_max(decided, Relaxed);
+        Ok(encoding::encode(&answer)?)
     }
 
     async fn vote(&self, question: &[u8]) -> Result<Vec<u8>, Error> {

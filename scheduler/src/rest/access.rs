@@ -10,13 +10,18 @@ use axum::{
 };
 use thalweg_graph::JobId;
 
-use super::{Api, error::ApiError, opening::Peer};
+use super::{Api, error::ApiError, leader, opening::Peer};
 use crate::{
     access::{Caller, Refused, Role, login::Credentials},
     audit::Entry,
     clock::Timestamp,
     dispatcher::ScriptAccepted,
+    quorum::QuorumMember,
 };
+
+/// What a member says of a token that it does not know, though others may.
+const UNSURE: &str =
+    "this JobManager has just started or does not hear its leader, and may not know the token yet; ask again";
 
 /// What is asked for, and what that needs.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +52,8 @@ pub async fn check(
     next: Next,
 ) -> Response {
     let called = Called::by(&request);
+    // Looked at before the tokens are: it may know them a moment later.
+    let knows_tokens = api.quorum.as_ref().is_none_or(QuorumMember::is_in_step);
     let caller = match identify(&api, &request) {
         Ok(caller) if caller.role >= needs.role => caller,
         Ok(caller) => {
@@ -55,7 +62,10 @@ pub async fn check(
             return answer;
         }
         Err(refused) => {
-            let answer = unknown(refused);
+            let answer = match refused {
+                Refused::UnknownToken if !knows_tokens => leader::later(UNSURE),
+                refused => unknown(refused),
+            };
             called.note(&api, None, &answer);
             return answer;
         }

@@ -61,12 +61,13 @@ fn elsewhere(request: &Request, leader: Option<&str>) -> Response {
             answer.headers_mut().insert(header::LOCATION, location);
             answer
         }
-        None => {
-            let text = "no JobManager leads for the time being; ask again";
-            let mut answer =
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-leader", text).into_response();
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
-            answer
-        }
+        None => later("no JobManager leads for the time being; ask again"),
     }
+}
+
+/// What is asked here cannot be answered before a leader is heard.
+pub(super) fn later(text: &str) -> Response {
+    let mut answer = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-leader", text).into_response();
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    answer
 }

@@ -69,6 +69,23 @@ impl Member {
         Member { manager, serving, notes, config }
     }
 
+    /// Starts it on its old address.
+    async fn again(config: MemberConfig) -> Member {
+        let own = config.members.iter().find(|known| known.member == config.member).unwrap();
+        let listener = TcpListener::bind(&own.address).await.unwrap();
+        Self::start(config, listener).await
+    }
+
+    /// The status of its answer to the bearer of a token, once it has one.
+    async fn answer(&self, path: &str, token: &str) -> u16 {
+        loop {
+            match self.ask(path, token).await {
+                503 => tokio::time::sleep(LOOK_INTERVAL).await,
+                status => return status,
+            }
+        }
+    }
+
     /// The status of its answer to the bearer of a token.
     async fn ask(&self, path: &str, token: &str) -> u16 {
         let own = self.config.members.iter().find(|known| known.member == self.config.member).unwrap();
@@ -236,9 +253,7 @@ async fn what_was_accepted_is_there_after_all_members_have_ended() {
     }
     let mut members = Vec::new();
     for config in configs {
-        let own = config.members.iter().find(|known| known.member == config.member).unwrap();
-        let listener = TcpListener::bind(&own.address).await.unwrap();
-        members.push(Member::start(config, listener).await);
+        members.push(Member::again(config).await);
     }
     let leader = take_leader(&mut members).await;
     let mut worker = FakeWorker::attach(&leader.manager, "a", 1).await;
@@ -297,14 +312,27 @@ async fn a_token_is_known_at_every_member_and_to_the_next_leader() {
         while follower.ask("/config", &made).await != 200 {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        assert_eq!(follower.ask("/config", "thalweg_00").await, 401);
-        assert_eq!(follower.ask("/jobs", "thalweg_00").await, 401, "strangers are not sent to the leader");
+        assert_eq!(follower.answer("/config", "thalweg_00").await, 401);
+        assert_eq!(follower.answer("/jobs", "thalweg_00").await, 401, "strangers are not sent to the leader");
     }
     leader.crash().await;
     let leader = take_leader(&mut members).await;
     assert_eq!(leader.ask("/jobs", &made).await, 200);
-    leader.crash().await;
+    let mut configs = vec![leader.crash().await];
     for member in members {
-        member.crash().await;
+        configs.push(member.crash().await);
     }
+    // One alone does not know what was decided: what it has may be old.
+    let first = Member::again(configs.remove(0)).await;
+    for _ in 0..10 {
+        assert_ne!(first.ask("/config", &made).await, 401, "it is not known to be a stranger's");
+    }
+    assert_eq!(first.ask("/config", "thalweg_00").await, 503);
+    let second = Member::again(configs.remove(0)).await;
+    for member in [&first, &second] {
+        assert_eq!(member.answer("/config", &made).await, 200);
+        assert_eq!(member.answer("/config", "thalweg_00").await, 401);
+    }
+    first.crash().await;
+    second.crash().await;
 }
