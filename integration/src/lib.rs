@@ -11,6 +11,7 @@ pub mod tpch_data;
 pub mod web_hdfs;
 pub mod hadoop;
 pub mod kafka;
+pub mod certificates;
 pub mod processes;
 pub mod drill;
 pub mod stream_drill;

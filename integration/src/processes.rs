@@ -14,7 +14,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
-use thalweg_graph::Options;
+use thalweg_graph::{Options, options};
+
+use crate::certificates;
 
 /// Time for a process to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -262,6 +264,13 @@ impl Cluster {
         loop {
             let ports = self.ports.lock().clone();
             for (index, port) in ports.iter().enumerate().filter(|(index, _)| !except.contains(index)) {
+                if self.speaks_tls() {
+                    let asking = self.get_by_tls(*port, "/v1/overview");
+                    match tokio::time::timeout(LEADER_TIMEOUT, asking).await {
+                        Ok(Ok(_)) => return Ok(index),
+                        Ok(Err(_)) | Err(_) => continue,
+                    }
+                }
                 let url = format!("http://127.0.0.1:{port}/v1/overview");
                 let asking = self.no_redirect()?.get(url).timeout(LEADER_TIMEOUT).send().await;
                 if asking.is_ok_and(|answer| answer.status().is_success()) {
@@ -353,19 +362,41 @@ impl Cluster {
         let mut problem = None;
         let ports = self.ports.lock().clone();
         for port in &ports {
+            if self.speaks_tls() {
+                match self.get_by_tls(*port, path).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => problem = Some(error),
+                }
+                continue;
+            }
             let asking = self.http.get(format!("http://127.0.0.1:{port}{path}"));
             let asking = if ports.len() > 1 { asking.timeout(LEADER_TIMEOUT) } else { asking };
             match asking.send().await.and_then(reqwest::Response::error_for_status) {
                 Ok(answer) => return Ok(answer.json().await?),
-                Err(error) => problem = Some(error),
+                Err(error) => problem = Some(error.into()),
             }
         }
-        Err(problem.context("there is a JobManager")?.into())
+        Err(problem.context("there is a JobManager")?)
+    }
+
+    fn speaks_tls(&self) -> bool {
+        self.config.options.get(&options::SSL_ENABLED).unwrap_or_default()
+    }
+
+    async fn get_by_tls(&self, port: u16, path: &str) -> Result<Value> {
+        certificates::get(&self.config.options, &format!("127.0.0.1:{port}"), path).await
+    }
+
+    /// What clients need to come in.
+    pub fn client_options(&self) -> Options {
+        let options = self.config.options.0.iter().filter(|(name, _)| name.starts_with("security.ssl."));
+        options.map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
     /// The URL of a REST path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.ports.lock()[0])
+        let scheme = if self.speaks_tls() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}{path}", self.ports.lock()[0])
     }
 
     /// The ends of all logs, for the message of a failed test.

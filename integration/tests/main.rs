@@ -25,5 +25,6 @@ mod rest;
 mod savepoints;
 mod sql;
 mod stream_kill;
+mod tls;
 mod tpch;
 mod watched_folder;
