@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use serde_json::Value;
 use thalweg_graph::{Options, options};
 use thalweg_rpc::{Trust, call};
@@ -40,6 +40,8 @@ impl Authority {
     pub fn new() -> Result<Self> {
         let mut params = CertificateParams::new([])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // One of the same name as what it signs would be taken for that.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
     }
 
@@ -47,6 +49,7 @@ impl Authority {
     pub fn issue(&self, folder: &Path, validity: Validity) -> Result<Files> {
         fs::create_dir_all(folder)?;
         let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, "process");
         if validity == Validity::Expired {
             (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
         }

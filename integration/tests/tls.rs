@@ -10,13 +10,14 @@ use std::{
 };
 
 use tempfile::TempDir;
+use thalweg::Client;
 use thalweg_graph::Options;
 use thalweg_integration::{
     certificates::{Authority, Files, Validity},
     processes::{Cluster, ClusterConfig, Node},
     quorum_drill::{self, Fault, QuorumDrill},
 };
-use thalweg_rpc::tls::TLS_TIMEOUT;
+use thalweg_rpc::{LEADER_PATH, tls::TLS_TIMEOUT};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -209,6 +210,40 @@ async fn workers_without_a_good_certificate_are_refused_and_both_sides_say_why()
         worker.kill().await.unwrap();
     }
     cluster.wait_for_workers(1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_secret_a_certificate_is_what_internal_calls_need() {
+    let protected = Protected::new(&[("security.cluster.secret", "")]);
+    let cluster = Cluster::start(protected.config(1)).await.unwrap();
+    let Files { ca, certificate, key } = &protected.files;
+    let [ca, certificate, key] = [ca, certificate, key].map(|path| path.display().to_string());
+    let call =
+        |path: &str| ["-sS", "--cacert", &ca].map(str::to_owned).into_iter().chain([cluster.url(path)]);
+    let curl = async |arguments: Vec<String>| {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        text(&run("curl", &arguments).await)
+    };
+    let shown = ["--cert", &certificate, "--key", &key].map(str::to_owned);
+    let rest = curl(call("/v1/overview").collect()).await;
+    assert!(rest.contains(r#""taskmanagers":1"#), "{rest}");
+    let refused = curl(call(LEADER_PATH).collect()).await;
+    assert!(refused.contains("cluster-certificate"), "{refused}");
+    let heard = curl(call(LEADER_PATH).chain(shown.clone()).collect()).await;
+    assert!(!heard.contains("cluster-certificate") && heard.contains("quorum"), "{heard}");
+
+    // Where certificates are asked of all, callers of REST need one, too.
+    let all = Protected::new(&[("security.ssl.client-authentication", "all")]);
+    let cluster = Cluster::start(all.config(1)).await.unwrap();
+    let ca = all.files.ca.display().to_string();
+    let refused = run("curl", &["-sS", "--cacert", &ca, &cluster.url("/v1/overview")]).await;
+    assert!(
+        !refused.status.success() && text(&refused).contains("certificate required"),
+        "{}",
+        text(&refused)
+    );
+    let mut client = Client::remote(&cluster.address, cluster.client_options()).await.unwrap();
+    assert_eq!(client.sql("SELECT 1").await.unwrap()[0].num_rows(), 1);
 }
 
 /// Stands between a client and a JobManager and notes what it carries.

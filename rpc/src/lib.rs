@@ -8,6 +8,7 @@ pub mod message;
 pub mod session;
 pub mod network;
 pub mod unread;
+pub mod farewell;
 pub mod secret;
 pub mod handshake;
 pub mod plain;

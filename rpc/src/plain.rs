@@ -1,20 +1,17 @@
 //! Callers that speak no TLS to a port where only TLS is spoken: they are told so, as they would be told other things.
 
-use std::{io, time::Duration};
+use std::io;
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    time::timeout,
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::{
+    farewell,
+    handshake::{self, OPENING},
 };
-
-use crate::handshake::{self, OPENING};
 
 /// What an HTTP client is told.
 const BODY: &str =
     r#"{"errors":["this port speaks HTTPS: call it by `https://`, with `security.ssl.ca`"],"code":"https"}"#;
-/// What else it may have said is read for so long, and so much of it: closed at once, it would not hear the answer.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: u64 = 64 << 10;
 
 /// Tells a caller, whose first byte is known, that it must speak TLS; ends the connection.
 pub async fn turn_away<S>(stream: &mut S, first: u8) -> io::Result<()>
@@ -31,9 +28,5 @@ where
     let length = BODY.len();
     let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n";
     stream.write_all(format!("{head}content-length: {length}\r\n\r\n{BODY}").as_bytes()).await?;
-    stream.shutdown().await?;
-    let rest = &mut stream.take(LINGER_BYTES);
-    // Whatever comes of it, the answer is out.
-    let _ = timeout(LINGER, tokio::io::copy(rest, &mut tokio::io::sink())).await;
-    Ok(())
+    farewell::end(stream).await
 }

@@ -27,7 +27,7 @@ pub use material::Error;
 use configs::Configs;
 use material::{Settings, Versions};
 
-use crate::handshake::Binding;
+use crate::{farewell, handshake::Binding};
 
 /// Time for the other side's part of the handshake.
 pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -146,7 +146,17 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let acceptor = TlsAcceptor::from(config.ok_or(Failed::NoCertificate)?);
-    in_time(async { Ok(TlsStream::Server(acceptor.accept(stream).await?)) }).await
+    let accepting = async {
+        match acceptor.accept(stream).into_fallible().await {
+            Ok(accepted) => Ok(TlsStream::Server(accepted)),
+            Err((error, mut stream)) => {
+                // It has been told why, and may be sending its first words already.
+                let _ = farewell::end(&mut stream).await;
+                Err(error)
+            }
+        }
+    };
+    in_time(accepting).await
 }
 
 async fn in_time<T>(opening: impl Future<Output = io::Result<T>>) -> Result<T, Failed> {
