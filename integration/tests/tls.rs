@@ -113,6 +113,22 @@ async fn a_stream_goes_on_under_another_leader_behind_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_manager_that_does_not_lead_sends_callers_to_the_leader_by_https() {
+    let protected = Protected::new(&[]);
+    let mut config = protected.config(1);
+    config.members = 3;
+    let cluster = Cluster::start(config).await.unwrap();
+    let leader = cluster.leader(&[]).await.unwrap();
+    let asked = format!("https://{}/v1/overview", cluster.member_address((leader + 1) % 3));
+    let ca = protected.files.ca.display().to_string();
+    let sent = text(&run("curl", &["-sS", "-i", "--cacert", &ca, &asked]).await).to_lowercase();
+    let location = format!("location: https://{}/", cluster.member_address(leader));
+    assert!(sent.contains("307") && sent.contains(&location), "{sent}");
+    let answer = text(&run("curl", &["-sS", "-L", "--cacert", &ca, &asked]).await);
+    assert!(answer.contains(r#""taskmanagers":1"#), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_need_the_authority_and_a_token_and_may_be_older_than_tls_1_3() {
     let protected = Protected::new(&[("security.rest.loopback-login", "true")]);
     let cluster = Cluster::start(protected.config(2)).await.unwrap();
