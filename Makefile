@@ -82,7 +82,7 @@ sim: ## Lives the lives of SEEDS=2000 (or FROM..TO) in the simulation; ARGS=--tr
 
 .PHONY: services
 services: ## Installs or names what real services need, and brings their jars.
-	integration/services/require.sh java mvn curl ss ip
+	integration/services/require.sh java mvn curl openssl ss ip
 	integration/services/hadoop/fetch.sh
 	integration/services/kafka/fetch.sh
 

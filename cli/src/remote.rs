@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod events;
+mod http;
 mod rest;
 mod operator;
 

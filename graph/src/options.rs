@@ -152,6 +152,29 @@ impl Value for JobQueues {
     }
 }
 
+/// Who must show a certificate where the cluster's ports speak TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// Nobody.
+    None,
+    /// The cluster's own processes.
+    Cluster,
+    /// Callers of REST, too.
+    All,
+}
+
+impl Value for ClientAuthentication {
+    const EXPECTED: &'static str = "`none`, `cluster` or `all`";
+    fn parse(text: &str) -> Option<Self> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "none" => Some(ClientAuthentication::None),
+            "cluster" => Some(ClientAuthentication::Cluster),
+            "all" => Some(ClientAuthentication::All),
+            _ => None,
+        }
+    }
+}
+
 /// Where rows of an aggregation without windows are gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AggPhaseStrategy {
@@ -393,6 +416,18 @@ keys! {
     CLUSTER_SECRET: String = "security.cluster.secret", "";
     /// The file with the cluster's secret, readable by the cluster's user only.
     CLUSTER_SECRET_FILE: String = "security.cluster.secret-file", "";
+    /// Whether the control port and the data ports speak TLS, and nothing else. The same for all processes and clients of a cluster; a client may also say `https://` in its address.
+    SSL_ENABLED: bool = "security.ssl.enabled", "false";
+    /// A PEM file with the process's certificate, behind it those that vouch for it. It is shown by who is called and by who calls. JobManagers and workers need one, clients where they are asked.
+    SSL_CERTIFICATE: String = "security.ssl.certificate", "";
+    /// The PEM file with the certificate's key, readable by the cluster's user only.
+    SSL_KEY: String = "security.ssl.key", "";
+    /// A PEM file with the certificates of the authorities that are believed. One for the cluster alone is best: whoever has a certificate of it passes.
+    SSL_CA: String = "security.ssl.ca", "";
+    /// Whether a certificate must name the host or the IP address that was dialled. Off, every certificate of the authorities is good for every host.
+    SSL_VERIFY_HOSTNAME: bool = "security.ssl.verify-hostname", "true";
+    /// Who must show a certificate of the authorities to be let in: `none`; `cluster`, JobManagers and workers to each other; `all`, callers of REST, too.
+    SSL_CLIENT_AUTHENTICATION: ClientAuthentication = "security.ssl.client-authentication", "none";
     /// What submitted jobs may name on file systems: prefixes separated by commas, such as `hdfs://nn:8020/data, /srv/shared`; `/` is all of the local file system, `hdfs://` every HDFS. Checkpoints and savepoints may also be below the folders that the configuration names. By default everything, for JobManagers that only their own host reaches.
     PATHS_ALLOW: String = "security.paths.allow", "";
     /// The JobManager's audit log: a line of JSON for each call that changes something or was refused, with who and where from. By default none is kept.

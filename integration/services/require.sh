@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that the named commands exist: installs them by apt-get when run as root, else says what to install.
-# usage: require.sh [java] [mvn] [curl] [python3] [ss] [ip]
+# usage: require.sh [java] [mvn] [curl] [openssl] [python3] [ss] [ip]
 set -euo pipefail
 
 # Hadoop 3.4 runs on Java 11 to 21; 17 is what it is tested with here.
@@ -9,6 +9,7 @@ package_of() {
     java) echo openjdk-17-jre-headless ;;
     mvn) echo maven ;;
     curl) echo curl ;;
+    openssl) echo openssl ;;
     python3) echo python3-venv ;;
     ss | ip) echo iproute2 ;;
     *) echo "require.sh: unknown command \`$1\`" >&2; exit 2 ;;

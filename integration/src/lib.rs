@@ -12,6 +12,7 @@ pub mod web_hdfs;
 pub mod namespaces;
 pub mod hadoop;
 pub mod kafka;
+pub mod certificates;
 pub mod node;
 pub mod processes;
 pub mod drill;

@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use reqwest::header::{self, HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
-use thalweg_graph::Options;
+use thalweg_graph::{Options, options};
 
-use crate::namespaces::Namespaces;
 pub use crate::node::{Binary, Node};
+use crate::{certificates, namespaces::Namespaces};
 
 /// Time for a process to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -210,7 +210,9 @@ impl Cluster {
     /// What clients on this machine need to come in.
     pub fn client_options(&self) -> Options {
         let token = self.token.as_deref().map(|token| ("rest.token", token));
-        token.into_iter().collect()
+        let of_tls = self.config.options.0.iter().filter(|(name, _)| name.starts_with("security.ssl."));
+        let of_tls = of_tls.map(|(name, value)| (name.as_str(), value.as_str()));
+        token.into_iter().chain(of_tls).collect()
     }
 
     /// Bytes in the folder of a member of the quorum.
@@ -302,11 +304,16 @@ impl Cluster {
 
     /// Asks the REST API of a JobManager, by its position; that it sends to another one is an error.
     pub async fn get_from(&self, index: usize, path: &str) -> Result<Value> {
-        let asking = self.http.get(format!("http://{}{path}", self.member_address(index)));
+        let address = self.member_address(index);
+        if self.speaks_tls() {
+            let asking = certificates::get(&self.config.options, &address, path);
+            return tokio::time::timeout(LEADER_TIMEOUT, asking).await?;
+        }
+        let asking = self.http.get(format!("http://{address}{path}"));
         let is_alone = self.addresses.lock().len() == 1;
         let asking = if is_alone { asking } else { asking.timeout(LEADER_TIMEOUT) };
         let answer = asking.send().await?.error_for_status()?;
-        ensure!(!answer.status().is_redirection(), "{} does not lead", self.member_address(index));
+        ensure!(!answer.status().is_redirection(), "{address} does not lead");
         Ok(answer.json().await?)
     }
 
@@ -320,9 +327,14 @@ impl Cluster {
         Ok(())
     }
 
+    fn speaks_tls(&self) -> bool {
+        self.config.options.get(&options::SSL_ENABLED).unwrap_or_default()
+    }
+
     /// The URL of a REST path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.member_address(0))
+        let scheme = if self.speaks_tls() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.member_address(0))
     }
 
     /// The ends of all logs, for the message of a failed test.

@@ -125,6 +125,7 @@ pub(crate) fn configure(config: &mut ClusterConfig, checkpoints: &str) {
 
 async fn client(cluster: &Cluster, rows: u64) -> Result<Client> {
     let options: Options = [("parallelism.default", PARALLELISM.to_string())].into_iter().collect();
+    let options = cluster.client_options().overridden_by(&options);
     let mut client = Client::remote(&cluster.address, options).await?;
     client.sql(&create_source(rows)).await?;
     Ok(client)

@@ -26,5 +26,6 @@ mod rest;
 mod savepoints;
 mod sql;
 mod stream_kill;
+mod tls;
 mod tpch;
 mod watched_folder;

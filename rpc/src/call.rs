@@ -45,7 +45,7 @@ pub async fn call(
     path: &str,
     body: Bytes,
 ) -> Result<Answer, Error> {
-    let http_error = |source| Error::Http { address: address.to_owned(), source };
+    let http_error = |source| Error::http(address, source);
     let calling = async {
         let stream = trust.connect(address).await;
         let stream = stream.map_err(|source| Error::Connect { address: address.to_owned(), source })?;

@@ -1,6 +1,7 @@
 //! How two processes of a cluster prove to each other that they know its secret, at the opening of a connection: each side gives a random
 //! number, and answers that of the other by a keyed digest of both. The secret stays where it is, and what was heard once is of no use in
-//! another opening. Whoever dials proves itself first, and says nothing else before the other side has.
+//! another opening. Whoever dials proves itself first, and says nothing else before the other side has. Within TLS the digests are also of
+//! what only both ends of that connection know ([`Binding`]): whoever stands between two connections cannot hand proofs on.
 //!
 //! ```text
 //! dials                                   is dialled
@@ -22,6 +23,8 @@ use crate::secret::{ClusterSecret, PROOF_BYTES};
 
 /// What an opening begins with. No method of HTTP does.
 pub const OPENING: [u8; 8] = *b"THALWEG\x02";
+/// What TLS begins with.
+const BEGINS_TLS: u8 = 0x16;
 /// Time for each side to prove itself.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,11 @@ const WRONG_SECRET: u8 = 1;
 const NO_SECRET_THERE: u8 = 2;
 const NO_SECRET_HERE: u8 = 3;
 const OTHER_PURPOSE: u8 = 4;
+const NO_TLS_THERE: u8 = 5;
+const NO_CERTIFICATE_THERE: u8 = 6;
+
+/// What both ends of a TLS connection know and nobody else does; `None` in the clear.
+pub type Binding = Option<[u8; 32]>;
 
 /// What a connection is for: a proof for one is none for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +73,20 @@ pub enum Error {
         "this side asks for the cluster's secret and the other side has none: set `security.cluster.secret-file` there"
     )]
     NoSecretThere,
+    /// Only the other side speaks TLS.
+    #[error("the other side speaks TLS and this one does not: set `security.ssl.enabled`")]
+    NoTlsHere,
+    /// Only the other side has a certificate, and asks for this one's.
+    #[error(
+        "the other side asks the cluster's processes for certificates and there is none here: set `security.ssl.certificate`"
+    )]
+    NoCertificateHere,
+    /// The other side has shown no certificate.
+    #[error(
+        "this side asks the cluster's processes for certificates and the other side has shown none: set \
+         `security.ssl.certificate` there"
+    )]
+    NoCertificateThere,
     /// It is for something else, or of another version.
     #[error("the other side is not a process of a cluster of this version")]
     Strange,
@@ -79,12 +101,17 @@ pub enum Error {
 impl Error {
     /// Whether it is about who may come in, and not about the connection.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Error::WrongSecret | Error::NoSecretHere | Error::NoSecretThere | Error::Strange)
+        !matches!(self, Error::Silent | Error::Broken(_))
     }
 }
 
 /// Opens a connection that this side has dialled.
-pub async fn dial<S>(stream: &mut S, purpose: Purpose, secret: Option<&ClusterSecret>) -> Result<(), Error>
+pub async fn dial<S>(
+    stream: &mut S,
+    purpose: Purpose,
+    secret: Option<&ClusterSecret>,
+    binding: Binding,
+) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -101,7 +128,7 @@ where
             (REFUSED, _) => return Err(refusal(stream.read_u8().await?)),
             _ => return Err(Error::Strange),
         };
-        stream.write_all(&secret.proof(&said(DIALS, purpose, &ours, &theirs))).await?;
+        stream.write_all(&secret.proof(&said(DIALS, purpose, &ours, &theirs, &binding))).await?;
         stream.flush().await?;
         match stream.read_u8().await? {
             PROVEN => {}
@@ -109,21 +136,30 @@ where
             _ => return Err(Error::Strange),
         }
         let proof = read_nonce(stream).await?;
-        let proven = secret.proves(&said(IS_DIALLED, purpose, &ours, &theirs), &proof);
+        let proven = secret.proves(&said(IS_DIALLED, purpose, &ours, &theirs, &binding), &proof);
         if proven { Ok(()) } else { Err(Error::WrongSecret) }
     })
     .await
 }
 
 /// Opens a connection that the other side has dialled.
-pub async fn accept<S>(stream: &mut S, purpose: Purpose, secret: Option<&ClusterSecret>) -> Result<(), Error>
+pub async fn accept<S>(
+    stream: &mut S,
+    purpose: Purpose,
+    secret: Option<&ClusterSecret>,
+    binding: Binding,
+) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     in_time(HANDSHAKE_TIMEOUT, async {
         let mut opening = [0; OPENING.len()];
         stream.read_exact(&mut opening).await?;
-        if opening == OPENING { answer(stream, purpose, secret).await } else { Err(Error::Strange) }
+        match opening {
+            OPENING => answer(stream, purpose, secret, binding).await,
+            [BEGINS_TLS, ..] => Err(Error::NoTlsHere),
+            _ => Err(Error::Strange),
+        }
     })
     .await
 }
@@ -133,20 +169,60 @@ pub async fn accept_opened<S>(
     stream: &mut S,
     purpose: Purpose,
     secret: Option<&ClusterSecret>,
+    binding: Binding,
 ) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    in_time(HANDSHAKE_TIMEOUT, answer(stream, purpose, secret)).await
+    in_time(HANDSHAKE_TIMEOUT, answer(stream, purpose, secret, binding)).await
 }
 
-async fn answer<S>(stream: &mut S, purpose: Purpose, secret: Option<&ClusterSecret>) -> Result<(), Error>
+/// Refuses who dials without TLS, where [`OPENING`] was read already.
+pub async fn refuse_plain<S>(stream: &mut S) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let for_this = stream.read_u8().await? == purpose as u8;
-    let knows = stream.read_u8().await? == 1;
-    let theirs = read_nonce(stream).await?;
+    refuse_opened(stream, NO_TLS_THERE).await
+}
+
+/// Refuses who dials without a certificate, where [`OPENING`] was read already.
+pub async fn refuse_uncertified<S>(stream: &mut S) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    in_time(HANDSHAKE_TIMEOUT, async {
+        refuse_opened(stream, NO_CERTIFICATE_THERE).await?;
+        Err(Error::NoCertificateThere)
+    })
+    .await
+}
+
+async fn refuse_opened<S>(stream: &mut S, why: u8) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // Closed before all was read, the connection might break before the other side has heard why.
+    read_opening(stream).await?;
+    tell(stream, &[REFUSED, why]).await?;
+    stream.shutdown().await
+}
+
+/// What comes behind [`OPENING`]: what for, whether there is a secret, and the number.
+async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, bool, Nonce)> {
+    Ok((stream.read_u8().await?, stream.read_u8().await? == 1, read_nonce(stream).await?))
+}
+
+async fn answer<S>(
+    stream: &mut S,
+    purpose: Purpose,
+    secret: Option<&ClusterSecret>,
+    binding: Binding,
+) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (asked, knows, theirs) = read_opening(stream).await?;
+    let for_this = asked == purpose as u8;
     if !for_this {
         return refuse(stream, OTHER_PURPOSE, Error::Strange).await;
     }
@@ -159,23 +235,31 @@ where
     let ours = nonce()?;
     tell(stream, &[&[CHALLENGE][..], &ours].concat()).await?;
     let proof = read_nonce(stream).await?;
-    if !secret.proves(&said(DIALS, purpose, &theirs, &ours), &proof) {
+    if !secret.proves(&said(DIALS, purpose, &theirs, &ours, &binding), &proof) {
         return refuse(stream, WRONG_SECRET, Error::WrongSecret).await;
     }
-    let proof = secret.proof(&said(IS_DIALLED, purpose, &theirs, &ours));
+    let proof = secret.proof(&said(IS_DIALLED, purpose, &theirs, &ours, &binding));
     Ok(tell(stream, &[&[PROVEN][..], &proof].concat()).await?)
 }
 
 const DIALS: &[u8] = b"thalweg handshake: dials";
 const IS_DIALLED: &[u8] = b"thalweg handshake: is dialled";
 
-/// What a side proves: its part, what for, and both numbers, so that no proof can be sent back or elsewhere.
-fn said<'a>(part: &'a [u8], purpose: Purpose, dials: &'a Nonce, is_dialled: &'a Nonce) -> [&'a [u8]; 4] {
+/// What a side proves: its part, what for, both numbers, and on which connection, so that no proof can be sent back or elsewhere.
+fn said<'a>(
+    part: &'a [u8],
+    purpose: Purpose,
+    dials: &'a Nonce,
+    is_dialled: &'a Nonce,
+    binding: &'a Binding,
+) -> Vec<&'a [u8]> {
     let purpose: &[u8] = match purpose {
         Purpose::Control => b"control",
         Purpose::Data => b"data",
     };
-    [part, purpose, dials, is_dialled]
+    let mut said = vec![part, purpose, dials, is_dialled];
+    said.extend(binding.as_ref().map(|binding| &binding[..]));
+    said
 }
 
 async fn in_time(time: Duration, opening: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
@@ -194,6 +278,8 @@ fn refusal(why: u8) -> Error {
         WRONG_SECRET => Error::WrongSecret,
         NO_SECRET_THERE => Error::NoSecretThere,
         NO_SECRET_HERE => Error::NoSecretHere,
+        NO_TLS_THERE => Error::NoTlsHere,
+        NO_CERTIFICATE_THERE => Error::NoCertificateHere,
         _ => Error::Strange,
     }
 }
@@ -230,8 +316,8 @@ mod tests {
     async fn meet(ours: Option<ClusterSecret>, theirs: Option<ClusterSecret>) -> [Result<(), Error>; 2] {
         let (mut left, mut right) = duplex(1024);
         let (dialled, accepted) = tokio::join!(
-            dial(&mut left, Purpose::Data, ours.as_ref()),
-            accept(&mut right, Purpose::Data, theirs.as_ref())
+            dial(&mut left, Purpose::Data, ours.as_ref(), None),
+            accept(&mut right, Purpose::Data, theirs.as_ref(), None)
         );
         [dialled, accepted]
     }
@@ -248,10 +334,44 @@ mod tests {
         let (mut left, mut right) = duplex(1024);
         let a = a();
         let (dialled, accepted) = tokio::join!(
-            dial(&mut left, Purpose::Data, a.as_ref()),
-            accept(&mut right, Purpose::Control, a.as_ref())
+            dial(&mut left, Purpose::Data, a.as_ref(), None),
+            accept(&mut right, Purpose::Control, a.as_ref(), None)
         );
         assert!(matches!((dialled, accepted), (Err(Error::Strange), Err(Error::Strange))));
+    }
+
+    #[tokio::test]
+    async fn proofs_are_of_one_connection() {
+        let secret = secret("0123456789abcdef");
+        let (mut left, mut right) = duplex(1024);
+        let (dialled, accepted) = tokio::join!(
+            dial(&mut left, Purpose::Control, secret.as_ref(), Some([1; 32])),
+            accept(&mut right, Purpose::Control, secret.as_ref(), Some([2; 32]))
+        );
+        assert!(matches!((dialled, accepted), (Err(Error::WrongSecret), Err(Error::WrongSecret))));
+    }
+
+    #[tokio::test]
+    async fn who_dials_without_tls_or_a_certificate_hears_why_it_is_refused() {
+        let secret = secret("0123456789abcdef");
+        let (mut left, mut right) = duplex(1024);
+        let refusing = async {
+            right.read_exact(&mut [0; OPENING.len()]).await.unwrap();
+            refuse_plain(&mut right).await.unwrap();
+        };
+        let (dialled, ()) = tokio::join!(dial(&mut left, Purpose::Control, secret.as_ref(), None), refusing);
+        assert!(matches!(dialled, Err(Error::NoTlsHere)));
+        let (mut left, mut right) = duplex(1024);
+        let refusing = async {
+            right.read_exact(&mut [0; OPENING.len()]).await.unwrap();
+            refuse_uncertified(&mut right).await
+        };
+        let (dialled, refused) =
+            tokio::join!(dial(&mut left, Purpose::Control, secret.as_ref(), None), refusing);
+        assert!(matches!(
+            (dialled, refused),
+            (Err(Error::NoCertificateHere), Err(Error::NoCertificateThere))
+        ));
     }
 
     /// Carries bytes from one side to the other and notes them.
@@ -274,8 +394,8 @@ mod tests {
             (opening, proof)
         };
         let (dialled, accepted, (opening, proof)) = tokio::join!(
-            dial(&mut left, Purpose::Control, secret.as_ref()),
-            accept(&mut right, Purpose::Control, secret.as_ref()),
+            dial(&mut left, Purpose::Control, secret.as_ref(), None),
+            accept(&mut right, Purpose::Control, secret.as_ref(), None),
             listening
         );
         assert!(dialled.is_ok() && accepted.is_ok());
@@ -290,7 +410,7 @@ mod tests {
             answer
         };
         let (accepted, answer) =
-            tokio::join!(accept(&mut right, Purpose::Control, secret.as_ref()), replaying);
+            tokio::join!(accept(&mut right, Purpose::Control, secret.as_ref(), None), replaying);
         assert!(matches!(accepted, Err(Error::WrongSecret)));
         assert_eq!(answer, [REFUSED, WRONG_SECRET]);
 
@@ -304,7 +424,7 @@ mod tests {
             mirrors.read_exact(&mut proof).await.unwrap();
             mirrors.write_all(&[&[PROVEN][..], &proof].concat()).await.unwrap();
         };
-        let (dialled, ()) = tokio::join!(dial(&mut left, Purpose::Control, secret.as_ref()), mirroring);
+        let (dialled, ()) = tokio::join!(dial(&mut left, Purpose::Control, secret.as_ref(), None), mirroring);
         assert!(matches!(dialled, Err(Error::WrongSecret)));
     }
 
@@ -312,14 +432,21 @@ mod tests {
     async fn silence_garbage_and_an_early_end_are_errors() {
         let secret = secret("0123456789abcdef");
         let (mut left, _right) = duplex(1024);
-        let silent = in_time(Duration::from_millis(10), answer(&mut left, Purpose::Data, secret.as_ref()));
+        let silent =
+            in_time(Duration::from_millis(10), answer(&mut left, Purpose::Data, secret.as_ref(), None));
         assert!(matches!(silent.await, Err(Error::Silent)));
         let (mut left, mut right) = duplex(1024);
         left.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-        assert!(matches!(accept(&mut right, Purpose::Data, secret.as_ref()).await, Err(Error::Strange)));
+        assert!(matches!(
+            accept(&mut right, Purpose::Data, secret.as_ref(), None).await,
+            Err(Error::Strange)
+        ));
         let (mut left, mut right) = duplex(1024);
         left.write_all(&OPENING).await.unwrap();
         drop(left);
-        assert!(matches!(accept(&mut right, Purpose::Data, secret.as_ref()).await, Err(Error::Broken(_))));
+        assert!(matches!(
+            accept(&mut right, Purpose::Data, secret.as_ref(), None).await,
+            Err(Error::Broken(_))
+        ));
     }
 }

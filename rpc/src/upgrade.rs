@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 
 use crate::{
-    Session, ToLeader, ToWorker, WORKER_SESSION_PATH, WORKER_SESSION_PROTOCOL,
+    Session, ToLeader, ToWorker, WORKER_SESSION_PATH, WORKER_SESSION_PROTOCOL, tls,
     trust::{self, Trust},
 };
 
@@ -74,6 +74,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// HTTP broke, or TLS did below it.
+    pub(crate) fn http(address: &str, source: hyper::Error) -> Self {
+        let address = address.to_owned();
+        match tls::Failed::in_chain(&source) {
+            Some(failed) => Error::Connect { address, source: failed.into() },
+            None => Error::Http { address, source },
+        }
+    }
+
     /// Whether the JobManager does not believe this worker, or this worker not the JobManager: it will be the same the next time.
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -93,7 +102,7 @@ pub async fn connect(address: &str, trust: &Trust) -> Result<Session<ToLeader, T
 }
 
 async fn open(address: &str, trust: &Trust) -> Result<Session<ToLeader, ToWorker>, Error> {
-    let http_error = |source| Error::Http { address: address.to_owned(), source };
+    let http_error = |source| Error::http(address, source);
     let stream = trust
         .connect(address)
         .await

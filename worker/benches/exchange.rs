@@ -1,10 +1,13 @@
 //! What moving rows between tasks costs: bytes for each second of CPU time, sender and receiver together.
 //!
-//! `cargo bench --workspace --bench exchange` prints a line for each way: queues inside a worker, one connection between two, and
-//! shuffle files. CPU time is the process's, so what other threads do for the exchange is in it.
+//! `cargo bench --workspace --bench exchange` prints a line for each way: queues inside a worker, one connection between two, in the clear
+//! and by TLS, and shuffle files. CPU time is the process's, so what other threads do for the exchange is in it.
 
 use std::{
+    fs::Permissions,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -67,7 +70,34 @@ fn batches() -> Vec<RecordBatch> {
     (0..BATCHES).map(batch).collect()
 }
 
-fn exchange_of(name: &str, folder: &tempfile::TempDir) -> Arc<Exchange> {
+/// By a certificate that vouches for itself.
+fn by_tls(folder: &Path) -> Trust {
+    let generated = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a name");
+    let file = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("a writable folder");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("it is ours");
+        path.display().to_string()
+    };
+    let certificate = file("certificate.pem", generated.cert.pem());
+    let key = file("key.pem", generated.signing_key.serialize_pem());
+    let options = [
+        ("security.ssl.enabled", "true"),
+        ("security.ssl.ca", &certificate),
+        ("security.ssl.certificate", &certificate),
+        ("security.ssl.key", &key),
+    ];
+    Trust::from_options(&options.into_iter().collect()).expect("a certificate and its key")
+}
+
+/// Serves what a worker's tasks write; where.
+async fn served(exchange: &Exchange, trust: Trust) -> (DataServer, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    (DataServer::start(listener, Arc::clone(&exchange.store), Handle::current(), trust), address)
+}
+
+fn exchange_of(name: &str, folder: &tempfile::TempDir, trust: Trust) -> Arc<Exchange> {
     let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
     let memory = exchange::reservation(&pool);
     let store = Arc::new(PartitionStore::default());
@@ -75,7 +105,7 @@ fn exchange_of(name: &str, folder: &tempfile::TempDir) -> Arc<Exchange> {
     Arc::new(Exchange {
         worker: WorkerId(name.to_owned()),
         store,
-        client: DataClient::new(Handle::current(), memory.new_empty(), Trust::default()),
+        client: DataClient::new(Handle::current(), memory.new_empty(), trust),
         shuffle_dirs: vec![folder.path().to_owned()],
         memory,
     })
@@ -178,19 +208,22 @@ async fn main() {
     let bytes = batches.iter().map(batch_bytes).sum::<usize>() * ROUNDS;
     let rows = ROWS * BATCHES * ROUNDS;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let here = exchange_of("here", &folder);
-    let there = exchange_of("there", &folder);
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound").to_string();
-    let _server = DataServer::start(listener, Arc::clone(&here.store), Handle::current(), Trust::default());
+    let tls = by_tls(folder.path());
+    let here = exchange_of("here", &folder, Trust::default());
+    let there = exchange_of("there", &folder, Trust::default());
+    let far = exchange_of("far", &folder, tls.clone());
+    let (_server, address) = served(&here, Trust::default()).await;
+    let (_tls_server, tls_address) = served(&here, tls).await;
     let ways = [
-        ("queues in one worker", &here, ExchangeKind::Pipelined),
-        ("a connection between two", &there, ExchangeKind::Pipelined),
-        ("shuffle files in one worker", &here, ExchangeKind::Blocking),
-        ("shuffle files of another", &there, ExchangeKind::Blocking),
+        ("queues in one worker", &here, &address, ExchangeKind::Pipelined),
+        ("a connection between two", &there, &address, ExchangeKind::Pipelined),
+        ("the same by TLS", &far, &tls_address, ExchangeKind::Pipelined),
+        ("shuffle files in one worker", &here, &address, ExchangeKind::Blocking),
+        ("shuffle files of another", &there, &address, ExchangeKind::Blocking),
+        ("the same by TLS", &far, &tls_address, ExchangeKind::Blocking),
     ];
     let mut out = std::io::stdout();
-    for (attempt, (name, consumer, kind)) in (0..).zip(ways) {
+    for (attempt, (name, consumer, address, kind)) in (0..).zip(ways) {
         let run = Run {
             producer: Arc::clone(&here),
             consumer: Arc::clone(consumer),

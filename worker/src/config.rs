@@ -6,7 +6,7 @@ use thalweg_graph::{
     Options, WorkerId,
     options::{self, InvalidValue},
 };
-use thalweg_rpc::{Trust, secret};
+use thalweg_rpc::{Trust, tls, trust};
 
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
@@ -47,9 +47,12 @@ pub enum Error {
         /// What was given.
         value: u32,
     },
-    /// The cluster's secret.
+    /// The cluster's secret, or what TLS needs.
     #[error(transparent)]
-    Secret(#[from] secret::Error),
+    Trust(#[from] trust::OptionsError),
+    /// A data port that nobody could open TLS to.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// No slots.
     #[error("option `{}` cannot be 0: a worker without slots runs nothing", options::TASK_SLOTS.name)]
     NoSlots,
@@ -66,6 +69,8 @@ impl WorkerConfig {
         if slots == 0 {
             return Err(Error::NoSlots);
         }
+        let trust = Trust::from_options(options)?;
+        trust.check_serves()?;
         let host = options
             .get_optional(&options::WORKER_HOST)?
             .filter(|given| !given.is_empty())
@@ -78,7 +83,7 @@ impl WorkerConfig {
             slots,
             memory_bytes: options.get(&options::PROCESS_MEMORY)?.0,
             tmp_dirs: options.tmp_dirs()?,
-            trust: Trust::from_options(options)?,
+            trust,
         })
     }
 }

@@ -1,5 +1,5 @@
 //! Where the JobManagers are: `-m host:port`, several separated by commas; else the members of the quorum; else `rest.address` and
-//! `rest.port`.
+//! `rest.port`. `https://` before an address turns TLS on.
 
 use std::net::IpAddr;
 
@@ -48,6 +48,9 @@ impl ClusterArgs {
         let mut config = config::load(&self.config)?;
         warn(&config.warnings);
         self.token.put(&mut config.options);
+        if let Some(addresses) = &self.jobmanager {
+            take_scheme(addresses, &mut config.options)?;
+        }
         let address = jobmanager(self.jobmanager.as_deref(), &config.options)?;
         Ok((config.options, address))
     }
@@ -83,6 +86,16 @@ pub fn may_bind(option: &str, ip: IpAddr, trust: &Trust, insecure: bool) -> Resu
     )
 }
 
+/// Says so where others can listen.
+pub fn warn_in_the_clear(option: &str, ip: IpAddr, trust: &Trust) {
+    if !ip.is_loopback() && trust.tls.is_none() {
+        tracing::warn!(
+            "`{option}` is `{ip}`, and `{}` is off: tokens, statements and rows cross the network in the clear",
+            options::SSL_ENABLED.name
+        );
+    }
+}
+
 /// The members of the quorum, as configured.
 pub fn members(configured: &Options) -> Result<Vec<MemberAddress>> {
     let text = configured.get(&options::HA_MEMBERS)?;
@@ -91,12 +104,26 @@ pub fn members(configured: &Options) -> Result<Vec<MemberAddress>> {
     members.with_context(|| format!("option `{}`", options::HA_MEMBERS.name))
 }
 
+/// Turns TLS on if an address says so. It is the same for all of a cluster's ports.
+pub fn take_scheme(addresses: &str, options: &mut Options) -> Result<()> {
+    let has = |scheme| addresses.split(',').any(|address| address.trim().starts_with(scheme));
+    let by_tls = options.get(&options::SSL_ENABLED)?;
+    if has("http://") && (by_tls || has("https://")) {
+        bail!(
+            "`{addresses}`: the ports of a cluster speak either HTTP or HTTPS; `{}` is {by_tls}",
+            options::SSL_ENABLED.name
+        );
+    }
+    if has("https://") {
+        options.0.insert(options::SSL_ENABLED.name.to_owned(), true.to_string());
+    }
+    Ok(())
+}
+
 /// Takes `host:port`, `host` and `http://host:port/`.
 fn parse(address: &str) -> Result<String> {
-    if address.starts_with("https://") {
-        bail!("`{address}`: TLS to the JobManager is not supported yet; use `http://` or `host:port`");
-    }
-    let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    let without_scheme = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
+    let address = without_scheme.unwrap_or(address).trim_end_matches('/');
     let is_ipv6 = address.starts_with('[');
     let (host, port) = match address.rsplit_once(':') {
         Some((host, port)) if !is_ipv6 || host.ends_with(']') => (host, port),
@@ -119,7 +146,19 @@ mod tests {
         assert_eq!(parse("node").unwrap(), "node:8081");
         assert_eq!(parse("[::1]:9000").unwrap(), "[::1]:9000");
         assert_eq!(parse("[::1]").unwrap(), "[::1]:8081");
-        assert!(parse("node:http").is_err() && parse(":1").is_err() && parse("https://node").is_err());
+        assert_eq!(parse("https://node").unwrap(), "node:8081");
+        assert!(parse("node:http").is_err() && parse(":1").is_err());
+    }
+
+    #[test]
+    fn an_address_turns_tls_on_for_all() {
+        let taken = |addresses: &str, enabled: &str| {
+            let mut options = [("security.ssl.enabled", enabled)].into_iter().collect();
+            take_scheme(addresses, &mut options).map(|()| options.get(&options::SSL_ENABLED).unwrap())
+        };
+        assert!(!taken("a:1, http://b:1", "false").unwrap());
+        assert!(taken("https://a:1, b:1", "false").unwrap() && taken("a:1", "true").unwrap());
+        assert!(taken("http://a:1", "true").is_err() && taken("http://a:1,https://b:1", "false").is_err());
     }
 
     #[test]

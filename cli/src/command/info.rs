@@ -56,6 +56,7 @@ pub async fn run(args: Args) -> Result<()> {
     };
     let max_slots = match &args.jobmanager {
         Some(given) => {
+            address::take_scheme(given, &mut config.options)?;
             let address = address::jobmanager(Some(given), &config.options)?;
             Rest::new(&address, &config.options)?.slots().await?
         }

@@ -44,12 +44,11 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
     let config = config::load(&args.config)?;
     warn(&config.warnings);
     let trust = Trust::from_options(&config.options)?;
+    trust.check_serves()?;
     let address = bind_address(&config.options)?;
     address::may_bind(options::REST_BIND_ADDRESS.name, address.ip(), &trust, args.insecure)?;
     check_paths(&config.options, address.ip(), args.insecure)?;
-    if !address.ip().is_loopback() {
-        tracing::warn!("tokens, statements and rows cross the network in the clear: there is no TLS yet");
-    }
+    address::warn_in_the_clear(options::REST_BIND_ADDRESS.name, address.ip(), &trust);
     let mut shutdown = Shutdown::listen()?;
     let listener = TcpListener::bind(address)
         .await
@@ -66,7 +65,7 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
         (false, false) => Login::Others,
         (true, false) => Login::Nobody,
     };
-    let options = config.options;
+    let (options, scheme) = (config.options, trust.scheme());
     let manager_config =
         JobManagerConfig { options, quorum, trust, login, log, history, ..JobManagerConfig::default() };
     let job_manager = JobManager::start(manager_config, planner, committer, storage).await?;
@@ -76,7 +75,7 @@ pub async fn run(args: Args, log: LogRing) -> Result<()> {
         job_manager.deploy(workers, &reached_from_here(bound).to_string(), args.workers).await?;
     }
     // One line that whoever started this process can wait for.
-    writeln!(io::stdout(), "JobManager ready at http://{bound}")?;
+    writeln!(io::stdout(), "JobManager ready at {scheme}://{bound}")?;
     tokio::select! {
         served = job_manager.serve(listener) => served.context("the control port failed")?,
         signal = shutdown.requested() => tracing::info!(signal, "stopping"),

@@ -70,6 +70,7 @@ pub fn run(runtime: &Runtime, args: Args) -> Result<()> {
     let mut runner = runtime.block_on(async {
         let client = match &args.jobmanager {
             Some(given) => {
+                address::take_scheme(given, &mut config.options)?;
                 let address = address::jobmanager(Some(given), &config.options)?;
                 Client::remote(&address, config.options).await?
             }

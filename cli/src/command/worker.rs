@@ -38,6 +38,7 @@ pub async fn run(args: Args) -> Result<()> {
     let slots = config.slots;
     if let Some(bind) = config.bind {
         address::may_bind(options::WORKER_BIND_HOST.name, bind, &config.trust, args.insecure)?;
+        address::warn_in_the_clear(options::WORKER_BIND_HOST.name, bind, &config.trust);
     }
     let connectors = connectors::open_for(&options, &config)?;
     let link = LeaderLink::Remote { addresses: address::each(&address) };

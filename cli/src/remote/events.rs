@@ -75,8 +75,7 @@ impl Watch {
 
 async fn open(rest: &Rest, job: JobId) -> Result<ProgressStream> {
     let response = rest.event_stream(&format!("/jobs/{job}/progress")).await?;
-    let bytes = response.bytes_stream().map(|bytes| bytes.map_err(io::Error::other));
-    Ok(events(bytes.boxed()).boxed())
+    Ok(events(response.bytes_stream()).boxed())
 }
 
 /// The data of server-sent events, one line each as the JobManager writes them; comments and other fields are passed over

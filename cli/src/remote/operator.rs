@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use reqwest::Method;
+use http::{Method, StatusCode};
 use serde_json::Value;
 use thalweg_graph::Options;
 use thalweg_rpc::{Trust, call::call};
@@ -78,7 +78,7 @@ impl Operator {
                         .with_context(|| format!("`{address}{path}` gave an answer of another version"));
                 }
                 let refusal = super::rest::refusal_of(answer.status.as_u16(), &answer.body);
-                if answer.status != reqwest::StatusCode::SERVICE_UNAVAILABLE {
+                if answer.status != StatusCode::SERVICE_UNAVAILABLE {
                     return Err(refusal);
                 }
                 problem = Some(refusal);

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,25 +11,28 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use async_trait::async_trait;
-use futures::StreamExt as _;
-use reqwest::{Method, Response};
+use http::{Method, StatusCode, Uri, header};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use thalweg_graph::{
-    JobId, JobStatus, Options, SqlError, options,
+    JobId, JobStatus, Options, SqlError,
+    failure::chain,
+    options,
     sql_error::{Position, SqlErrorCode},
 };
 
+use thalweg_rpc::{Trust, trust};
 use thalweg_scheduler::{MemberAddress, QuorumStatus, view::VertexEventTime};
 
-use super::events;
+use super::{
+    events,
+    http::{self as calls, Http, Response},
+};
 use crate::{
     backend::{JobLine, Jobs, ProgressStream},
     rows::Rows,
 };
 
-/// Time for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence of the JobManager after which a call is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -49,9 +51,7 @@ pub struct Rest {
     addresses: Arc<[String]>,
     /// The one that answered last.
     newest: Arc<AtomicUsize>,
-    http: reqwest::Client,
-    /// The same without a limit on silence: rows come when there are some, and the job's news tell whether the JobManager lives.
-    patient: reqwest::Client,
+    http: Http,
     /// What is sent with each call.
     token: Option<Arc<str>>,
 }
@@ -111,10 +111,10 @@ struct ErrorBody {
 impl Rest {
     /// The JobManager at `addresses` (`host:port`, several separated by commas); nothing is sent yet.
     pub fn new(addresses: &str, options: &Options) -> Result<Rest> {
-        let http = client(Some(READ_TIMEOUT))?;
+        let http = Http::new(Trust::from_options(options)?);
         let addresses = addresses.split(',').map(str::to_owned).collect();
         let token = token(options)?.map(Arc::from);
-        Ok(Rest { addresses, newest: Arc::default(), http, patient: client(None)?, token })
+        Ok(Rest { addresses, newest: Arc::default(), http, token })
     }
 
     /// Whatever there is no method for.
@@ -216,26 +216,26 @@ impl Rest {
     }
 
     async fn body<T: DeserializeOwned>(&self, response: Response) -> Result<T> {
-        let path = response.url().path().to_owned();
+        let path = response.path.clone();
         let bytes = response.bytes().await.with_context(|| self.broken())?;
         serde_json::from_slice(&bytes)
             .with_context(|| format!("`{}{path}` gave an answer of another version", self.address()))
     }
 
     /// The rows of a query.
-    async fn rows(&self, http: &reqwest::Client, job: JobId) -> Result<Rows> {
+    async fn rows(&self, job: JobId, silence_max: Option<Duration>) -> Result<Rows> {
         let path = format!("/sql/jobs/{job}/result?format=arrow");
-        let response = self.send_by(http, Method::GET, &path, None).await?;
-        Rows::open(response.bytes_stream().map(|bytes| bytes.map_err(io::Error::other))).await
+        let response = self.send_within(silence_max, Method::GET, &path, None).await?;
+        Rows::open(response.bytes_stream()).await
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response> {
-        self.send_by(&self.http, method, path, body).await
+        self.send_within(Some(READ_TIMEOUT), method, path, body).await
     }
 
-    async fn send_by(
+    async fn send_within(
         &self,
-        http: &reqwest::Client,
+        silence_max: Option<Duration>,
         method: Method,
         path: &str,
         body: Option<&Value>,
@@ -247,18 +247,13 @@ impl Rest {
         let mut hops = 0;
         loop {
             let address = leader.take().unwrap_or_else(|| self.address().to_owned());
-            let mut request = http.request(method.clone(), format!("http://{address}/v1{path}"));
-            if let Some(token) = &self.token {
-                request = request.bearer_auth(token);
-            }
-            if let Some(body) = body {
-                request = request.json(body);
-            }
-            let problem = match request.send().await {
-                Ok(response) if response.status().is_success() => return Ok(response),
+            let path = format!("/v1{path}");
+            let token = self.token.as_deref();
+            let calling = self.http.call(method.clone(), &address, &path, token, body, silence_max);
+            let problem = match calling.await {
+                Ok(response) if response.status.is_success() => return Ok(response),
                 Ok(response) => {
-                    let status = response.status();
-                    // Followed here: an HTTP client would not send the token along.
+                    let status = response.status;
                     leader = elsewhere(&response).filter(|_| hops < HOPS_MAX);
                     if leader.is_some() {
                         hops += 1;
@@ -292,11 +287,14 @@ impl Rest {
         &self.addresses[self.newest.load(Ordering::Relaxed) % self.addresses.len()]
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
-        // reqwest's own text repeats the address; the last cause is what happened.
-        let cause =
-            std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).last();
-        let cause = cause.map(ToString::to_string).unwrap_or_default();
+    fn unreachable(&self, error: &calls::Error) -> anyhow::Error {
+        let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+        let trust = causes.clone().find_map(|cause| cause.downcast_ref::<trust::Error>());
+        let cause = match trust {
+            Some(trust) if trust.is_refusal() => chain(trust),
+            // The HTTP client's own text says no more than that; the last cause is what happened.
+            _ => causes.by_ref().last().map(ToString::to_string).unwrap_or_default(),
+        };
         anyhow!("cannot reach the JobManager at `{}`: {cause}", self.address())
     }
 
@@ -326,34 +324,14 @@ pub(super) fn token(options: &Options) -> Result<Option<String>> {
 
 /// The `host:port` that an answer sends its caller to.
 fn elsewhere(response: &Response) -> Option<String> {
-    let location = response.headers().get(reqwest::header::LOCATION)?.to_str().ok()?;
-    let location: reqwest::Url = location.parse().ok()?;
-    let is_sent = response.status() == reqwest::StatusCode::TEMPORARY_REDIRECT;
-    is_sent.then(|| {
-        format!(
-            "{}:{}",
-            location.host_str().unwrap_or_default(),
-            location.port_or_known_default().unwrap_or_default()
-        )
-    })
+    let location: Uri = response.headers.get(header::LOCATION)?.to_str().ok()?.parse().ok()?;
+    let is_sent = response.status == StatusCode::TEMPORARY_REDIRECT;
+    is_sent.then(|| location.authority().map(ToString::to_string)).flatten()
 }
 
 /// The refusal that a body tells.
 pub(super) fn refusal_of(status: u16, body: &[u8]) -> anyhow::Error {
     refusal(status, serde_json::from_slice(body).unwrap_or_default())
-}
-
-fn client(read_timeout: Option<Duration>) -> Result<reqwest::Client> {
-    let mut builder = reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .redirect(reqwest::redirect::Policy::none())
-        // A JobManager is inside the cluster's network; a proxy is for the world outside.
-        .no_proxy();
-    if let Some(timeout) = read_timeout {
-        builder = builder.read_timeout(timeout);
-    }
-    builder.build().context("cannot make an HTTP client")
 }
 
 #[async_trait]
@@ -374,11 +352,12 @@ impl Jobs for Rest {
     }
 
     async fn result(&self, job: JobId) -> Result<Rows> {
-        self.rows(&self.http, job).await
+        self.rows(job, Some(READ_TIMEOUT)).await
     }
 
     async fn live_result(&self, job: JobId) -> Result<Rows> {
-        self.rows(&self.patient, job).await
+        // Rows come when there are some, and the job's news tell whether the JobManager lives.
+        self.rows(job, None).await
     }
 
     async fn event_time(&self, job: JobId) -> Result<Vec<VertexEventTime>> {

@@ -101,7 +101,7 @@ async fn serve(world: &World, member: u64, incarnation: u32, disk: SimDisk) -> a
     let config = JobManagerConfig {
         options: OPTIONS.iter().copied().collect::<Options>(),
         quorum: Some(quorum),
-        trust: Trust { secret: None, network: Arc::new(SimNetwork::default()) },
+        trust: Trust { network: Arc::new(SimNetwork::default()), ..Trust::default() },
         login: Login::Nobody,
         ground: Ground { disk: Arc::new(disk), wall_clock },
         ..JobManagerConfig::default()
@@ -148,7 +148,7 @@ pub async fn worker(world: World, number: u32) -> turmoil::Result {
     let link = LeaderLink::Remote { addresses };
     let stopped = leader_link::run(
         link,
-        Trust { secret: None, network },
+        Trust { network, ..Trust::default() },
         registration,
         tasks,
         CancellationToken::new(),

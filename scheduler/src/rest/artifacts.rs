@@ -23,7 +23,7 @@ const FORM_BYTES_MAX: u64 = 16 << 10;
 pub async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let files: Vec<Value> = api.artifacts.list()?.iter().map(line).collect();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    Ok(Json(json!({ "address": format!("http://{host}"), "files": files })))
+    Ok(Json(json!({ "address": format!("{}://{host}", api.trust.scheme()), "files": files })))
 }
 
 fn line(artifact: &Artifact) -> Value {

@@ -1,5 +1,6 @@
 //! What the cluster's own processes ask under `/internal`: workers for their sessions and for the leader, members of the quorum for votes
-//! and entries. Where the cluster has a secret, only who has proven to know it at the opening of the connection is heard.
+//! and entries. Where the cluster has a secret, only who has proven to know it at the opening of the connection is heard; where
+//! it asks for certificates, only who has shown one.
 
 use axum::{
     Router,
@@ -40,16 +41,20 @@ async fn of_cluster_only(
     request: Request,
     next: Next,
 ) -> Response {
-    if api.trust.secret.is_none() || peer.of_cluster {
+    let why = if api.trust.secret.is_some() && !peer.of_cluster {
+        handshake::Error::NoSecretHere
+    } else if api.trust.asks_certificates() && !peer.is_certified {
+        handshake::Error::NoCertificateHere
+    } else {
         return next.run(request).await;
-    }
-    tracing::warn!(
-        peer = %peer.address,
-        path = request.uri().path(),
-        "refused an internal call: it did not prove to know the cluster's secret"
-    );
-    let text = handshake::Error::NoSecretHere.to_string();
-    let answer = ApiError::new(StatusCode::UNAUTHORIZED, "cluster-secret", text).into_response();
+    };
+    // It is told in its own terms; here it is the other way round.
+    let (code, missing) = match why {
+        handshake::Error::NoSecretHere => ("cluster-secret", "it did not prove to know the cluster's secret"),
+        _ => ("cluster-certificate", "it has shown no certificate"),
+    };
+    tracing::warn!(peer = %peer.address, path = request.uri().path(), why = missing, "refused an internal call");
+    let answer = ApiError::new(StatusCode::UNAUTHORIZED, code, why.to_string()).into_response();
     Called::by(&request).note(&api, None, &answer);
     answer
 }

@@ -28,7 +28,7 @@ pub async fn only(State(api): State<Api>, request: Request, next: Next) -> Respo
             _ => Err(quorum.leadership().borrow().leader.clone()),
         };
         if let Err(leader) = confirmed {
-            return elsewhere(&request, leader.as_deref());
+            return elsewhere(&request, api.trust.scheme(), leader.as_deref());
         }
     }
     next.run(request).await
@@ -47,10 +47,10 @@ async fn confirm(quorum: &QuorumMember) -> Result<(), Option<String>> {
 }
 
 /// Where to ask instead.
-fn elsewhere(request: &Request, leader: Option<&str>) -> Response {
+fn elsewhere(request: &Request, scheme: &str, leader: Option<&str>) -> Response {
     let location = leader.and_then(|address| {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        HeaderValue::from_str(&format!("http://{address}{path}")).ok()
+        HeaderValue::from_str(&format!("{scheme}://{address}{path}")).ok()
     });
     match location {
         Some(location) => {

@@ -1,20 +1,19 @@
-//! The first bytes of a connection to the control port: those of a process of the cluster, which then proves itself, or those of HTTP,
-//! which are put back.
+//! The first bytes of a connection to the control port, behind its TLS if that is on: those of a process of the cluster, which then proves
+//! itself, or those of HTTP, which are put back.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{io, net::SocketAddr};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
+use thalweg_graph::failure::chain;
 use thalweg_rpc::{
     Trust,
     handshake::{self, OPENING, Purpose},
     network::Stream,
+    tls,
+    trust::Accepted,
+    unread::Unread,
 };
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::AsyncReadExt as _;
 
 /// Who is at the other end of a connection; every request on it has this as an extension.
 #[derive(Debug, Clone)]
@@ -23,14 +22,25 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Whether it has proven to know the cluster's secret.
     pub of_cluster: bool,
+    /// Whether it has shown a certificate of the authorities.
+    pub is_certified: bool,
 }
 
-/// Finds out who is there.
+/// Finds out who is there; `None` where that is nobody to talk to, and has been told.
 pub async fn meet(
-    mut stream: Box<dyn Stream>,
+    stream: Box<dyn Stream>,
     address: SocketAddr,
     trust: &Trust,
-) -> io::Result<Option<(Unread, Peer)>> {
+) -> io::Result<Option<(Unread<Box<dyn Stream>>, Peer)>> {
+    let Accepted { mut stream, is_certified, binding } = match trust.accept(stream).await {
+        Ok(accepted) => accepted,
+        // It asked whether the port is there.
+        Err(tls::Failed::Broken(error)) => return Err(error),
+        Err(failed) => {
+            tracing::warn!(peer = %address, why = chain(&failed), "refused a connection");
+            return Ok(None);
+        }
+    };
     let mut first = [0; OPENING.len()];
     let mut filled = 0;
     while filled < first.len() && OPENING.starts_with(&first[..filled]) {
@@ -41,68 +51,21 @@ pub async fn meet(
     }
     if first != OPENING {
         let first = Bytes::copy_from_slice(&first[..filled]);
-        return Ok(Some((Unread { first, stream }, Peer { address, of_cluster: false })));
+        return Ok(Some((Unread { first, stream }, Peer { address, of_cluster: false, is_certified })));
     }
-    match handshake::accept_opened(&mut stream, Purpose::Control, trust.secret.as_ref()).await {
+    let proven = if trust.asks_certificates() && !is_certified {
+        handshake::refuse_uncertified(&mut stream).await
+    } else {
+        handshake::accept_opened(&mut stream, Purpose::Control, trust.secret.as_ref(), binding).await
+    };
+    match proven {
         Ok(()) => {
-            let of_cluster = trust.secret.is_some();
-            Ok(Some((Unread { first: Bytes::new(), stream }, Peer { address, of_cluster })))
+            let peer = Peer { address, of_cluster: trust.secret.is_some(), is_certified };
+            Ok(Some((Unread { first: Bytes::new(), stream }, peer)))
         }
         Err(error) => {
             tracing::warn!(peer = %address, why = %error, "refused a connection of the cluster");
             Ok(None)
         }
-    }
-}
-
-/// A connection whose first bytes are read once more.
-pub struct Unread {
-    first: Bytes,
-    stream: Box<dyn Stream>,
-}
-
-impl AsyncRead for Unread {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let count = self.first.len().min(buffer.remaining());
-        buffer.put_slice(&self.first[..count]);
-        self.first.advance(count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Unread {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

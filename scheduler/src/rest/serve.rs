@@ -10,12 +10,12 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use thalweg_rpc::{Trust, network::Stream};
+use thalweg_rpc::{Trust, network::Stream, unread::Unread};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use super::opening::{self, Peer, Unread};
+use super::opening::{self, Peer};
 
 /// How the port meets those who are slow or many.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +103,11 @@ pub async fn serve(
 }
 
 /// Finds out who has connected; `None` where that is nobody to talk to.
-async fn meet(stream: Box<dyn Stream>, address: SocketAddr, trust: &Trust) -> Option<(Unread, Peer)> {
+async fn meet(
+    stream: Box<dyn Stream>,
+    address: SocketAddr,
+    trust: &Trust,
+) -> Option<(Unread<Box<dyn Stream>>, Peer)> {
     match opening::meet(stream, address, trust).await {
         Ok(met) => met,
         Err(error) => {
@@ -114,7 +118,7 @@ async fn meet(stream: Box<dyn Stream>, address: SocketAddr, trust: &Trust) -> Op
 }
 
 async fn serve_connection(
-    stream: Unread,
+    stream: Unread<Box<dyn Stream>>,
     peer: Peer,
     routes: Router,
     connections: Connections,

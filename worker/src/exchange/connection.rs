@@ -50,12 +50,15 @@ impl From<Frame> for Outgoing {
 }
 
 /// Makes sure that the other side speaks the same protocol.
-pub async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+pub async fn greet(
+    read: &mut (impl AsyncRead + Unpin),
+    write: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
     let exchange = async {
-        stream.write_all(&PREFACE).await?;
-        stream.flush().await?;
+        write.write_all(&PREFACE).await?;
+        write.flush().await?;
         let mut theirs = [0; PREFACE.len()];
-        stream.read_exact(&mut theirs).await?;
+        read.read_exact(&mut theirs).await?;
         if theirs == PREFACE {
             return Ok(());
         }
@@ -108,7 +111,8 @@ async fn write_all(writer: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing]) 
         }
         IoSlice::advance_slices(&mut rest, written);
     }
-    Ok(())
+    // TLS may still hold the last record; a socket holds nothing.
+    writer.flush().await
 }
 
 fn silent(time: Duration) -> io::Error {

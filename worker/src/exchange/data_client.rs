@@ -14,8 +14,13 @@ use arrow::{array::RecordBatch, buffer::Buffer, datatypes::SchemaRef};
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::stream;
 use parking_lot::Mutex;
-use thalweg_rpc::Trust;
-use tokio::{io::BufReader, net::tcp::OwnedReadHalf, runtime::Handle, sync::mpsc, time::timeout};
+use thalweg_rpc::{Trust, trust::DataStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufReader},
+    runtime::Handle,
+    sync::mpsc,
+    time::timeout,
+};
 
 use super::{
     block::BlockDecoder,
@@ -116,9 +121,25 @@ impl DataClient {
 async fn dial(address: String, memory: MemoryReservation, trust: Trust) -> io::Result<Arc<Connection>> {
     let connecting = timeout(connection::CONNECT_TIMEOUT, trust.connect_data(&address));
     let connected = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-    let mut stream = connected.map_err(|error| io::Error::other(chain(&error)))?;
-    connection::greet(&mut stream).await?;
-    let (read, write) = stream.into_split();
+    match connected.map_err(|error| io::Error::other(chain(&error)))? {
+        DataStream::Plain(stream) => {
+            let (read, write) = stream.into_split();
+            open(address, memory, read, write).await
+        }
+        DataStream::Tls(stream) => {
+            let (read, write) = tokio::io::split(stream);
+            open(address, memory, read, write).await
+        }
+    }
+}
+
+async fn open(
+    address: String,
+    memory: MemoryReservation,
+    mut read: impl AsyncRead + Send + Unpin + 'static,
+    mut write: impl AsyncWrite + Send + Unpin + 'static,
+) -> io::Result<Arc<Connection>> {
+    connection::greet(&mut read, &mut write).await?;
     let (outgoing, mut receiver) = mpsc::unbounded_channel();
     let channels = Arc::new(Mutex::new(Channels::default()));
     let frames = stream::poll_fn(move |context| receiver.poll_recv(context));
@@ -142,7 +163,7 @@ async fn dial(address: String, memory: MemoryReservation, trust: Trust) -> io::R
 }
 
 async fn read_frames(
-    read: OwnedReadHalf,
+    read: impl AsyncRead + Unpin,
     channels: &Mutex<Channels>,
     memory: &MemoryReservation,
 ) -> io::Result<()> {

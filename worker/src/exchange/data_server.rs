@@ -12,10 +12,10 @@ use std::{
 
 use arrow::buffer::Buffer;
 use futures::stream;
-use thalweg_rpc::Trust;
+use thalweg_rpc::{Trust, trust::DataStream};
 use tokio::{
-    io::BufReader,
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite, BufReader},
+    net::TcpListener,
     runtime::Handle,
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -62,7 +62,17 @@ async fn accept(listener: TcpListener, store: Arc<PartitionStore>, compute: Hand
                                 return tracing::warn!(%peer, why = chain(&error), "refused a data connection");
                             }
                         };
-                        if let Err(error) = serve(stream, store, compute).await {
+                        let served = match stream {
+                            DataStream::Plain(stream) => {
+                                let (read, write) = stream.into_split();
+                                serve(read, write, store, compute).await
+                            }
+                            DataStream::Tls(stream) => {
+                                let (read, write) = tokio::io::split(stream);
+                                serve(read, write, store, compute).await
+                            }
+                        };
+                        if let Err(error) = served {
                             tracing::debug!(%peer, %error, "a data connection broke");
                         }
                     });
@@ -84,9 +94,13 @@ struct Channel {
     _pump: AbortOnDropHandle<()>,
 }
 
-async fn serve(mut stream: TcpStream, store: Arc<PartitionStore>, compute: Handle) -> io::Result<()> {
-    connection::greet(&mut stream).await?;
-    let (read, write) = stream.into_split();
+async fn serve(
+    mut read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Send + Unpin + 'static,
+    store: Arc<PartitionStore>,
+    compute: Handle,
+) -> io::Result<()> {
+    connection::greet(&mut read, &mut write).await?;
     let (sender, mut receiver) = mpsc::channel(WAITING_FRAMES);
     let frames = stream::poll_fn(move |context| receiver.poll_recv(context));
     let mut writing = AbortOnDropHandle::new(tokio::spawn(connection::write_frames(write, frames)));

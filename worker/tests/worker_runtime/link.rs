@@ -160,7 +160,7 @@ async fn a_worker_with_another_secret_asks_again_and_not_without_pause() {
     for _ in 0..2 {
         let (mut stream, _) = control.accept().await.unwrap();
         asked.push(Instant::now());
-        let refused = handshake::accept(&mut stream, Purpose::Control, theirs.secret.as_ref()).await;
+        let refused = handshake::accept(&mut stream, Purpose::Control, theirs.secret.as_ref(), None).await;
         assert!(matches!(refused, Err(handshake::Error::WrongSecret)), "{refused:?}");
     }
     let pause = asked[1] - asked[0];
