@@ -57,7 +57,7 @@ impl Embedded {
             // A session may ask for more threads later.
             slots: threads.max(cores()),
             memory_bytes: memory_bytes(options)?,
-            ..WorkerConfig::from_options(options, HOST)?
+            ..WorkerConfig::from_options(&without_trust(options), HOST)?
         };
         let connectors = connectors::open_for(options, &config)?;
         let planner = Arc::new(ScriptPlanner::new(connectors.clone()));
@@ -83,6 +83,17 @@ impl Embedded {
         }
         Session::new(self.connectors.clone(), options, Target::Embedded { threads: self.threads })
     }
+}
+
+/// What is left where nobody connects: the files of the cluster's secret and certificates need not be readable to whoever runs this.
+fn without_trust(options: &Options) -> Options {
+    let of_trust = |name: &str| name.starts_with("security.cluster.") || name.starts_with("security.ssl.");
+    options
+        .0
+        .iter()
+        .filter(|(name, _)| !of_trust(name))
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 fn threads(options: &Options) -> Result<u32> {

@@ -6,7 +6,7 @@ use thalweg_graph::{
     Options, WorkerId,
     options::{self, InvalidValue},
 };
-use thalweg_rpc::{Trust, tls, trust};
+use thalweg_rpc::{Trust, trust};
 
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
@@ -50,9 +50,6 @@ pub enum Error {
     /// The cluster's secret, or what TLS needs.
     #[error(transparent)]
     Trust(#[from] trust::OptionsError),
-    /// A data port that nobody could open TLS to.
-    #[error(transparent)]
-    Tls(#[from] tls::Error),
     /// No slots.
     #[error("option `{}` cannot be 0: a worker without slots runs nothing", options::TASK_SLOTS.name)]
     NoSlots,
@@ -69,8 +66,6 @@ impl WorkerConfig {
         if slots == 0 {
             return Err(Error::NoSlots);
         }
-        let trust = Trust::from_options(options)?;
-        trust.check_serves()?;
         let host = options
             .get_optional(&options::WORKER_HOST)?
             .filter(|given| !given.is_empty())
@@ -83,7 +78,7 @@ impl WorkerConfig {
             slots,
             memory_bytes: options.get(&options::PROCESS_MEMORY)?.0,
             tmp_dirs: options.tmp_dirs()?,
-            trust,
+            trust: Trust::from_options(options)?,
         })
     }
 }

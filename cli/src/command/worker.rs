@@ -35,6 +35,7 @@ pub async fn run(args: Args) -> Result<()> {
     }
     let mut shutdown = Shutdown::listen()?;
     let config = WorkerConfig::from_options(&options, &host_name())?;
+    config.trust.check_serves()?;
     let slots = config.slots;
     if let Some(bind) = config.bind {
         address::may_bind(options::WORKER_BIND_HOST.name, bind, &config.trust, args.insecure)?;

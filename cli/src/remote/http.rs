@@ -43,7 +43,7 @@ impl Error {
 }
 
 impl Http {
-    /// Opens connections by `trust`; no connection yet.
+    /// Opens connections by `trust`, of which the secret is not used; no connection yet.
     pub fn new(trust: Trust) -> Self {
         let connector = Connector { trust: trust.without_secret(), timeout: CONNECT_TIMEOUT };
         Self { client: legacy::Client::builder(TokioExecutor::new()).build(connector) }

@@ -21,7 +21,7 @@ use thalweg_graph::{
     sql_error::{Position, SqlErrorCode},
 };
 
-use thalweg_rpc::{Trust, trust};
+use thalweg_rpc::{Tls, Trust, trust};
 use thalweg_scheduler::{MemberAddress, QuorumStatus, view::VertexEventTime};
 
 use super::{
@@ -111,7 +111,8 @@ struct ErrorBody {
 impl Rest {
     /// The JobManager at `addresses` (`host:port`, several separated by commas); nothing is sent yet.
     pub fn new(addresses: &str, options: &Options) -> Result<Rest> {
-        let http = Http::new(Trust::from_options(options)?);
+        // Without the secret: whoever may call by a token need not be able to read it.
+        let http = Http::new(Trust { tls: Tls::from_options(options)?, ..Trust::default() });
         let addresses = addresses.split(',').map(str::to_owned).collect();
         let token = token(options)?.map(Arc::from);
         Ok(Rest { addresses, newest: Arc::default(), http, token })
