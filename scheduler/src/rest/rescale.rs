@@ -49,8 +49,11 @@ pub async fn require(
     JobPath(job): JobPath,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
+    let wanted: BTreeMap<String, Requirement> = parameters::optional_body(&body)?;
     let details = api.dispatcher.job(job).await?;
-    let wanted: BTreeMap<String, Requirement> = parameters::body(&body)?;
+    if wanted.is_empty() {
+        return Err(ApiError::bad_request("invalid-requirements", "the body names no vertex"));
+    }
     if let Some(parallelism) = parallelism(&details.vertices, &wanted)? {
         api.dispatcher.rescale(job, parallelism).await?;
     }
