@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use parking_lot::Mutex;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::report::Report;
@@ -20,6 +21,10 @@ use crate::processes::{Cluster, ClusterConfig};
 const SCRIPT: &str = "CREATE TABLE t (n BIGINT) WITH ('connector' = 'blackhole'); INSERT INTO t VALUES (1);";
 /// Lists of all jobs that are asked for.
 const LISTS: usize = 11;
+/// Time for a JobManager to answer, whoever leads.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause before another one is asked.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Looks at memory and log.
 const LOOKS: u64 = 20;
 
@@ -44,13 +49,14 @@ pub async fn run(mut config: ClusterConfig, workload: Submissions) -> Result<Rep
     config.options.0.insert("jobmanager.archive.fs.dir".to_owned(), archive);
     let cluster = Arc::new(Cluster::start(config).await?);
     let leader = cluster.leader(&[]).await?;
-    let address = cluster.member_address(leader);
+    let addresses: Vec<String> = (0..3).map(|member| cluster.member_address(member)).collect();
     let (sent, acknowledged) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let latencies = Arc::new(Mutex::new(Vec::<Duration>::new()));
     let start = Instant::now();
     let clients: Vec<_> = (0..workload.clients)
         .map(|_| {
-            let client = Client { address: address.clone(), http: reqwest::Client::new(), workload };
+            let http = reqwest::Client::new();
+            let client = Client { addresses: addresses.clone(), member: leader, http, workload };
             tokio::spawn(client.run(sent.clone(), acknowledged.clone(), latencies.clone()))
         })
         .collect();
@@ -110,31 +116,56 @@ pub async fn run(mut config: ClusterConfig, workload: Submissions) -> Result<Rep
 }
 
 struct Client {
-    address: String,
+    /// Where JobManagers are.
+    addresses: Vec<String>,
+    /// Whom it asks.
+    member: usize,
     http: reqwest::Client,
     workload: Submissions,
 }
 
 impl Client {
     async fn run(
-        self,
+        mut self,
         sent: Arc<AtomicU64>,
         acknowledged: Arc<AtomicU64>,
         latencies: Arc<Mutex<Vec<Duration>>>,
     ) -> Result<()> {
-        while sent.fetch_add(1, Ordering::Relaxed) < self.workload.scripts {
+        loop {
+            let number = sent.fetch_add(1, Ordering::Relaxed);
+            if number >= self.workload.scripts {
+                return Ok(());
+            }
             let start = Instant::now();
-            let url = format!("http://{}/v1/sql/jobs", self.address);
-            let answer = self.http.post(url).json(&json!({ "script": SCRIPT })).send().await?;
-            let answer: Value = answer.error_for_status()?.json().await?;
+            let body = json!({ "script": SCRIPT, "idempotencyKey": format!("script {number}") });
+            let answer = self.ask(Method::POST, "/v1/sql/jobs", &body).await?;
             latencies.lock().push(start.elapsed());
             let job = answer["jobid"].as_str().context("an accepted script has a job")?;
             if self.workload.cancel {
-                let url = format!("http://{}/v1/jobs/{job}?mode=cancel", self.address);
-                self.http.patch(url).send().await?.error_for_status()?;
+                self.ask(Method::PATCH, &format!("/v1/jobs/{job}?mode=cancel"), &Value::Null).await?;
             }
             acknowledged.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(())
+    }
+
+    /// Asks until a JobManager answers: another one may lead meanwhile. With its key a script runs once, however often it is sent.
+    async fn ask(&mut self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            let url = format!("http://{}{path}", self.addresses[self.member]);
+            let call = self.http.request(method.clone(), url);
+            let call = if body.is_null() { call } else { call.json(body) };
+            let problem = match call.send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(answer.json().await?),
+                Ok(answer) if answer.status() != StatusCode::SERVICE_UNAVAILABLE => {
+                    bail!("{path}: {}: {}", answer.status(), answer.text().await?);
+                }
+                Ok(answer) => anyhow!("{path}: {}", answer.status()),
+                Err(error) => error.into(),
+            };
+            ensure!(Instant::now() < deadline, problem);
+            self.member = (self.member + 1) % self.addresses.len();
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
