@@ -90,10 +90,9 @@ impl DispatcherHandle {
         let mut jobs = self.ask(Request::Jobs).await?;
         let Some(history) = &self.history else { return Ok(jobs) };
         let ended = history.summaries().await.map_err(Error::HistoryUnreadable)?;
-        // Of one that has ended under another leader, the history knows more.
-        let is_open = |job: &JobSummary| !job.status.is_terminal();
+        // Of one that has ended under another leader the history knows more, and of one that has ended since it was asked too.
         let known: HashSet<JobId> = ended.iter().map(|job| job.job).collect();
-        jobs.retain(|job| is_open(job) || !known.contains(&job.job));
+        jobs.retain(|job| !known.contains(&job.job));
         jobs.extend(ended);
         jobs.sort_by_key(|job| (Reverse(job.submitted), job.job));
         Ok(jobs)
