@@ -156,9 +156,14 @@ async fn callers_need_the_authority_and_a_token_and_may_be_older_than_tls_1_3() 
     // A client without a certificate, by its address alone and the authority's.
     let ca = format!("security.ssl.ca={ca}");
     let sql = "SELECT SUM(v) + 1000 FROM (VALUES (1), (2), (3)) AS t (v)";
-    let client = ["sql", "-m", &address, "-D", &ca, "--token", &token, "-e", sql];
+    // The secret is another user's.
+    let no_secret = "security.cluster.secret-file=/of/another/user";
+    let client = ["sql", "-m", &address, "-D", &ca, "-D", no_secret, "--token", &token, "-e", sql];
     let answer = thalweg(&client).await;
     assert!(answer.status.success() && text(&answer).contains("1006"), "{}", text(&answer));
+    // Nobody calls a process that does all by itself.
+    let alone = thalweg(&["sql", "-D", "security.ssl.enabled=true", "-D", &ca, "-e", sql]).await;
+    assert!(alone.status.success() && text(&alone).contains("1006"), "{}", text(&alone));
     // What knows the secret without a certificate is no process of the cluster.
     let secret = format!("security.cluster.secret={SECRET}");
     let refused = thalweg(&["token", "list", "-m", &address, "-D", &ca, "-D", &secret]).await;

@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     io,
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -33,6 +34,9 @@ use super::{
 
 /// Frames of all channels that wait for the socket.
 const WAITING_FRAMES: usize = 8;
+/// Connections that may be opening at a time; each has a few seconds for it, and others wait. Far fewer than a process may have files open
+/// (1,024 by default): tasks open theirs meanwhile.
+const OPENING_MAX: usize = 256;
 /// Channels that one connection may have open.
 const CHANNELS_MAX: usize = 1 << 16;
 
@@ -49,31 +53,23 @@ impl DataServer {
 }
 
 async fn accept(listener: TcpListener, store: Arc<PartitionStore>, compute: Handle, trust: Trust) {
+    let openings = Arc::new(Semaphore::new(OPENING_MAX));
     let mut connections = JoinSet::new();
     loop {
+        // Never closed.
+        let opening = Arc::clone(&openings).acquire_owned().await;
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let (store, compute, trust) = (Arc::clone(&store), compute.clone(), trust.clone());
                     connections.spawn(async move {
-                        let stream = match trust.accept_data(stream).await {
-                            Ok(stream) => stream,
+                        let stream = trust.accept_data(stream).await;
+                        drop(opening);
+                        match stream {
+                            Ok(stream) => serve_opened(stream, peer, store, compute).await,
                             Err(error) => {
-                                return tracing::warn!(%peer, why = chain(&error), "refused a data connection");
+                                tracing::warn!(%peer, why = chain(&error), "refused a data connection");
                             }
-                        };
-                        let served = match stream {
-                            DataStream::Plain(stream) => {
-                                let (read, write) = stream.into_split();
-                                serve(read, write, store, compute).await
-                            }
-                            DataStream::Tls(stream) => {
-                                let (read, write) = tokio::io::split(stream);
-                                serve(read, write, store, compute).await
-                            }
-                        };
-                        if let Err(error) = served {
-                            tracing::debug!(%peer, %error, "a data connection broke");
                         }
                     });
                 }
@@ -85,6 +81,22 @@ async fn accept(listener: TcpListener, store: Arc<PartitionStore>, compute: Hand
             },
             Some(_) = connections.join_next() => {}
         }
+    }
+}
+
+async fn serve_opened(stream: DataStream, peer: SocketAddr, store: Arc<PartitionStore>, compute: Handle) {
+    let served = match stream {
+        DataStream::Plain(stream) => {
+            let (read, write) = stream.into_split();
+            serve(read, write, store, compute).await
+        }
+        DataStream::Tls(stream) => {
+            let (read, write) = tokio::io::split(stream);
+            serve(read, write, store, compute).await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "a data connection broke");
     }
 }
 
