@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
+use serde_json::Value;
+
 use crate::{
     processes::{Cluster, ClusterConfig, Node},
     stream_drill::{self, Ran, Undisturbed},
@@ -20,6 +22,8 @@ pub const SLOTS: u32 = 1;
 /// How long a leader is stopped: longer than another needs to be elected, and than workers wait before they look for that one.
 const STOPPED: Duration = Duration::from_secs(6);
 
+/// The largest parallelism that a stream is rescaled to: as many as there are slots.
+const PARALLELISM_MAX: u32 = WORKERS as u32 * SLOTS;
 /// Time for a job to run, so that it can be rescaled.
 const RESCALE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause between two tries.
@@ -59,6 +63,11 @@ impl Fault {
         Fault::RescaleAndKillLeader,
     ];
 
+    /// Whether the stream is rescaled.
+    fn rescales(self) -> bool {
+        matches!(self, Fault::Rescale | Fault::RescaleAndKillLeader)
+    }
+
     /// Whether tasks may start again.
     fn takes_tasks(self) -> bool {
         matches!(self, Fault::KillLeaderAndWorker | Fault::RescaleAndKillLeader)
@@ -89,6 +98,8 @@ pub struct Disturbance {
     pub after_ms: u64,
     /// From the fault until a majority confirms a leader, where the one before was disturbed.
     pub failover_ms: Option<u64>,
+    /// The stream's new parallelism, where it has got one.
+    pub rescaled_to: Option<u32>,
 }
 
 /// One job and what came of it.
@@ -133,17 +144,20 @@ pub async fn run(
             kinds.iter().map(|_| undisturbed.mul_f64(random.random_range(0.0..1.0))).collect();
         moments.sort();
         let worker = random.random_range(0..WORKERS);
-        let parallelisms: Vec<u32> = kinds.iter().map(|_| random.random_range(1..=WORKERS as u32)).collect();
+        let steps: Vec<u32> = kinds.iter().map(|_| random.random_range(1..PARALLELISM_MAX)).collect();
         let describe = || format!("seed {}, job {number}: {kinds:?} at {moments:?}", drill.seed);
         let mut disturbances = Vec::new();
         let disturb = async |start: Instant| {
-            for ((moment, fault), parallelism) in moments.iter().zip(&kinds).zip(&parallelisms) {
+            for ((moment, fault), step) in moments.iter().zip(&kinds).zip(&steps) {
                 tokio::time::sleep_until((start + *moment).into()).await;
                 let after_ms = start.elapsed().as_millis() as u64;
-                let failover = strike(&cluster, *fault, worker, *parallelism).await;
-                let failover = failover.with_context(|| format!("{fault:?}"))?;
+                let rescaling =
+                    async { if fault.rescales() { rescale(&cluster, *step).await } else { Ok(None) } };
+                let rescaled_to = rescaling.await.with_context(|| format!("{fault:?}"))?;
+                let failover =
+                    strike(&cluster, *fault, worker).await.with_context(|| format!("{fault:?}"))?;
                 let failover_ms = failover.map(|time| time.as_millis() as u64);
-                disturbances.push(Disturbance { fault: *fault, after_ms, failover_ms });
+                disturbances.push(Disturbance { fault: *fault, after_ms, failover_ms, rescaled_to });
             }
             Ok(())
         };
@@ -176,12 +190,7 @@ pub async fn run(
 }
 
 /// Does it, and heals the cluster; returns how long nobody led.
-async fn strike(
-    cluster: &Cluster,
-    fault: Fault,
-    worker: usize,
-    parallelism: u32,
-) -> Result<Option<Duration>> {
+async fn strike(cluster: &Cluster, fault: Fault, worker: usize) -> Result<Option<Duration>> {
     let leader = cluster.leader(&[]).await?;
     let other = (leader + 1) % MEMBERS;
     let signal = |index: usize, signal: i32| cluster.with_job_managers(|nodes| nodes[index].signal(signal));
@@ -193,20 +202,8 @@ async fn strike(
             cluster.replace_job_manager(other).await?;
             Ok(None)
         }
-        Fault::KillLeader => {
-            kill(leader);
-            cluster.leader(&[leader]).await?;
-            let failover = start.elapsed();
-            cluster.replace_job_manager(leader).await?;
-            Ok(Some(failover))
-        }
-        Fault::Rescale => {
-            rescale(cluster, parallelism).await?;
-            Ok(None)
-        }
-        Fault::RescaleAndKillLeader => {
-            rescale(cluster, parallelism).await?;
-            let start = Instant::now();
+        Fault::Rescale => Ok(None),
+        Fault::KillLeader | Fault::RescaleAndKillLeader => {
             kill(leader);
             cluster.leader(&[leader]).await?;
             let failover = start.elapsed();
@@ -250,25 +247,37 @@ async fn strike(
     }
 }
 
-/// Lets the stream go on at another parallelism, if it has not ended.
-async fn rescale(cluster: &Cluster, parallelism: u32) -> Result<()> {
+/// Lets the stream go on at another parallelism, `step` further on in their circle; tells which, or `None` where it has ended.
+async fn rescale(cluster: &Cluster, step: u32) -> Result<Option<u32>> {
     let deadline = Instant::now() + RESCALE_TIMEOUT;
     loop {
         let jobs = cluster.get("/v1/jobs/overview").await?;
         let mut jobs = jobs["jobs"].as_array().into_iter().flatten();
-        let Some(job) = jobs.find(|job| job["end-time"] == -1) else { return Ok(()) };
+        let Some(job) = jobs.find(|job| job["end-time"] == -1) else { return Ok(None) };
         let path = format!("/v1/jobs/{}/resource-requirements", job["jid"].as_str().context("it has an id")?);
         let mut wanted = cluster.get(&path).await?;
+        let before = parallelism(&wanted);
+        let next = (before + step).saturating_sub(1) % PARALLELISM_MAX + 1;
         for vertex in wanted.as_object_mut().into_iter().flat_map(|vertices| vertices.values_mut()) {
-            vertex["parallelism"]["upperBound"] = parallelism.into();
+            vertex["parallelism"]["upperBound"] = next.into();
         }
-        match cluster.put(&path, &wanted).await {
-            Ok(()) => return Ok(()),
-            // It is being planned, or is about to end.
-            Err(refused) if refused.to_string().contains("not-running") && Instant::now() < deadline => {
-                tokio::time::sleep(LOOK_INTERVAL).await;
+        // One without vertices is being planned.
+        let asked = if before > 0 { Some(cluster.put(&path, &wanted).await) } else { None };
+        match asked {
+            Some(Ok(())) => {
+                let now = parallelism(&cluster.get(&path).await?);
+                return Ok((now == next).then_some(next));
             }
-            Err(refused) => return Err(refused),
+            Some(Err(refused)) if !refused.to_string().contains("not-running") => return Err(refused),
+            // Planned and not running yet, or about to end.
+            _ => ensure!(Instant::now() < deadline, "the job does not run"),
         }
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
+}
+
+/// The largest parallelism of a job's vertices.
+fn parallelism(requirements: &Value) -> u32 {
+    let bounds = requirements.as_object().into_iter().flat_map(|vertices| vertices.values());
+    bounds.filter_map(|vertex| vertex["parallelism"]["upperBound"].as_u64()).max().unwrap_or(0) as u32
 }

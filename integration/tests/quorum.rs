@@ -5,18 +5,18 @@ use std::process::Command;
 
 use thalweg_integration::{
     processes::{Cluster, Node},
-    quorum_drill::{self, Fault, QuorumDrill},
+    quorum_drill::{self, Disturbed, Fault, QuorumDrill},
 };
 
 use crate::place::cluster_config;
 
-async fn drill(kinds: &[Fault], faults: u32) {
+async fn drill(kinds: &[Fault], faults: u32) -> Vec<Disturbed> {
     let kinds = kinds.to_vec();
     let drill = QuorumDrill { rows: 3_000_000, jobs: 1, faults, kinds, seed: rand::random() };
     // Printed where the test fails: `make drill-quorum SEED=...` repeats it.
     eprintln!("seed {}", drill.seed);
     let config = cluster_config(quorum_drill::WORKERS, quorum_drill::SLOTS);
-    quorum_drill::run(config, drill, |job| eprintln!("{job:?}")).await.unwrap();
+    quorum_drill::run(config, drill, |job| eprintln!("{job:?}")).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,7 +31,9 @@ async fn a_leader_that_was_stopped_does_not_act_any_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_goes_on_at_another_parallelism_also_under_another_leader() {
-    drill(&[Fault::Rescale, Fault::RescaleAndKillLeader], 3).await;
+    let jobs = drill(&[Fault::Rescale, Fault::RescaleAndKillLeader], 3).await;
+    let mut disturbances = jobs.iter().flat_map(|job| &job.faults);
+    assert!(disturbances.any(|disturbance| disturbance.rescaled_to.is_some()), "{jobs:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,7 +63,9 @@ async fn follow(world: World, submission: Submission) {
         for (after, meddling) in meddling {
             tokio::time::sleep(after).await;
             world.tell(Event::Meddled { job: *job, meddling });
-            client.meddle(*job, meddling).await;
+            if client.meddle(*job, meddling).await {
+                world.tell(Event::Granted { job: *job, meddling });
+            }
         }
     }
     while !world.is_healed() {
@@ -100,8 +102,8 @@ impl Client {
         }
     }
 
-    /// Asks for something of a job until it is taken or refused.
-    async fn meddle(&mut self, job: JobId, meddling: Meddling) {
+    /// Asks for something of a job until it is granted or refused; tells whether it is granted.
+    async fn meddle(&mut self, job: JobId, meddling: Meddling) -> bool {
         for _ in 0..TRIES {
             let answer = match meddling {
                 Meddling::Cancel => {
@@ -113,12 +115,14 @@ impl Client {
                 }
                 Meddling::Rescale(parallelism) => self.rescale(job, parallelism).await,
             };
-            // Refused with 409, it does not run yet, or not any more.
-            if answer.is_ok_and(|(status, _)| status < 500 && status != 409) {
-                return;
+            match answer {
+                Ok((200..300, _)) => return true,
+                // It does not run yet, or not any more.
+                Ok((409 | 500.., _)) | Err(_) => self.pause().await,
+                Ok(_) => return false,
             }
-            self.pause().await;
         }
+        false
     }
 
     async fn rescale(&mut self, job: JobId, parallelism: u32) -> anyhow::Result<(u16, Value)> {

@@ -49,6 +49,8 @@ pub enum Event {
     Accepted { key: String, jobs: Vec<JobId> },
     /// The client asks for a change of a job. Whether it comes to that, only the answer says, if there is one.
     Meddled { job: JobId, meddling: Meddling },
+    /// The client is told that it will be so.
+    Granted { job: JobId, meddling: Meddling },
     /// A manifest was written.
     Stored { member: u64, job: JobId, checkpoint: CheckpointId, manifest: u64 },
     /// Rows were made visible.
@@ -88,6 +90,7 @@ impl fmt::Display for Event {
                 jobs.iter().try_for_each(|job| write!(f, " {job}"))
             }
             Event::Meddled { job, meddling } => write!(f, "client asks for {job}: {meddling:?}"),
+            Event::Granted { job, meddling } => write!(f, "client is granted for {job}: {meddling:?}"),
             Event::Stored { member, job, checkpoint, manifest } => {
                 write!(f, "jm-{member} stores checkpoint {checkpoint} of {job} ({manifest:016x})")
             }

@@ -27,7 +27,16 @@ fn the_same_seed_is_the_same_life_byte_for_byte() {
 
 #[test]
 fn no_seed_breaks_an_invariant() {
-    let output = sim(&[SEEDS]);
+    let output = sim(&[SEEDS, "--trace"]);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("200 lives"), "{said}");
+    let verdict = said.lines().last().unwrap_or_default();
+    assert!(output.status.success() && verdict.starts_with("200 lives"), "{said}");
+    // What holds is worth something where much has happened.
+    let count = |happened: &dyn Fn(&str) -> bool| said.lines().filter(|line| happened(line)).count();
+    for fault in ["Crashed", "Apart", "OneWay", "Held", "Slow", "Disk"] {
+        assert!(count(&|line| line.contains(&format!("FAULT {fault}"))) > 10, "{fault}");
+    }
+    for meddling in ["Rescale", "Stop", "Cancel"] {
+        assert!(count(&|line| line.contains("is granted") && line.contains(meddling)) > 5, "{meddling}");
+    }
 }

@@ -23,6 +23,9 @@ const SCRIPT: &str = "CREATE TABLE t (n BIGINT) WITH ('connector' = 'blackhole')
 const LISTS: usize = 11;
 /// Time for a JobManager to answer, whoever leads.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for the last jobs to end, and pause between two looks.
+const END_TIMEOUT: Duration = Duration::from_secs(120);
+const END_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before another one is asked.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Looks at memory and log.
@@ -97,6 +100,9 @@ pub async fn run(mut config: ClusterConfig, workload: Submissions) -> Result<Rep
     latencies.sort_unstable();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
     let (p50, p99) = (at(0.5), at(0.99));
+    if workload.cancel {
+        until_all_have_ended(&cluster).await?;
+    }
     let mut lists_ms = Vec::new();
     let mut listed = 0;
     for _ in 0..LISTS {
@@ -113,6 +119,20 @@ pub async fn run(mut config: ClusterConfig, workload: Submissions) -> Result<Rep
     });
     eprintln!("{}", report.figures);
     Ok(report)
+}
+
+/// Waits until no job is open: those that end while they are listed are not what is measured.
+async fn until_all_have_ended(cluster: &Cluster) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let jobs = cluster.get("/v1/jobs/overview").await?;
+        let jobs = jobs["jobs"].as_array().context("there are jobs")?;
+        if jobs.iter().all(|job| job["end-time"] != -1) {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < END_TIMEOUT, "jobs that were cancelled do not end");
+        tokio::time::sleep(END_PAUSE).await;
+    }
 }
 
 struct Client {

@@ -18,25 +18,23 @@ const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
 pub async fn healed(cluster: &Cluster, job: JobId) -> Result<(Duration, u64)> {
     let (start, since) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64);
     members_agree(cluster).await?;
-    loop {
-        match is_whole(cluster, job, since).await {
-            Ok(restarts) => return Ok((start.elapsed(), restarts)),
-            Err(error) if start.elapsed() > HEAL_TIMEOUT => {
-                return Err(error.context(format!("not healed after {} s", HEAL_TIMEOUT.as_secs())));
-            }
-            Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
-        }
-    }
+    let restarts = until(async || is_whole(cluster, job, since).await).await.context("not healed")?;
+    Ok((start.elapsed(), restarts))
 }
 
 /// Waits until all members follow one leader and have applied what it had.
 pub async fn members_agree(cluster: &Cluster) -> Result<()> {
+    until(async || agree(cluster).await).await.context("no agreement")
+}
+
+/// Looks until what is looked for is there; the error says what was seen last.
+async fn until<T>(look: impl AsyncFn() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {
-        match agree(cluster).await {
-            Ok(()) => return Ok(()),
+        match look().await {
+            Ok(found) => return Ok(found),
             Err(error) if start.elapsed() > HEAL_TIMEOUT => {
-                return Err(error.context(format!("no agreement after {} s", HEAL_TIMEOUT.as_secs())));
+                return Err(error.context(format!("after {} s", HEAL_TIMEOUT.as_secs())));
             }
             Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
         }
@@ -50,16 +48,16 @@ pub async fn quorum(cluster: &Cluster, index: usize) -> Result<QuorumStatus> {
 
 /// Waits until no job holds a slot, and every worker is there.
 pub async fn at_rest(cluster: &Cluster) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let overview = cluster.get("/v1/overview").await.unwrap_or_default();
+    let looking = until(async || {
+        let overview = cluster.get("/v1/overview").await?;
         let is_whole = overview["taskmanagers"] == WORKERS;
-        if is_whole && overview["slots-available"] == overview["slots-total"] {
-            return Ok(());
-        }
-        ensure!(start.elapsed() < HEAL_TIMEOUT, "no job runs, and the cluster is {overview}");
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
+        ensure!(
+            is_whole && overview["slots-available"] == overview["slots-total"],
+            "the cluster is {overview}"
+        );
+        Ok(())
+    });
+    looking.await.context("no job runs, and slots are taken or workers missing")
 }
 
 async fn agree(cluster: &Cluster) -> Result<()> {

@@ -162,7 +162,12 @@ impl Cluster {
     }
 
     /// Looks at a planned job; returns what the quorum is to decide.
-    pub fn submission(&self, mut graph: JobGraph, now: Timestamp) -> Result<Command, Error> {
+    pub fn submission(&self, graph: JobGraph, now: Timestamp) -> Result<Command, Error> {
+        Ok(Command::SubmitJob { graph: self.runnable(graph)?, at: now })
+    }
+
+    /// A planned graph as it can run here, if it can.
+    fn runnable(&self, mut graph: JobGraph) -> Result<Arc<JobGraph>, Error> {
         graph.validate()?;
         if graph.build_id != BUILD_ID {
             return Err(Error::OtherBuild { planned: graph.build_id, ours: BUILD_ID.to_owned() });
@@ -170,7 +175,17 @@ impl Cluster {
         job_master::Settings::read(&graph.options)?;
         self.check_queue(&graph.options)?;
         job_master::break_cycles(&mut graph);
-        Ok(Command::SubmitJob { graph: Arc::new(graph), at: now })
+        Ok(Arc::new(graph))
+    }
+
+    /// The master of a streaming job that runs.
+    fn stream(&self, job: JobId) -> Result<&JobMaster, Error> {
+        match self.masters.get(&job) {
+            Some(master) if master.is_stream() => Ok(master),
+            Some(_) => Err(Error::NoStream(job)),
+            None if self.state.job(job).is_some() => Err(Error::NotRunning(job)),
+            None => Err(Error::UnknownJob(job)),
+        }
     }
 
     /// Refuses options that name a queue which is not there.
@@ -236,15 +251,7 @@ impl Cluster {
 
     /// Looks at an order of a savepoint; returns what the quorum is to decide.
     pub fn savepoint_order(&self, job: JobId, order: SavepointOrder) -> Result<Command, Error> {
-        let Some(master) = self.masters.get(&job) else {
-            return Err(match self.state.job(job) {
-                Some(_) => Error::NotRunning(job),
-                None => Error::UnknownJob(job),
-            });
-        };
-        if !master.is_stream() {
-            return Err(Error::NoStream(job));
-        }
+        self.stream(job)?;
         Ok(Command::OrderSavepoint { job, order })
     }
 

@@ -523,4 +523,6 @@ mod checkpoint_tests;
 #[cfg(test)]
 mod rescale_tests;
 #[cfg(test)]
+mod stream_testing;
+#[cfg(test)]
 mod tests;

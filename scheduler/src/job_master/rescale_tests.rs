@@ -2,7 +2,7 @@
 
 use thalweg_graph::{CheckpointId, exchange::ExchangeKind::Pipelined};
 
-use super::{checkpoint_tests::Stream, take_over::Remembered, *};
+use super::{stream_testing::Stream, take_over::Remembered, *};
 use crate::{testing::graph, view::CheckpointStatus};
 
 /// The stream's graph with so many sources and sinks.

@@ -1,28 +1,17 @@
 //! Which jobs can be rescaled, and to what.
 
-use std::sync::Arc;
-
-use thalweg_graph::{BUILD_ID, JobGraph, JobId, JobStatus, options};
+use thalweg_graph::{JobGraph, JobId, JobStatus, options};
 
 use super::Cluster;
 use crate::{
     dispatcher::Error,
-    job_master,
     quorum::{AcceptedScript, Command},
 };
 
 impl Cluster {
     /// The script of a stream that can be planned again for another parallelism; `None` where it runs at that one.
     pub fn rescalable(&self, job: JobId, parallelism: u32) -> Result<Option<AcceptedScript>, Error> {
-        let Some(master) = self.masters.get(&job) else {
-            return Err(match self.state.job(job) {
-                Some(_) => Error::NotRunning(job),
-                None => Error::UnknownJob(job),
-            });
-        };
-        if !master.is_stream() {
-            return Err(Error::NoStream(job));
-        }
+        let master = self.stream(job)?;
         if !matches!(master.status().0, JobStatus::Running | JobStatus::Restarting) {
             return Err(Error::NotRunning(job));
         }
@@ -49,12 +38,7 @@ impl Cluster {
     /// Looks at a job that was planned again; returns what the quorum is to decide.
     pub fn rescaling(&self, mut graph: JobGraph) -> Result<Command, Error> {
         let Some(record) = self.state.job(graph.job) else { return Err(Error::UnknownJob(graph.job)) };
-        graph.validate()?;
-        if graph.build_id != BUILD_ID {
-            return Err(Error::OtherBuild { planned: graph.build_id, ours: BUILD_ID.to_owned() });
-        }
         graph.name.clone_from(&record.name);
-        job_master::break_cycles(&mut graph);
-        Ok(Command::RescaleJob { graph: Arc::new(graph) })
+        Ok(Command::RescaleJob { graph: self.runnable(graph)? })
     }
 }
